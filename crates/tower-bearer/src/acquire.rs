@@ -1,0 +1,134 @@
+//! The future that waits for a token.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use crate::{
+    clock::Sleep,
+    error::{Error, Kind},
+    flight::{Landing, Waiter},
+    renewal::{Core, Look, Want},
+    token::Token,
+};
+
+/// After so many flights that were lost under a caller, its runtime must be at fault.
+const LOST_FLIGHTS: u32 = 10;
+
+/// A token that is on its way: what [`TokenCache`](crate::TokenCache)'s methods return.
+///
+/// # Cancel safety
+///
+/// Dropping it at any time loses nothing: the flight that it waits for goes on and its token is
+/// cached.
+#[must_use = "futures do nothing unless polled"]
+pub struct Acquire {
+    core: Arc<Core>,
+    want: Want,
+    stage: Stage,
+    lost: u32,
+}
+
+enum Stage {
+    /// Has not looked since it was made, or since what it waited for ended.
+    Looking,
+    /// Knows the answer already.
+    Looked(Look),
+    /// Waits for a flight, but not longer than the timer.
+    Waiting {
+        waiter: Waiter,
+        timer: Sleep,
+        fallback: bool,
+    },
+}
+
+impl Acquire {
+    pub(crate) fn new(core: Arc<Core>, want: Want) -> Self {
+        Self {
+            core,
+            want,
+            stage: Stage::Looking,
+            lost: 0,
+        }
+    }
+
+    /// One that has looked already.
+    pub(crate) fn looked(core: Arc<Core>, want: Want, look: Look) -> Self {
+        Self {
+            stage: Stage::Looked(look),
+            ..Self::new(core, want)
+        }
+    }
+}
+
+impl Future for Acquire {
+    type Output = Result<Token, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        loop {
+            match std::mem::replace(&mut this.stage, Stage::Looking) {
+                Stage::Looking => this.stage = Stage::Looked(this.core.look(this.want)),
+                Stage::Looked(Look::Serve(token)) => return Poll::Ready(Ok(token)),
+                Stage::Looked(Look::Fail(error)) => return Poll::Ready(Err(error)),
+                Stage::Looked(Look::Wait {
+                    flight,
+                    at_most,
+                    fallback,
+                }) => {
+                    let timer = match this.core.sleep(at_most) {
+                        Ok(timer) => timer,
+                        Err(error) => return Poll::Ready(Err(error)),
+                    };
+                    this.stage = Stage::Waiting {
+                        waiter: Waiter::new(flight),
+                        timer,
+                        fallback,
+                    };
+                }
+                Stage::Waiting {
+                    mut waiter,
+                    mut timer,
+                    fallback,
+                } => match Pin::new(&mut waiter).poll(cx) {
+                    Poll::Ready(Landing::Token(entry)) => {
+                        // A machine may have slept between the landing and this poll (C01).
+                        if !entry.is_expired(this.core.clock.now()) {
+                            return Poll::Ready(Ok(entry.token.clone()));
+                        }
+                    }
+                    Poll::Ready(Landing::Failed(error)) if !fallback => {
+                        return Poll::Ready(Err(error));
+                    }
+                    Poll::Ready(Landing::Failed(_)) => {}
+                    Poll::Ready(Landing::Void) => {
+                        this.lost += 1;
+                        if this.lost == LOST_FLIGHTS {
+                            return Poll::Ready(Err(Error::new(Kind::NoRuntime)));
+                        }
+                    }
+                    Poll::Pending => {
+                        if timer.as_mut().poll(cx).is_pending() {
+                            this.stage = Stage::Waiting {
+                                waiter,
+                                timer,
+                                fallback,
+                            };
+                            return Poll::Pending;
+                        }
+                    }
+                },
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Acquire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Acquire").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,373 @@
+//! A request's body that can be sent once more.
+//!
+//! Frames are kept while the first attempt sends them, up to a cap, so the first attempt is not
+//! delayed. A retry takes the body back under a lock: what was kept goes first, the rest of the
+//! original follows, and the first attempt, should anybody still poll it, ends in an error.
+
+use std::{
+    error, fmt,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use bytes::{Buf, Bytes};
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::error::BoxError;
+
+/// The body that [`Authorize`](crate::Authorize) hands to the inner service, around the caller's own.
+///
+/// Its data is [`Bytes`] and its error is boxed, so that `Body::new` of axum and of tonic, and
+/// `BoxBody`, take it. A frame whose data is `Bytes` already is passed and kept without a copy.
+pub struct ReplayBody<B> {
+    inner: Inner<B>,
+}
+
+enum Inner<B> {
+    /// There is nothing to send.
+    Empty,
+    /// Sent once and not kept.
+    Once(Pin<Box<B>>),
+    /// Kept while it is sent, up to the cap.
+    Kept {
+        shared: Arc<Shared<B>>,
+        /// Which attempt this is: only the latest may send.
+        turn: u32,
+        /// How many of the kept frames this attempt has sent.
+        sent: usize,
+    },
+}
+
+struct Shared<B>(Mutex<Keep<B>>);
+
+struct Keep<B> {
+    body: Pin<Box<B>>,
+    /// The frames that have left the body so far; gone once they were more than the cap.
+    frames: Option<Vec<Kept>>,
+    /// The bytes in `frames`.
+    bytes: usize,
+    cap: usize,
+    ended: bool,
+    failed: bool,
+    turn: u32,
+    /// What the body said of its size at first: a retry says the same, so that it is framed alike.
+    hint: SizeHint,
+    /// The attempt that waits for the body, so that it learns when its turn is over.
+    waker: Option<Waker>,
+}
+
+/// A kept frame. It cannot be [`Frame`], which does not clone.
+#[derive(Clone)]
+enum Kept {
+    Data(Bytes),
+    Trailers(HeaderMap),
+}
+
+impl From<Kept> for Frame<Bytes> {
+    fn from(kept: Kept) -> Self {
+        match kept {
+            Kept::Data(data) => Frame::data(data),
+            Kept::Trailers(trailers) => Frame::trailers(trailers),
+        }
+    }
+}
+
+/// What the retry needs to send the body again.
+pub(crate) struct Replay<B> {
+    kept: Option<Arc<Shared<B>>>,
+}
+
+/// Why a body cannot be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NotReplayable {
+    /// It is, or has become, larger than the cap.
+    TooLarge,
+    /// It failed while it was sent.
+    Failed,
+}
+
+impl<B: Body> ReplayBody<B> {
+    /// A body that is sent once.
+    pub(crate) fn once(body: B) -> Self {
+        let inner = if body.is_end_stream() {
+            Inner::Empty
+        } else {
+            Inner::Once(Box::pin(body))
+        };
+        Self { inner }
+    }
+
+    /// A body that is kept up to `cap` bytes, with what a retry needs; without, if it is known to be
+    /// larger.
+    pub(crate) fn kept(body: B, cap: usize) -> (Self, Option<Replay<B>>) {
+        if body.is_end_stream() {
+            let inner = Inner::Empty;
+            return (Self { inner }, Some(Replay { kept: None }));
+        }
+        let hint = body.size_hint();
+        if hint.lower() > cap as u64 || cap == 0 {
+            return (Self::once(body), None);
+        }
+        let shared = Arc::new(Shared(Mutex::new(Keep {
+            body: Box::pin(body),
+            frames: Some(Vec::new()),
+            bytes: 0,
+            cap,
+            ended: false,
+            failed: false,
+            turn: 0,
+            hint,
+            waker: None,
+        })));
+        let replay = Replay {
+            kept: Some(shared.clone()),
+        };
+        let inner = Inner::Kept {
+            shared,
+            turn: 0,
+            sent: 0,
+        };
+        (Self { inner }, Some(replay))
+    }
+}
+
+impl<B> Replay<B> {
+    /// Takes the body back and gives it to a new attempt.
+    pub(crate) fn take(self) -> Result<ReplayBody<B>, NotReplayable> {
+        let Some(shared) = self.kept else {
+            return Ok(ReplayBody {
+                inner: Inner::Empty,
+            });
+        };
+        let mut keep = shared.lock();
+        keep.check()?;
+        keep.turn += 1;
+        let turn = keep.turn;
+        let waker = keep.waker.take();
+        drop(keep);
+        // The attempt before this one learns that its turn is over.
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Ok(ReplayBody {
+            inner: Inner::Kept {
+                shared,
+                turn,
+                sent: 0,
+            },
+        })
+    }
+
+    /// Whether the body could be taken back now.
+    pub(crate) fn check(&self) -> Result<(), NotReplayable> {
+        self.kept
+            .as_ref()
+            .map_or(Ok(()), |shared| shared.lock().check())
+    }
+}
+
+impl<B> Shared<B> {
+    fn lock(&self) -> MutexGuard<'_, Keep<B>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<B> Keep<B> {
+    fn check(&self) -> Result<(), NotReplayable> {
+        match &self.frames {
+            Some(_) => Ok(()),
+            None if self.failed => Err(NotReplayable::Failed),
+            None => Err(NotReplayable::TooLarge),
+        }
+    }
+
+    /// Keeps a frame, or lets go of all if it would be more than the cap.
+    fn keep(&mut self, frame: Kept, len: usize) {
+        self.bytes = self.bytes.saturating_add(len);
+        if self.bytes > self.cap {
+            self.frames = None;
+        } else if let Some(frames) = &mut self.frames {
+            frames.push(frame);
+        }
+    }
+}
+
+impl<B> Keep<B>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    /// The next frame of the original, kept on its way out.
+    fn poll_original(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let frame = match self.body.as_mut().poll_frame(cx) {
+            Poll::Pending => {
+                self.waker = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            Poll::Ready(None) => {
+                self.ended = true;
+                return Poll::Ready(None);
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.failed = true;
+                self.frames = None;
+                return Poll::Ready(Some(Err(error.into())));
+            }
+            Poll::Ready(Some(Ok(frame))) => frame,
+        };
+        match into_bytes(frame) {
+            Ok(kept) => {
+                let len = match &kept {
+                    Kept::Data(data) => data.len(),
+                    Kept::Trailers(trailers) => size_of_trailers(trailers),
+                };
+                self.keep(kept.clone(), len);
+                Poll::Ready(Some(Ok(kept.into())))
+            }
+            Err(unknown) => {
+                // A kind of frame that this crate does not know is passed on, and cannot be kept.
+                self.frames = None;
+                Poll::Ready(Some(Ok(unknown)))
+            }
+        }
+    }
+
+    fn size_hint(&self, sent: usize) -> SizeHint {
+        let frames = self.frames.as_deref().unwrap_or_default();
+        let waiting: usize = frames[sent.min(frames.len())..]
+            .iter()
+            .map(|frame| match frame {
+                Kept::Data(data) => data.len(),
+                Kept::Trailers(_) => 0,
+            })
+            .sum();
+        let rest = self.body.size_hint();
+        let mut hint = SizeHint::new();
+        match (self.hint.exact(), rest.exact()) {
+            (Some(_), Some(rest)) => hint.set_exact(waiting as u64 + rest),
+            _ => hint.set_lower((waiting as u64).saturating_add(rest.lower())),
+        }
+        hint
+    }
+}
+
+fn into_bytes<D: Buf>(frame: Frame<D>) -> Result<Kept, Frame<Bytes>> {
+    match frame.into_data() {
+        Ok(mut data) => Ok(Kept::Data(data.copy_to_bytes(data.remaining()))),
+        Err(frame) => match frame.into_trailers() {
+            Ok(trailers) => Ok(Kept::Trailers(trailers)),
+            Err(unknown) => Err(unknown.map_data(|mut data| data.copy_to_bytes(data.remaining()))),
+        },
+    }
+}
+
+fn size_of_trailers(trailers: &HeaderMap) -> usize {
+    trailers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum()
+}
+
+impl<B> Body for ReplayBody<B>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match &mut self.inner {
+            Inner::Empty => Poll::Ready(None),
+            Inner::Once(body) => body.as_mut().poll_frame(cx).map(|frame| {
+                let frame = frame?.map(|frame| into_bytes(frame).map_or_else(|it| it, Frame::from));
+                Some(frame.map_err(Into::into))
+            }),
+            Inner::Kept { shared, turn, sent } => {
+                let mut keep = shared.lock();
+                if keep.turn != *turn {
+                    return Poll::Ready(Some(Err(Taken.into())));
+                }
+                if let Some(kept) = keep.frames.as_ref().and_then(|frames| frames.get(*sent)) {
+                    *sent += 1;
+                    return Poll::Ready(Some(Ok(kept.clone().into())));
+                }
+                let frame = keep.poll_original(cx);
+                if frame.is_ready() {
+                    *sent += 1;
+                }
+                frame
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.inner {
+            Inner::Empty => true,
+            Inner::Once(body) => body.is_end_stream(),
+            Inner::Kept { shared, turn, sent } => {
+                let keep = shared.lock();
+                let all_sent = keep
+                    .frames
+                    .as_ref()
+                    .is_none_or(|frames| *sent >= frames.len());
+                keep.turn == *turn && all_sent && (keep.ended || keep.body.is_end_stream())
+            }
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.inner {
+            Inner::Empty => SizeHint::with_exact(0),
+            Inner::Once(body) => body.size_hint(),
+            Inner::Kept { shared, sent, .. } => shared.lock().size_hint(*sent),
+        }
+    }
+}
+
+impl<B> fmt::Debug for ReplayBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = match &self.inner {
+            Inner::Empty => "empty",
+            Inner::Once(_) => "once",
+            Inner::Kept { .. } => "kept",
+        };
+        f.debug_tuple("ReplayBody").field(&how).finish()
+    }
+}
+
+impl fmt::Display for NotReplayable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooLarge => "the request's body is larger than what is kept for a retry",
+            Self::Failed => "the request's body failed while it was sent",
+        })
+    }
+}
+
+/// The body was taken back for a retry while the first attempt was still sending it.
+#[derive(Debug)]
+struct Taken;
+
+impl fmt::Display for Taken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the request is sent again with a new token; this attempt is over")
+    }
+}
+
+impl error::Error for Taken {}
+
+#[cfg(test)]
+mod tests;

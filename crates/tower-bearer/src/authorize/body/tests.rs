@@ -1,0 +1,187 @@
+use std::collections::VecDeque;
+
+use tokio_test::{assert_pending, assert_ready, task};
+
+use super::*;
+
+/// A body whose frames the test puts in; it is pending while there is none and it has not ended.
+#[derive(Clone, Default)]
+struct Source(Arc<Mutex<Script>>);
+
+#[derive(Default)]
+struct Script {
+    frames: VecDeque<Result<Frame<Bytes>, &'static str>>,
+    ended: bool,
+    hint: SizeHint,
+    waker: Option<Waker>,
+}
+
+impl Source {
+    fn push(&self, frame: Result<Frame<Bytes>, &'static str>) {
+        let mut script = self.0.lock().unwrap();
+        script.frames.push_back(frame);
+        if let Some(waker) = script.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn data(&self, data: &'static str) {
+        self.push(Ok(Frame::data(data.into())));
+    }
+
+    fn end(&self) {
+        self.0.lock().unwrap().ended = true;
+    }
+}
+
+impl Body for Source {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let mut script = self.0.lock().unwrap();
+        match script.frames.pop_front() {
+            Some(frame) => Poll::Ready(Some(frame.map_err(Into::into))),
+            None if script.ended => Poll::Ready(None),
+            None => {
+                script.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let script = self.0.lock().unwrap();
+        script.ended && script.frames.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.lock().unwrap().hint.clone()
+    }
+}
+
+type Spawned = task::Spawn<ReplayBody<Source>>;
+
+fn kept(source: &Source, cap: usize) -> (Spawned, Replay<Source>) {
+    let (body, replay) = ReplayBody::kept(source.clone(), cap);
+    (task::spawn(body), replay.expect("it is kept"))
+}
+
+fn poll(body: &mut Spawned) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    body.enter(|cx, body| body.poll_frame(cx))
+}
+
+fn next(body: &mut Spawned) -> Option<String> {
+    let frame = assert_ready!(poll(body))?.expect("no error");
+    Some(String::from_utf8(frame.into_data().expect("data").to_vec()).unwrap())
+}
+
+fn rest(body: &mut Spawned) -> Vec<String> {
+    std::iter::from_fn(|| next(body)).collect()
+}
+
+#[test]
+fn a_body_that_was_sent_whole_is_sent_again_whole() {
+    let source = Source::default();
+    source.0.lock().unwrap().hint = SizeHint::with_exact(6);
+    for data in ["one", "two"] {
+        source.data(data);
+    }
+    let (mut first, replay) = kept(&source, 6);
+    assert_eq!(first.size_hint().exact(), Some(6));
+    source.end();
+    source.0.lock().unwrap().hint = SizeHint::with_exact(0);
+    assert_eq!(rest(&mut first), ["one", "two"]);
+    drop(first);
+    let mut again = task::spawn(replay.take().unwrap());
+    assert_eq!(
+        again.size_hint().exact(),
+        Some(6),
+        "it is framed as the first was"
+    );
+    assert!(!again.is_end_stream());
+    assert_eq!(rest(&mut again), ["one", "two"]);
+    assert!(again.is_end_stream());
+}
+
+#[test]
+fn trailers_are_sent_again() {
+    let source = Source::default();
+    source.data("one");
+    let trailers =
+        HeaderMap::from_iter([(http::header::ETAG, http::HeaderValue::from_static("x"))]);
+    source.push(Ok(Frame::trailers(trailers.clone())));
+    let (mut first, replay) = kept(&source, 64);
+    source.end();
+    while assert_ready!(poll(&mut first)).is_some() {}
+    let mut again = task::spawn(replay.take().unwrap());
+    assert_eq!(again.size_hint().exact(), None, "unknown stays unknown");
+    assert_eq!(next(&mut again).as_deref(), Some("one"));
+    let frame = assert_ready!(poll(&mut again)).unwrap().unwrap();
+    assert_eq!(frame.into_trailers().unwrap(), trailers);
+    assert!(assert_ready!(poll(&mut again)).is_none());
+}
+
+#[test]
+fn an_unfinished_body_is_taken_back_without_a_lost_or_doubled_byte() {
+    let source = Source::default();
+    source.data("one");
+    let (mut first, replay) = kept(&source, 64);
+    assert_eq!(next(&mut first).as_deref(), Some("one"));
+    assert_pending!(poll(&mut first));
+    let mut again = task::spawn(replay.take().unwrap());
+    assert!(
+        first.is_woken(),
+        "the first attempt learns that its turn is over"
+    );
+    let error = assert_ready!(poll(&mut first)).unwrap().unwrap_err();
+    assert!(
+        error.to_string().contains("this attempt is over"),
+        "{error}"
+    );
+    assert!(!first.is_end_stream());
+    assert_eq!(next(&mut again).as_deref(), Some("one"));
+    assert_pending!(poll(&mut again));
+    source.data("two");
+    assert!(again.is_woken());
+    source.end();
+    assert_eq!(rest(&mut again), ["two"]);
+}
+
+#[test]
+fn past_the_cap_nothing_is_kept() {
+    let source = Source::default();
+    let (mut first, replay) = kept(&source, 5);
+    source.data("one");
+    assert!(next(&mut first).is_some() && replay.check().is_ok());
+    source.data("two");
+    source.end();
+    assert_eq!(rest(&mut first), ["two"], "the first attempt is not harmed");
+    assert_eq!(replay.check(), Err(NotReplayable::TooLarge));
+    assert_eq!(replay.take().unwrap_err(), NotReplayable::TooLarge);
+}
+
+#[test]
+fn a_body_that_is_known_to_be_larger_or_off_is_not_kept() {
+    let source = Source::default();
+    source.0.lock().unwrap().hint = SizeHint::with_exact(6);
+    assert!(ReplayBody::kept(source.clone(), 5).1.is_none());
+    assert!(ReplayBody::kept(source.clone(), 0).1.is_none());
+    source.end();
+    let (empty, replay) = ReplayBody::kept(source, 0);
+    assert!(empty.is_end_stream());
+    assert!(replay.unwrap().take().unwrap().is_end_stream());
+}
+
+#[test]
+fn a_body_that_failed_is_not_sent_again() {
+    let source = Source::default();
+    source.push(Err("broken"));
+    let (mut first, replay) = kept(&source, 64);
+    let error = assert_ready!(poll(&mut first)).unwrap().unwrap_err();
+    assert_eq!(error.to_string(), "broken");
+    assert_eq!(replay.take().unwrap_err(), NotReplayable::Failed);
+}

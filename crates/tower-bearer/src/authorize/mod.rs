@@ -1,0 +1,77 @@
+//! The middleware: stamps the token onto requests, and heals a rejected one.
+//!
+//! | | |
+//! | --- | --- |
+//! | a fresh token | is stamped without a lock |
+//! | a due one | too, and its renewal begins |
+//! | none | the request waits for a flight; the inner service's capacity is given back meanwhile |
+//! | the server answers 401 | exactly the token that was sent is rejected, and the request is sent once more with another |
+//! | the second answer is 401 too | it reaches the caller as it is |
+//! | the request has an `Authorization` of its own | it stays, and its 401 rejects nothing |
+//! | its origin is not an allowed one | an error that names it, before anything is sent |
+//!
+//! A retry needs the request's body again. [`ReplayBody`] keeps up to 64 KiB of it while it is sent
+//! ([`AuthorizeLayer::replay_limit`]); a larger one is not sent again, but its 401 still renews the
+//! token, so the next request succeeds. What became of a rejection stands in the response's
+//! extensions, as a [`Rejection`].
+//!
+//! # Inner services with one body type
+//!
+//! [`Authorize`] hands [`ReplayBody<B>`] to the inner service. One that takes any body (hyper-util's
+//! client is generic) takes this one too. One that takes a single type needs it mapped back, in one
+//! line, with tonic's channel, say:
+//!
+//! ```
+//! use http::Request;
+//! use tonic::{body::Body, transport::Channel};
+//! use tower_bearer::{AuthorizeLayer, ReplayBody, TokenCache};
+//!
+//! # fn example(cache: TokenCache, channel: Channel) -> Result<(), tower_bearer::InvalidOrigin> {
+//! let layer = AuthorizeLayer::new(cache)
+//!     .allow("https://grpc.example")?
+//!     // Around a channel the layer sees a path only: the channel adds the rest inside.
+//!     .assume_origin("https://grpc.example")?;
+//! let service = tower::ServiceBuilder::new()
+//!     .layer(layer)
+//!     .map_request(|request: Request<ReplayBody<Body>>| request.map(Body::new))
+//!     .service(channel);
+//! # fn grpc<S: tower_service::Service<Request<Body>> + Clone + Send>(_: S) {}
+//! # grpc(service);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! and with a client over axum's body:
+//!
+//! ```
+//! use axum::body::Body;
+//! use http::Request;
+//! use hyper_util::client::legacy::{Client, connect::HttpConnector};
+//! use tower_bearer::{AuthorizeLayer, ReplayBody, TokenCache};
+//!
+//! # fn example(cache: TokenCache, client: Client<HttpConnector, Body>) -> Result<(), tower_bearer::InvalidOrigin> {
+//! let service = tower::ServiceBuilder::new()
+//!     .layer(AuthorizeLayer::new(cache).allow("https://api.example")?)
+//!     .map_request(|request: Request<ReplayBody<Body>>| request.map(Body::new))
+//!     .service(client);
+//! # fn http<S: tower_service::Service<Request<Body>> + Clone + Send>(_: S) {}
+//! # http(service);
+//! # Ok(())
+//! # }
+//! ```
+
+mod body;
+mod future;
+mod layer;
+mod origin;
+mod rejection;
+mod service;
+
+pub use self::{
+    body::{NotReplayable, ReplayBody},
+    future::ResponseFuture,
+    layer::AuthorizeLayer,
+    origin::InvalidOrigin,
+    rejection::{Rejection, Unhealed},
+    service::Authorize,
+};

@@ -1,0 +1,371 @@
+//! Where a token may go: scheme, host and port, normalised, and compared whole.
+
+use std::{error, fmt, net::IpAddr};
+
+use http::{
+    Uri,
+    uri::{Authority, Scheme},
+};
+
+use crate::error::{Error, Kind};
+
+/// A scheme, a host and a port (RFC 6454, section 4).
+///
+/// The host is in lower case and without a trailing dot, and the port is always there.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Origin {
+    secure: bool,
+    host: String,
+    port: u16,
+}
+
+impl Origin {
+    /// Takes an origin, or a URL of which only the origin counts.
+    pub(crate) fn parse(text: &str) -> Result<Self, InvalidOrigin> {
+        let invalid = |flaw| InvalidOrigin {
+            text: shown(text),
+            flaw,
+        };
+        if !text.is_ascii() {
+            return Err(invalid(Flaw::NotAscii));
+        }
+        let uri: Uri = text.parse().map_err(|_| invalid(Flaw::NoUrl))?;
+        if uri
+            .authority()
+            .is_some_and(|authority| authority.as_str().contains('@'))
+        {
+            return Err(invalid(Flaw::Userinfo));
+        }
+        Self::of(&uri).ok_or_else(|| invalid(Flaw::NoUrl))
+    }
+
+    /// The origin that a request to `uri` goes to, if it says so.
+    pub(crate) fn of(uri: &Uri) -> Option<Self> {
+        let (secure, authority) = parts(uri)?;
+        Some(Self {
+            secure,
+            host: host(authority).to_ascii_lowercase(),
+            port: port(authority, secure),
+        })
+    }
+
+    /// Whether a request to `uri` goes here. It allocates nothing.
+    pub(crate) fn is_of(&self, uri: &Uri) -> bool {
+        parts(uri).is_some_and(|(secure, authority)| {
+            secure == self.secure
+                && port(authority, secure) == self.port
+                && host(authority).eq_ignore_ascii_case(&self.host)
+        })
+    }
+
+    /// Whether a token may go here without a second thought: over TLS, or without leaving the machine.
+    pub(crate) fn is_safe(&self) -> bool {
+        self.secure || is_loopback(&self.host)
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.secure { "https" } else { "http" };
+        write!(f, "{scheme}://{}", self.host)?;
+        match (self.secure, self.port) {
+            (true, 443) | (false, 80) => Ok(()),
+            (_, port) => write!(f, ":{port}"),
+        }
+    }
+}
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+fn parts(uri: &Uri) -> Option<(bool, &Authority)> {
+    let secure = match uri.scheme()? {
+        scheme if *scheme == Scheme::HTTPS => true,
+        scheme if *scheme == Scheme::HTTP => false,
+        _ => return None,
+    };
+    let authority = uri.authority()?;
+    let bare = host(authority);
+    (!bare.is_empty() && bare != "[]").then_some((secure, authority))
+}
+
+/// The host without user information, port and trailing dot.
+fn host(authority: &Authority) -> &str {
+    let host = authority.host();
+    host.strip_suffix('.').unwrap_or(host)
+}
+
+fn port(authority: &Authority, secure: bool) -> u16 {
+    let default = if secure { 443 } else { 80 };
+    authority.port_u16().unwrap_or(default)
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    match bare.parse::<IpAddr>() {
+        Ok(ip) => ip.is_loopback(),
+        // RFC 6761, section 6.3: names under `localhost` never leave the machine.
+        Err(_) => host == "localhost" || host.ends_with(".localhost"),
+    }
+}
+
+/// The text as an error may show it: without user information, and not endless.
+fn shown(text: &str) -> String {
+    let after_scheme = text.find("://").map_or(0, |at| at + 3);
+    let (scheme, rest) = text.split_at(after_scheme);
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let authority = &rest[..end];
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
+    scheme.chars().chain(host.chars()).take(120).collect()
+}
+
+/// Why a text names no origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidOrigin {
+    text: String,
+    flaw: Flaw,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Flaw {
+    NoUrl,
+    NotAscii,
+    Userinfo,
+    Insecure,
+}
+
+impl fmt::Display for InvalidOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = &self.text;
+        match self.flaw {
+            Flaw::NoUrl => write!(
+                f,
+                "`{text}` is no origin: write it like https://api.example or https://api.example:8443"
+            ),
+            Flaw::NotAscii => write!(
+                f,
+                "the host in `{text}` is not ASCII: write it in punycode (xn--…)"
+            ),
+            Flaw::Userinfo => write!(
+                f,
+                "the URL of `{text}` holds a user name or a password: leave them out"
+            ),
+            Flaw::Insecure => write!(
+                f,
+                "a token would go to {text} without TLS: use https, or allow it with allow_insecure"
+            ),
+        }
+    }
+}
+
+impl error::Error for InvalidOrigin {}
+
+/// The origins of a layer, and what happens to requests for others.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Origins {
+    allowed: Vec<Origin>,
+    assumed: Option<Origin>,
+    pass_others: bool,
+}
+
+/// What is to be done with a request.
+#[derive(Debug)]
+pub(crate) enum Route {
+    /// Stamp it.
+    Stamp,
+    /// Send it without a token.
+    Pass,
+}
+
+impl Origins {
+    pub(crate) fn allow(&mut self, text: &str) -> Result<(), InvalidOrigin> {
+        let origin = Origin::parse(text)?;
+        if !origin.is_safe() {
+            return Err(InvalidOrigin {
+                text: origin.to_string(),
+                flaw: Flaw::Insecure,
+            });
+        }
+        self.allowed.push(origin);
+        Ok(())
+    }
+
+    pub(crate) fn allow_insecure(&mut self, text: &str) -> Result<(), InvalidOrigin> {
+        self.allowed.push(Origin::parse(text)?);
+        Ok(())
+    }
+
+    pub(crate) fn assume(&mut self, text: &str) -> Result<(), InvalidOrigin> {
+        self.assumed = Some(Origin::parse(text)?);
+        Ok(())
+    }
+
+    pub(crate) fn pass_others(&mut self) {
+        self.pass_others = true;
+    }
+
+    pub(crate) fn route(&self, uri: &Uri) -> Result<Route, Error> {
+        if self.allowed.iter().any(|origin| origin.is_of(uri)) {
+            return Ok(Route::Stamp);
+        }
+        let stated = if uri.authority().is_none() {
+            let assumed = self.assumed.clone();
+            if assumed.as_ref().is_some_and(|it| self.allowed.contains(it)) {
+                return Ok(Route::Stamp);
+            }
+            assumed
+        } else {
+            Origin::of(uri)
+        };
+        let Some(origin) = stated else {
+            return Err(Error::new(Kind::NoOrigin));
+        };
+        if self.pass_others {
+            return Ok(Route::Pass);
+        }
+        // Where the https origin of the same host is allowed, the missing TLS is what is wrong.
+        let insecure = !origin.is_safe()
+            && self
+                .allowed
+                .iter()
+                .any(|allowed| allowed.secure && allowed.host == origin.host);
+        let named = origin.to_string();
+        Err(Error::new(if insecure {
+            Kind::Insecure(named)
+        } else {
+            Kind::OriginNotAllowed(named)
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origins(allowed: &[&str]) -> Origins {
+        let mut origins = Origins::default();
+        for text in allowed {
+            origins.allow(text).unwrap();
+        }
+        origins
+    }
+
+    fn route(origins: &Origins, uri: &str) -> Result<Route, Kind> {
+        origins
+            .route(&uri.parse().unwrap())
+            .map_err(|error| error.kind().clone())
+    }
+
+    #[test]
+    fn f06_an_origin_is_compared_whole_and_normalised() {
+        let acme = origins(&["https://API.acme.example./api/v1/", "https://[::1]:8443"]);
+        for same in [
+            "https://api.acme.example/x",
+            "https://api.acme.example:443/",
+            "https://API.ACME.example./?q",
+            "HTTPS://api.acme.example",
+            "https://user:pw@api.acme.example/",
+            "https://[::1]:8443/",
+        ] {
+            assert!(matches!(route(&acme, same), Ok(Route::Stamp)), "{same}");
+        }
+        for other in [
+            "https://api.acme.example.evil.example/",
+            "https://api.acme.example@evil.example/",
+            "https://evil.example/api.acme.example",
+            "https://api.acme.example:8443/",
+            "https://xapi.acme.example/",
+            "https://acme.example/",
+            "https://[::1]/",
+        ] {
+            let kind = route(&acme, other).unwrap_err();
+            assert!(
+                matches!(kind, Kind::OriginNotAllowed(_)),
+                "{other}: {kind:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn f06_an_origin_that_is_none_says_what_to_write() {
+        let text = |origin| Origin::parse(origin).unwrap_err().to_string();
+        assert!(text("https://b\u{fc}ro.example").contains("punycode"));
+        assert!(text("https://user:pw@acme.example").contains("leave them out"));
+        assert!(!text("https://user:pw@acme.example").contains("pw"));
+        for none in [
+            "",
+            "acme.example",
+            "/path",
+            "ftp://acme.example",
+            "https://",
+            "https://:443",
+        ] {
+            assert!(text(none).contains("is no origin"), "{none}");
+        }
+    }
+
+    #[test]
+    fn f05_http_is_refused_but_to_loopback_or_where_asked_for() {
+        let mut origins = Origins::default();
+        let error = origins
+            .allow("http://acme.example")
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("http://acme.example without TLS"), "{error}");
+        for loopback in [
+            "http://127.0.0.1:80",
+            "http://localhost",
+            "http://[::1]:1",
+            "http://a.localhost",
+        ] {
+            origins.allow(loopback).unwrap();
+        }
+        origins.allow("https://acme.example").unwrap();
+        let kind = route(&origins, "http://acme.example/").unwrap_err();
+        assert_eq!(kind, Kind::Insecure("http://acme.example".into()));
+        origins.allow_insecure("http://acme.example").unwrap();
+        assert!(matches!(
+            route(&origins, "http://acme.example/"),
+            Ok(Route::Stamp)
+        ));
+        for outside in [
+            "http://localhost.evil.example",
+            "http://127.0.0.1.evil.example",
+        ] {
+            assert!(origins.allow(outside).is_err(), "{outside}");
+        }
+    }
+
+    #[test]
+    fn a_request_without_an_origin_needs_an_assumed_one() {
+        let mut origins = origins(&["https://acme.example"]);
+        assert_eq!(route(&origins, "/path").unwrap_err(), Kind::NoOrigin);
+        origins.assume("https://other.example").unwrap();
+        assert!(matches!(
+            route(&origins, "/path"),
+            Err(Kind::OriginNotAllowed(_))
+        ));
+        origins.assume("https://acme.example").unwrap();
+        assert!(matches!(route(&origins, "/path"), Ok(Route::Stamp)));
+    }
+
+    #[test]
+    fn other_origins_pass_without_a_token_where_that_is_asked_for() {
+        let mut origins = origins(&["https://acme.example"]);
+        origins.pass_others();
+        assert!(matches!(
+            route(&origins, "https://bucket.example/"),
+            Ok(Route::Pass)
+        ));
+        assert!(matches!(
+            route(&origins, "https://acme.example/"),
+            Ok(Route::Stamp)
+        ));
+        assert_eq!(route(&origins, "/path").unwrap_err(), Kind::NoOrigin);
+    }
+}

@@ -1,0 +1,141 @@
+//! How a cache is made whose settings differ from the defaults.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use crate::{
+    cache::TokenCache,
+    clock::{Clock, SystemClock},
+    lifetime,
+    renewal::{Core, Settings},
+    source::TokenSource,
+};
+
+/// Makes a [`TokenCache`] whose settings differ from the defaults.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_bearer::{source_fn, Token, TokenCache};
+///
+/// let cache = TokenCache::builder(source_fn(|_cx| async { Ok(Token::new("s3cr3t")?) }))
+///     .renewal_window(Duration::from_secs(120))
+///     .attempt_timeout(Duration::from_secs(3))
+///     .build();
+/// # drop(cache);
+/// ```
+#[must_use = "a builder does nothing until it is built"]
+pub struct Builder<S> {
+    source: S,
+    clock: Option<Arc<dyn Clock>>,
+    seed: Option<u64>,
+    settings: Settings,
+}
+
+impl<S> Builder<S> {
+    pub(crate) fn new(source: S) -> Self {
+        Self {
+            source,
+            clock: None,
+            seed: None,
+            settings: Settings {
+                lifetime: lifetime::Policy::default(),
+                attempts: TokenCache::DEFAULT_ATTEMPTS,
+                attempt_timeout: TokenCache::DEFAULT_ATTEMPT_TIMEOUT,
+                flight_timeout: TokenCache::DEFAULT_FLIGHT_TIMEOUT,
+            },
+        }
+    }
+
+    /// The lifetime to take where a token's is not known.
+    ///
+    /// Defaults to [`DEFAULT_LIFETIME`](TokenCache::DEFAULT_LIFETIME).
+    pub fn default_lifetime(mut self, lifetime: Duration) -> Self {
+        self.settings.lifetime.default_lifetime = lifetime;
+        self
+    }
+
+    /// The longest time before hard expiry in which a token is due. A token of one hour with a window
+    /// of two minutes is renewed 2 to 3 min before its hard expiry: the jitter lies before the window
+    /// and is at most half of it.
+    ///
+    /// Defaults to [`DEFAULT_RENEWAL_WINDOW`](TokenCache::DEFAULT_RENEWAL_WINDOW), and is clamped to a
+    /// quarter of the lifetime.
+    pub fn renewal_window(mut self, window: Duration) -> Self {
+        self.settings.lifetime.max_window = window;
+        self
+    }
+
+    /// The longest time before expiry in which a token is not used any more.
+    ///
+    /// Defaults to [`DEFAULT_HARD_MARGIN`](TokenCache::DEFAULT_HARD_MARGIN), and is clamped to a tenth of
+    /// the lifetime.
+    pub fn hard_margin(mut self, margin: Duration) -> Self {
+        self.settings.lifetime.max_margin = margin;
+        self
+    }
+
+    /// How many attempts a flight has while nobody has a token; 0 counts as 1. While a token is in
+    /// use a flight has one.
+    ///
+    /// Defaults to [`DEFAULT_ATTEMPTS`](TokenCache::DEFAULT_ATTEMPTS).
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.settings.attempts = attempts;
+        self
+    }
+
+    /// How long one attempt may take.
+    ///
+    /// Defaults to [`DEFAULT_ATTEMPT_TIMEOUT`](TokenCache::DEFAULT_ATTEMPT_TIMEOUT).
+    pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.attempt_timeout = timeout;
+        self
+    }
+
+    /// How long a flight may take with all its attempts.
+    ///
+    /// Defaults to [`DEFAULT_FLIGHT_TIMEOUT`](TokenCache::DEFAULT_FLIGHT_TIMEOUT).
+    pub fn flight_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.flight_timeout = timeout;
+        self
+    }
+
+    /// The clock to read and to sleep on.
+    ///
+    /// Defaults to [`SystemClock`].
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Some(Arc::new(clock));
+        self
+    }
+
+    /// Seeds the jitter and the back-off, so that a run can be repeated exactly.
+    ///
+    /// Defaults to a seed from the system.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+}
+
+impl<S: TokenSource> Builder<S> {
+    /// Makes the cache. Nothing is fetched before somebody asks.
+    #[must_use]
+    pub fn build(self) -> TokenCache {
+        let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
+        let chance = self
+            .seed
+            .map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
+        TokenCache::from_core(Core::new(
+            Arc::new(self.source),
+            clock,
+            self.settings,
+            chance,
+        ))
+    }
+}
+
+impl<S> fmt::Debug for Builder<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}

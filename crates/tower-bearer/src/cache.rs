@@ -1,0 +1,174 @@
+//! The handle: one cell and one flight, shared by all clones.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use crate::{
+    acquire::Acquire,
+    builder::Builder,
+    lifetime,
+    renewal::{Core, Want},
+    source::TokenSource,
+    status::Status,
+    token::Token,
+};
+
+/// Fetches, caches and renews one token.
+///
+/// Clones share one cell and one flight, and so do all layers made from them. Make one per
+/// credential and clone it; one per request would fetch a token per request. Nothing runs while
+/// nobody asks, and dropping the last clone ends a flight under way.
+#[derive(Clone)]
+pub struct TokenCache {
+    core: Arc<Core>,
+}
+
+impl TokenCache {
+    /// The lifetime that is taken where a token's is not known: 5 min. Short enough to notice a token
+    /// that ended, long enough not to burden its source; a rejection heals it anyway.
+    pub const DEFAULT_LIFETIME: Duration = lifetime::DEFAULT_LIFETIME;
+
+    /// The longest lifetime that is believed: 365 days, so that no slip of a source's makes a token
+    /// eternal.
+    pub const MAX_LIFETIME: Duration = lifetime::MAX_LIFETIME;
+
+    /// The longest renewal window: 10 min, which is slack enough to survive an outage of the source.
+    /// It is never more than a quarter of the lifetime.
+    pub const DEFAULT_RENEWAL_WINDOW: Duration = lifetime::MAX_WINDOW;
+
+    /// The longest margin before expiry in which a token is not used: 30 s, for clocks that differ and
+    /// for time on the wire. It is never more than a tenth of the lifetime.
+    pub const DEFAULT_HARD_MARGIN: Duration = lifetime::MAX_MARGIN;
+
+    /// Attempts in one flight when nobody has a token: 3, so that one blip at the start does not fail
+    /// a daemon.
+    pub const DEFAULT_ATTEMPTS: u32 = 3;
+
+    /// The time that one attempt may take: 10 s.
+    pub const DEFAULT_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+
+    /// The time that a whole flight may take: 30 s.
+    pub const DEFAULT_FLIGHT_TIMEOUT: Duration = Duration::from_secs(30);
+
+    /// A cache with the documented defaults.
+    pub fn new(source: impl TokenSource) -> Self {
+        Self::builder(source).build()
+    }
+
+    /// A cache whose settings differ from the defaults.
+    pub fn builder<S: TokenSource>(source: S) -> Builder<S> {
+        Builder::new(source)
+    }
+
+    /// A token that may be used now; one is fetched if there is none.
+    ///
+    /// A fresh token is there at once. A due one too, and its renewal begins.
+    ///
+    /// # Errors
+    ///
+    /// If the flight that was waited for failed, or one failed a short while ago.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing; see [`Acquire`].
+    pub fn token(&self) -> Acquire {
+        Acquire::new(self.core.clone(), Want::ANY)
+    }
+
+    /// The token that may be used now, if there is one. It neither waits nor fetches.
+    #[must_use]
+    pub fn peek(&self) -> Option<Token> {
+        let now = self.core.clock.now();
+        self.core.cell.read(|entry| {
+            entry
+                .filter(|entry| entry.is_usable(now))
+                .map(|entry| entry.token.clone())
+        })
+    }
+
+    /// Says that a server rejected `token`, and asks for another.
+    ///
+    /// If it is still the current one, it becomes suspect and a flight begins, whether or not the
+    /// returned future is awaited. Where a newer token is there already, that is the answer. The
+    /// caller is never handed the rejected token again.
+    ///
+    /// # Errors
+    ///
+    /// If no other token can be had: the flight failed, or renewals because of rejections are
+    /// limited at present.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing; see [`Acquire`].
+    pub fn reject(&self, token: &Token) -> Acquire {
+        self.reject_generation(token.generation())
+    }
+
+    pub(crate) fn reject_generation(&self, generation: u64) -> Acquire {
+        let look = self.core.reject(generation);
+        Acquire::looked(self.core.clone(), Want::other_than(generation), look)
+    }
+
+    /// Fetches a new token although the current one may be good: new roles, say.
+    ///
+    /// It joins a flight under way, and what it brings replaces the current token even if it expires
+    /// sooner. Within a second of the last renewal that one's token is the answer.
+    ///
+    /// # Errors
+    ///
+    /// If the flight failed, or one failed a short while ago.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing; see [`Acquire`].
+    pub fn refresh(&self) -> Acquire {
+        Acquire::new(self.core.clone(), Want::NEW)
+    }
+
+    /// Whether requests can be served, as far as is known: false only if the last flight failed and
+    /// no token is left that could be sent. A cache that was never asked is ready.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        let now = self.core.clock.now();
+        let alive = self
+            .core
+            .cell
+            .read(|entry| entry.is_some_and(|entry| !entry.is_expired(now)));
+        alive || !self.core.last_flight_failed()
+    }
+
+    /// What the cache is doing, for probes and people.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let now = self.core.clock.now();
+        let (phase, next_try_in, last_error) = self.core.phase();
+        let current = self.core.cell.current();
+        Status {
+            phase,
+            generation: current.as_ref().map(|entry| entry.generation()),
+            suspect: current.as_ref().is_some_and(|entry| entry.is_suspect()),
+            renews_in: current.as_ref().map(|entry| now.until(entry.schedule.due)),
+            expires_in: current.map(|entry| now.until(entry.schedule.hard_expiry)),
+            next_try_in,
+            last_error,
+            counts: self.core.counters.snapshot(),
+        }
+    }
+
+    pub(crate) fn from_core(core: Core) -> Self {
+        Self {
+            core: Arc::new(core),
+        }
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+}
+
+impl fmt::Debug for TokenCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenCache")
+            .field("status", &self.status())
+            .finish()
+    }
+}

@@ -1,0 +1,148 @@
+//! The task that flies: asks the source, in time and as often as it may, and lands.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::{Arc, Weak, atomic::Ordering::Relaxed},
+    task::Poll,
+    time::Duration,
+};
+
+use tokio::runtime::Handle;
+
+use crate::{
+    clock::{Reading, Sleep},
+    error::Kind,
+    flight::{Flight, Landing},
+    limit,
+    renewal::{Core, Verdict},
+    source::{ErasedSource, FetchContext, SourceError},
+    token::Token,
+};
+
+/// Spawns the task for a flight that has begun, on the runtime of whoever looked.
+///
+/// It must not be called under the cache's lock: a runtime that is shutting down drops the task at
+/// once, which takes that lock.
+pub(crate) fn launch(core: &Arc<Core>, flight: Arc<Flight>) {
+    let guard = LandOnDrop {
+        core: Arc::downgrade(core),
+        flight,
+    };
+    let Ok(runtime) = Handle::try_current() else {
+        return;
+    };
+    let timer = match core.sleep(core.settings.flight_timeout) {
+        Ok(timer) => timer,
+        Err(error) => {
+            guard.flight.land(Landing::Failed(error));
+            return;
+        }
+    };
+    let flight = guard.flight.clone();
+    let task = runtime.spawn(fly(guard, core.source.clone(), timer));
+    flight.set_task(task.abort_handle());
+}
+
+/// Lands the flight if its task ends without: by a panic of the source's, or with its runtime.
+struct LandOnDrop {
+    /// The task does not keep its cache alive: with the last handle it is aborted (G31).
+    core: Weak<Core>,
+    flight: Arc<Flight>,
+}
+
+impl Drop for LandOnDrop {
+    fn drop(&mut self) {
+        let Some(core) = self.core.upgrade() else {
+            return self.flight.land(Landing::Void);
+        };
+        if std::thread::panicking() {
+            // The source's own code is not run again here: a second panic would abort the process.
+            let error = SourceError::new(Kind::Panicked, "the token source panicked");
+            let flight = &self.flight;
+            core.land(flight, flight.began, Err(error), flight.epoch);
+        } else {
+            core.lose(&self.flight);
+        }
+    }
+}
+
+async fn fly(guard: LandOnDrop, source: Arc<dyn ErasedSource>, mut total: Sleep) {
+    let flight = &guard.flight;
+    let mut attempt = 1;
+    loop {
+        let Some(core) = guard.core.upgrade() else {
+            return;
+        };
+        let settings = core.settings;
+        let sent = core.clock.now();
+        let left = flight.time_left(sent, settings.flight_timeout);
+        let at_most = settings.attempt_timeout.min(left);
+        let Ok(timer) = core.sleep(at_most) else {
+            return;
+        };
+        core.counters.fetches.fetch_add(1, Relaxed);
+        // While the source is asked nothing here keeps the cache alive.
+        drop(core);
+
+        let cx = FetchContext::new(flight.reason, attempt, at_most);
+        let fetched = before(source.fetch(&cx), timer, &mut total).await;
+        let result = fetched.unwrap_or_else(|| Err(timed_out(at_most)));
+
+        let Some(core) = guard.core.upgrade() else {
+            return;
+        };
+        if let Some(wait) = next_attempt(&core, flight, attempt, &result) {
+            tracing::debug!(attempt, wait_ms = wait.as_millis() as u64, "attempt failed");
+            let Ok(pause) = core.sleep(wait) else {
+                return;
+            };
+            drop(core);
+            pause.await;
+            attempt += 1;
+            continue;
+        }
+        match core.land(flight, sent, result, source.epoch()) {
+            Verdict::Landed => return,
+            Verdict::AskAgain => attempt += 1,
+        }
+    }
+}
+
+/// How long to wait before another attempt in this flight, if there is one.
+fn next_attempt(
+    core: &Core,
+    flight: &Flight,
+    attempt: u32,
+    result: &Result<Token, SourceError>,
+) -> Option<Duration> {
+    let error = result.as_ref().err()?;
+    if attempt >= flight.attempts || !error.is_worth_another_attempt() {
+        return None;
+    }
+    let backoff = limit::attempt_delay(attempt, core.chance());
+    let wait = backoff.max(error.asked_delay().unwrap_or_default());
+    let now: Reading = core.clock.now();
+    (wait < flight.time_left(now, core.settings.flight_timeout)).then_some(wait)
+}
+
+fn timed_out(after: Duration) -> SourceError {
+    let message = format!("no answer within {} s", after.as_secs_f32());
+    SourceError::new(Kind::TimedOut, message)
+}
+
+/// The future's output, or `None` if one of the two timers is first.
+async fn before<F: Future>(future: F, timer: Sleep, total: &mut Sleep) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut timer = timer;
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        if timer.as_mut().poll(cx).is_ready() || total.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        Poll::Pending
+    })
+    .await
+}

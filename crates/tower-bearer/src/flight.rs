@@ -1,0 +1,181 @@
+//! One flight, as those see it who wait for it: a shared handle that lands once.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use tokio::task::AbortHandle;
+
+use crate::{cell::Entry, clock::Reading, error::Error, event::Reason};
+
+/// How a flight ended.
+#[derive(Clone, Debug)]
+pub(crate) enum Landing {
+    /// With a token, which is published.
+    Token(Arc<Entry>),
+    /// Without; all who waited share the error.
+    Failed(Error),
+    /// Without a result: its runtime went away, or the secret changed meanwhile. Whoever waits looks
+    /// again (A13, A14, G9).
+    Void,
+}
+
+/// One exchange with the source.
+pub(crate) struct Flight {
+    pub(crate) reason: Reason,
+    /// The source's epoch when it began.
+    pub(crate) epoch: u64,
+    pub(crate) began: Reading,
+    /// How many attempts it has.
+    pub(crate) attempts: u32,
+    progress: Mutex<Progress>,
+}
+
+enum Progress {
+    Flying {
+        waiters: Waiters,
+        task: Option<AbortHandle>,
+    },
+    Landed(Landing),
+}
+
+/// The wakers of those who wait. Each owns its place until it leaves.
+#[derive(Default)]
+struct Waiters {
+    places: Vec<Option<Waker>>,
+    vacant: Vec<usize>,
+}
+
+impl Waiters {
+    fn enter(&mut self, waker: Waker) -> usize {
+        if let Some(place) = self.vacant.pop() {
+            self.places[place] = Some(waker);
+            return place;
+        }
+        self.places.push(Some(waker));
+        self.places.len() - 1
+    }
+
+    fn leave(&mut self, place: usize) -> Option<Waker> {
+        self.vacant.push(place);
+        self.places[place].take()
+    }
+}
+
+impl Flight {
+    pub(crate) fn new(reason: Reason, epoch: u64, began: Reading, attempts: u32) -> Arc<Self> {
+        Arc::new(Self {
+            reason,
+            epoch,
+            began,
+            attempts,
+            progress: Mutex::new(Progress::Flying {
+                waiters: Waiters::default(),
+                task: None,
+            }),
+        })
+    }
+
+    /// Remembers the task that flies, so that it can be ended early.
+    pub(crate) fn set_task(&self, handle: AbortHandle) {
+        if let Progress::Flying { task, .. } = &mut *self.lock() {
+            *task = Some(handle);
+        }
+    }
+
+    /// Ends the flight and wakes all who wait. Only the first landing counts.
+    ///
+    /// It runs other people's wakers, so the caller holds no lock.
+    pub(crate) fn land(&self, landing: Landing) {
+        let mut progress = self.lock();
+        if matches!(*progress, Progress::Landed(_)) {
+            return;
+        }
+        let flying = std::mem::replace(&mut *progress, Progress::Landed(landing));
+        drop(progress);
+        if let Progress::Flying { waiters, .. } = flying {
+            waiters.places.into_iter().flatten().for_each(Waker::wake);
+        }
+    }
+
+    /// Ends the flight without a result, and its task with it.
+    pub(crate) fn give_up(&self) {
+        let task = match &mut *self.lock() {
+            Progress::Flying { task, .. } => task.take(),
+            Progress::Landed(_) => None,
+        };
+        self.land(Landing::Void);
+        if let Some(task) = task {
+            task.abort();
+        }
+    }
+
+    /// The time that is left of `total` before whoever looks may replace this flight.
+    pub(crate) fn time_left(&self, now: Reading, total: Duration) -> Duration {
+        total.saturating_sub(now.since(self.began))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        // Nothing panics while the lock is held.
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Flight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flight")
+            .field("reason", &self.reason)
+            .field("epoch", &self.epoch)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Waits until a flight has landed. Dropping it leaves the flight as it is.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    flight: Arc<Flight>,
+    place: Option<usize>,
+}
+
+impl Waiter {
+    pub(crate) fn new(flight: Arc<Flight>) -> Self {
+        Self {
+            flight,
+            place: None,
+        }
+    }
+}
+
+impl Future for Waiter {
+    type Output = Landing;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Landing> {
+        let this = &mut *self;
+        let mut progress = this.flight.lock();
+        let waiters = match &mut *progress {
+            Progress::Landed(landing) => return Poll::Ready(landing.clone()),
+            Progress::Flying { waiters, .. } => waiters,
+        };
+        match this.place.and_then(|place| waiters.places[place].as_mut()) {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => this.place = Some(waiters.enter(cx.waker().clone())),
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        let left = match (self.place, &mut *self.flight.lock()) {
+            (Some(place), Progress::Flying { waiters, .. }) => waiters.leave(place),
+            _ => None,
+        };
+        // A waker's drop is other people's code: it runs after the lock is gone.
+        drop(left);
+    }
+}

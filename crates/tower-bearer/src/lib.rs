@@ -1,0 +1,85 @@
+//! A tower layer that fetches, caches, renews and stamps bearer tokens, for any token source.
+//!
+//! Say where tokens come from, once, and put the layer around an HTTP client. Requests then carry a
+//! valid `Authorization: Bearer` header: the token is renewed ahead of its expiry while the old one is
+//! served, and one that the server rejects is replaced inside the request that finds out.
+//!
+//! ```
+//! use std::time::Duration;
+//! use bytes::Bytes;
+//! use http::Request;
+//! use http_body_util::Full;
+//! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+//! use tower::{Layer, ServiceExt};
+//! use tower_bearer::{AuthorizeLayer, ReplayBody, Token, TokenCache, source_fn};
+//!
+//! # async fn example() -> Result<(), tower_bearer::BoxError> {
+//! let cache = TokenCache::new(source_fn(|_cx| async {
+//!     // Ask your identity provider here.
+//!     Ok(Token::new("s3cr3t")?.expires_in(Duration::from_secs(3600)))
+//! }));
+//! let client = Client::builder(TokioExecutor::new()).build_http::<ReplayBody<Full<Bytes>>>();
+//! let api = AuthorizeLayer::new(cache).allow("http://127.0.0.1:8080")?.layer(client);
+//!
+//! let request = Request::get("http://127.0.0.1:8080/things").body(Full::default())?;
+//! let response = api.oneshot(request).await?;
+//! # drop(response);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The parts
+//!
+//! - [`TokenSource`] fetches one token, once. [`source_fn`] makes one of a function.
+//! - [`TokenCache`] is the handle: one cell and one flight, shared by all clones.
+//! - [`AuthorizeLayer`] makes [`Authorize`] services, for the origins that it is told.
+//! - [`clock`] and [`Builder::seed`] put time and chance into a test's hands.
+//!
+//! # How it differs from its neighbours
+//!
+//! tower-http's `AddAuthorizationLayer` stamps a header that never changes: right for a token that
+//! never ends. A `Mutex<Option<Token>>` by hand renews, and makes every request wait for it each hour;
+//! when the endpoint fails, each waiting caller asks it again. Here a request that finds a fresh token
+//! takes no lock, a renewal is one task that all share with its error, and what a 401 costs the token
+//! endpoint is limited.
+//!
+//! # Cancel safety
+//!
+//! Every future here can be dropped at any time. A flight belongs to no caller: it goes on, and its
+//! token is cached.
+//!
+//! # Limits
+//!
+//! - It runs on tokio, with its timer. Anywhere else the answer is a typed error.
+//! - Any 401 is taken for a rejection of the token; the challenge is not looked at.
+//! - The secret's memory is wiped when the last clone of a token is gone, but not what a connection
+//!   has copied into its buffers.
+
+mod acquire;
+pub mod authorize;
+mod builder;
+mod cache;
+mod cell;
+pub mod clock;
+mod error;
+mod event;
+mod exchange;
+mod flight;
+mod lifetime;
+mod limit;
+mod renewal;
+mod source;
+mod status;
+mod token;
+
+pub use crate::{
+    acquire::Acquire,
+    authorize::{Authorize, AuthorizeLayer, InvalidOrigin, Rejection, ReplayBody, Unhealed},
+    builder::Builder,
+    cache::TokenCache,
+    error::{BoxError, Error, Kind},
+    event::{Counts, Reason, Renewals},
+    source::{FetchContext, SourceError, SourceFn, TokenSource, source_fn},
+    status::{Phase, Status},
+    token::{InvalidToken, Token},
+};

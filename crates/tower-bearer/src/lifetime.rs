@@ -1,0 +1,203 @@
+//! When a token is due and when it may no longer be used: pure arithmetic, no clock, no I/O.
+//!
+//! ```text
+//! sent                                due       window          hard expiry   expiry
+//!  |------------- fresh ---------------|~ jitter ~|------ due -------|- margin -|
+//! ```
+
+use std::time::Duration;
+
+use crate::{clock::Reading, token::Token};
+
+/// Taken where a token's lifetime is not known.
+pub(crate) const DEFAULT_LIFETIME: Duration = Duration::from_secs(5 * 60);
+
+/// No token is believed for longer, whatever it says of itself.
+pub(crate) const MAX_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// The longest time between the window's start and hard expiry.
+pub(crate) const MAX_WINDOW: Duration = Duration::from_secs(10 * 60);
+
+/// The longest margin.
+pub(crate) const MAX_MARGIN: Duration = Duration::from_secs(30);
+
+/// What the schedule is made with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Policy {
+    pub(crate) default_lifetime: Duration,
+    pub(crate) max_window: Duration,
+    pub(crate) max_margin: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            default_lifetime: DEFAULT_LIFETIME,
+            max_window: MAX_WINDOW,
+            max_margin: MAX_MARGIN,
+        }
+    }
+}
+
+/// The instants of one token's life, fixed when it is published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Schedule {
+    pub(crate) due: Reading,
+    pub(crate) hard_expiry: Reading,
+}
+
+/// What a token is good for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Fresh,
+    /// Should be renewed, may be used.
+    Due,
+    /// May not be used.
+    Expired,
+}
+
+impl Schedule {
+    /// The schedule of a token whose request was sent at `sent`, with `jitter` in `0.0..1.0`.
+    ///
+    /// `due` lies past half of the lifetime whatever the policy says, so a token costs at most two
+    /// successful fetches per lifetime (G6): the margin takes at most a tenth, the window at most a
+    /// quarter and the jitter half of that.
+    pub(crate) fn new(sent: Reading, lifetime: Duration, policy: &Policy, jitter: f64) -> Self {
+        let margin = policy.max_margin.min(lifetime / 10);
+        let window = policy.max_window.min(lifetime / 4);
+        let hard = lifetime.saturating_sub(margin);
+        let early = (window / 2).mul_f64(jitter.clamp(0.0, 1.0));
+        Self {
+            due: sent + hard.saturating_sub(window).saturating_sub(early),
+            hard_expiry: sent + hard,
+        }
+    }
+
+    pub(crate) fn standing(&self, now: Reading) -> Standing {
+        if now.has_reached(self.hard_expiry) {
+            Standing::Expired
+        } else if now.has_reached(self.due) {
+            Standing::Due
+        } else {
+            Standing::Fresh
+        }
+    }
+}
+
+/// How long `token` lives from `sent` on: the earlier of what it says, else the default; `None` if
+/// that is no time at all.
+pub(crate) fn lifetime(token: &Token, sent: Reading, policy: &Policy) -> Option<Duration> {
+    let (expires_in, expires_at) = token.stated_lifetime();
+    let until = match expires_at {
+        Some(at) => Some(sent.until_wall(at)?),
+        None => None,
+    };
+    let stated = match (expires_in, until) {
+        (Some(a), Some(b)) => a.min(b),
+        (Some(one), None) | (None, Some(one)) => one,
+        (None, None) => policy.default_lifetime,
+    };
+    (!stated.is_zero()).then_some(stated.min(MAX_LIFETIME))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use std::time::{SystemTime, UNIX_EPOCH};
+
+    use super::*;
+
+    fn start() -> Reading {
+        Reading::new(Duration::ZERO, UNIX_EPOCH)
+    }
+
+    fn spans(lifetime: u64, policy: &Policy, jitter: f64) -> (f64, f64) {
+        let schedule = Schedule::new(start(), Duration::from_secs(lifetime), policy, jitter);
+        (
+            schedule.due.since(start()).as_secs_f64(),
+            schedule.hard_expiry.since(start()).as_secs_f64(),
+        )
+    }
+
+    #[test]
+    fn the_defaults_give_the_documented_instants() {
+        let policy = Policy::default();
+        // An hour: 30 s of margin, 10 min of window, at most 5 min of jitter.
+        assert_eq!(spans(3600, &policy, 0.0), (2970.0, 3570.0));
+        assert_eq!(spans(3600, &policy, 1.0), (2670.0, 3570.0));
+        // Five minutes: 30 s, 75 s, 37.5 s.
+        assert_eq!(spans(300, &policy, 0.0), (195.0, 270.0));
+        assert_eq!(spans(300, &policy, 1.0), (157.5, 270.0));
+    }
+
+    #[test]
+    fn b05_short_lifetimes_leave_half_of_themselves_fresh() {
+        for lifetime in [10, 2, 1] {
+            let (due, hard) = spans(lifetime, &Policy::default(), 1.0);
+            assert!(due >= lifetime as f64 / 2.0, "{lifetime}: due {due}");
+            assert_eq!(hard, lifetime as f64 * 0.9);
+        }
+    }
+
+    #[test]
+    fn b04_a_window_larger_than_the_lifetime_is_clamped() {
+        let policy = Policy {
+            max_window: Duration::from_secs(86_400),
+            max_margin: Duration::from_secs(86_400),
+            ..Policy::default()
+        };
+        assert_eq!(spans(1000, &policy, 0.0), (650.0, 900.0));
+        assert_eq!(spans(1000, &policy, 1.0), (525.0, 900.0));
+    }
+
+    #[test]
+    fn b11_the_earlier_of_two_stated_lifetimes_counts() {
+        let policy = Policy::default();
+        let token = || Token::new("t").unwrap();
+        let at = |secs| UNIX_EPOCH + Duration::from_secs(secs);
+        let secs = Duration::from_secs;
+        let of = |token: Token| lifetime(&token, start(), &policy);
+        assert_eq!(
+            of(token().expires_in(secs(3600)).expires_at(at(300))),
+            Some(secs(300))
+        );
+        assert_eq!(
+            of(token().expires_in(secs(60)).expires_at(at(300))),
+            Some(secs(60))
+        );
+        assert_eq!(of(token().expires_at(at(300))), Some(secs(300)));
+        assert_eq!(of(token()), Some(DEFAULT_LIFETIME));
+        assert_eq!(of(token().expires_in(secs(0))), None);
+        assert_eq!(of(token().expires_at(UNIX_EPOCH)), None);
+        assert_eq!(of(token().expires_in(Duration::MAX)), Some(MAX_LIFETIME));
+    }
+
+    prop_compose! {
+        fn any_reading()(monotonic in any::<u64>(), wall in -(1i64 << 40)..(1i64 << 40)) -> Reading {
+            let wall = match wall {
+                0.. => UNIX_EPOCH + Duration::from_secs(wall.unsigned_abs()),
+                _ => SystemTime::UNIX_EPOCH - Duration::from_secs(wall.unsigned_abs()),
+            };
+            Reading::new(Duration::from_nanos(monotonic), wall)
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_schedule_is_ordered_over_the_whole_range(
+            sent in any_reading(),
+            lifetime in any::<u64>().prop_map(Duration::from_nanos),
+            max_window in any::<u64>().prop_map(Duration::from_nanos),
+            max_margin in any::<u64>().prop_map(Duration::from_nanos),
+            jitter in 0.0..1.0f64,
+        ) {
+            let policy = Policy { max_window, max_margin, ..Policy::default() };
+            let schedule = Schedule::new(sent, lifetime, &policy, jitter);
+            prop_assert!(schedule.hard_expiry.has_reached(schedule.due));
+            prop_assert!((sent + lifetime).has_reached(schedule.hard_expiry));
+            // Rounding may take a few nanoseconds of the half.
+            prop_assert!((schedule.due + Duration::from_nanos(8)).has_reached(sent + lifetime / 2));
+            prop_assert_eq!(schedule.standing(schedule.due + Duration::ZERO) == Standing::Fresh, false);
+        }
+    }
+}

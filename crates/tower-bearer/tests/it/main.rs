@@ -1,0 +1,14 @@
+//! The engine and the layer against a source and a clock that the tests hold in their hands.
+//!
+//! A test that begins with a case's name (`a01_`, `d03_`) proves that case of the promises.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that unwraps fails, as it should"
+)]
+
+mod cold;
+mod middleware;
+mod rejection;
+mod renewal;
+mod support;

@@ -1,0 +1,457 @@
+//! The layer around an inner service that the test writes.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    sync::{Arc, Mutex},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
+use tokio_test::{assert_pending, assert_ready, task};
+use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimit, service_fn};
+use tower_bearer::{
+    Authorize, AuthorizeLayer, BoxError, Error, Kind, Rejection, ReplayBody, TokenCache, Unhealed,
+};
+
+use crate::support::{Control, cache, settle};
+
+const API: &str = "https://api.example/things";
+
+/// What an inner service received.
+#[derive(Clone, Debug, PartialEq)]
+struct Seen {
+    method: Method,
+    uri: String,
+    version: Version,
+    headers: HeaderMap,
+    extension: Option<u32>,
+    body: Bytes,
+}
+
+impl Seen {
+    fn bearer(&self) -> Option<&str> {
+        self.headers
+            .get("authorization")?
+            .to_str()
+            .unwrap()
+            .strip_prefix("Bearer ")
+    }
+
+    /// The same without the token.
+    fn bare(mut self) -> Self {
+        self.headers.remove("authorization");
+        self
+    }
+}
+
+/// An API that answers with the statuses it was given, then with 200.
+#[derive(Clone, Default)]
+struct Api {
+    seen: Arc<Mutex<Vec<Seen>>>,
+    statuses: Arc<Mutex<VecDeque<u16>>>,
+}
+
+impl Api {
+    fn answering(statuses: &[u16]) -> Self {
+        Self {
+            statuses: Arc::new(Mutex::new(statuses.iter().copied().collect())),
+            ..Self::default()
+        }
+    }
+
+    async fn answer<B>(self, request: Request<ReplayBody<B>>) -> Result<Response<String>, BoxError>
+    where
+        B: http_body::Body,
+        B::Error: Into<BoxError>,
+    {
+        let (head, body) = request.into_parts();
+        let body = body.collect().await?.to_bytes();
+        self.seen.lock().unwrap().push(Seen {
+            method: head.method,
+            uri: head.uri.to_string(),
+            version: head.version,
+            headers: head.headers,
+            extension: head.extensions.get().copied(),
+            body,
+        });
+        let status = self.statuses.lock().unwrap().pop_front().unwrap_or(200);
+        let mut response = Response::new(format!("answer {status}"));
+        *response.status_mut() = StatusCode::from_u16(status)?;
+        response.headers_mut().insert("x-answer", "kept".parse()?);
+        Ok(response)
+    }
+
+    fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    fn bearers(&self) -> Vec<Option<String>> {
+        self.seen()
+            .iter()
+            .map(|seen| seen.bearer().map(str::to_owned))
+            .collect()
+    }
+}
+
+macro_rules! authorized {
+    ($cache:expr, $api:expr) => {{
+        let api = $api.clone();
+        layer($cache).layer(service_fn(move |request| api.clone().answer(request)))
+    }};
+}
+
+fn layer(cache: &TokenCache) -> AuthorizeLayer {
+    AuthorizeLayer::new(cache.clone())
+        .allow("https://api.example")
+        .unwrap()
+}
+
+fn get() -> Request<Empty<Bytes>> {
+    Request::get(API).body(Empty::new()).unwrap()
+}
+
+fn ours(error: &BoxError) -> &Kind {
+    error
+        .downcast_ref::<Error>()
+        .expect("an error of this crate's")
+        .kind()
+}
+
+async fn ready(secret: &str) -> (TokenCache, Control) {
+    let (cache, control) = cache();
+    control.fill(&cache, secret).await;
+    (cache, control)
+}
+
+#[tokio::test]
+async fn a_fresh_token_is_stamped_and_sensitive() {
+    let (cache, control) = ready("t1").await;
+    let api = Api::default();
+    let response = authorized!(&cache, api).oneshot(get()).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert!(response.extensions().get::<Rejection>().is_none());
+    let seen = api.seen();
+    assert_eq!(seen[0].bearer(), Some("t1"));
+    assert!(seen[0].headers["authorization"].is_sensitive());
+    assert_eq!(control.calls(), 1);
+}
+
+#[tokio::test]
+async fn d01_a_revoked_token_heals_inside_the_request() {
+    let (cache, control) = ready("t1").await;
+    control.answer_all();
+    let api = Api::answering(&[401]);
+    let response = authorized!(&cache, api).oneshot(get()).await.unwrap();
+    assert_eq!(
+        (response.status().as_u16(), response.body().as_str()),
+        (200, "answer 200")
+    );
+    let rejection = response.extensions().get::<Rejection>().unwrap();
+    assert_eq!(rejection.generation(), 1);
+    assert!(rejection.unhealed().is_none());
+    assert_eq!(api.bearers(), [Some("t1".into()), Some("t2".into())]);
+    assert_eq!(control.calls(), 2);
+    assert_eq!(cache.status().counts.retries, 1);
+}
+
+#[tokio::test]
+async fn d06_the_second_rejection_is_the_answer() {
+    let (cache, control) = ready("t1").await;
+    control.answer_all();
+    let api = Api::answering(&[401, 401, 401]);
+    let response = authorized!(&cache, api).oneshot(get()).await.unwrap();
+    assert_eq!(
+        (response.status().as_u16(), response.body().as_str()),
+        (401, "answer 401")
+    );
+    assert_eq!(response.headers()["x-answer"], "kept");
+    let rejection = response.extensions().get::<Rejection>().unwrap();
+    assert!(matches!(
+        rejection.unhealed(),
+        Some(Unhealed::RejectedAgain)
+    ));
+    assert_eq!(api.seen().len(), 2, "no third try");
+    assert_eq!(
+        cache.peek().unwrap().expose_secret(),
+        "t2",
+        "the second one marks nothing"
+    );
+    assert_eq!(control.calls(), 2);
+}
+
+#[tokio::test]
+async fn d07_a_server_that_rejects_everything_costs_few_fetches() {
+    let (cache, control) = ready("t1").await;
+    control.answer_all();
+    let api = Api::answering(&[401; 30_000]);
+    let service = authorized!(&cache, api);
+    // A thousand rejections a second for ten seconds.
+    for _ in 0..10_000 {
+        let response = service.clone().oneshot(get()).await.unwrap();
+        assert_eq!(response.status(), 401);
+        control.advance(0.001);
+    }
+    let beyond_the_first = control.calls() - 1;
+    assert!((1..=4).contains(&beyond_the_first), "{beyond_the_first}");
+}
+
+#[tokio::test]
+async fn d08_while_no_other_token_can_be_had_the_rejection_is_returned() {
+    let (cache, control) = ready("t1").await;
+    let api = Api::answering(&[401]);
+    let request = tokio::spawn(authorized!(&cache, api).oneshot(get()));
+    let down = tower_bearer::SourceError::transient("the endpoint is down");
+    control.asked().await.answer(Err(down));
+    let response = request.await.unwrap().unwrap();
+    assert_eq!(
+        (response.status().as_u16(), response.body().as_str()),
+        (401, "answer 401")
+    );
+    let rejection = response.extensions().get::<Rejection>().unwrap();
+    match rejection.unhealed() {
+        Some(Unhealed::NoToken(error)) => assert_eq!(*error.kind(), Kind::Unavailable),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(api.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn d09_a_403_passes_and_touches_nothing() {
+    let (cache, control) = ready("t1").await;
+    let api = Api::answering(&[403]);
+    let response = authorized!(&cache, api).oneshot(get()).await.unwrap();
+    assert_eq!(response.status(), 403);
+    settle().await;
+    assert_eq!((control.calls(), cache.status().suspect), (1, false));
+}
+
+#[tokio::test]
+async fn d15_a_callers_own_header_stays_and_its_401_changes_nothing() {
+    let (cache, control) = ready("t1").await;
+    let api = Api::answering(&[401]);
+    let mut request = get();
+    request
+        .headers_mut()
+        .insert("authorization", "Basic b3duOmhlYWRlcg==".parse().unwrap());
+    let response = authorized!(&cache, api).oneshot(request).await.unwrap();
+    assert_eq!(response.status(), 401);
+    assert_eq!(
+        api.seen()[0].headers["authorization"],
+        "Basic b3duOmhlYWRlcg=="
+    );
+    settle().await;
+    assert_eq!((control.calls(), cache.status().suspect), (1, false));
+}
+
+#[tokio::test]
+async fn d16_a_body_that_was_not_kept_is_not_sent_again_but_heals_the_next() {
+    let (cache, control) = ready("t1").await;
+    control.answer_all();
+    let api = Api::answering(&[401]);
+    let mut service = authorized!(&cache, api);
+    // Nothing says how long this stream is, and it turns out to be too long.
+    let chunks =
+        (0..9).map(|_| Ok::<_, Infallible>(http_body::Frame::data(Bytes::from(vec![7; 8192]))));
+    let body = StreamBody::new(tokio_stream(chunks));
+    let request = Request::post(API).body(body.boxed()).unwrap();
+    let response = service.ready().await.unwrap().call(request).await.unwrap();
+    assert_eq!(response.status(), 401);
+    let why = response
+        .extensions()
+        .get::<Rejection>()
+        .unwrap()
+        .unhealed()
+        .unwrap()
+        .to_string();
+    assert_eq!(
+        why,
+        "the request's body is larger than what is kept for a retry"
+    );
+    assert_eq!(
+        api.seen()[0].body.len(),
+        9 * 8192,
+        "the one attempt was whole"
+    );
+    settle().await;
+    let small = Request::post(API)
+        .body(Full::from("small").map_err(|e| match e {}).boxed())
+        .unwrap();
+    let response = service.ready().await.unwrap().call(small).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(api.bearers(), [Some("t1".into()), Some("t2".into())]);
+}
+
+fn tokio_stream<T: Unpin>(
+    items: impl Iterator<Item = T> + Unpin,
+) -> impl futures_core::Stream<Item = T> {
+    futures_util::stream::iter(items)
+}
+
+#[tokio::test]
+async fn d17_what_is_sent_again_is_identical() {
+    let (cache, control) = ready("t1").await;
+    control.answer_all();
+    let api = Api::answering(&[401]);
+    let request = Request::builder()
+        .method("PATCH")
+        .uri("https://api.example/things?x=%20y&z")
+        .version(Version::HTTP_2)
+        .header("content-length", "11")
+        .header("x-twice", "a")
+        .header("x-twice", "b")
+        .extension(42u32)
+        .body(Full::<Bytes>::from("hello world"))
+        .unwrap();
+    let response = authorized!(&cache, api).oneshot(request).await.unwrap();
+    assert_eq!(response.status(), 200);
+    let seen = api.seen();
+    assert_eq!(seen[0].body, "hello world");
+    assert_eq!(seen[0].extension, Some(42));
+    assert_ne!(seen[0].bearer(), seen[1].bearer());
+    assert_eq!(seen[0].clone().bare(), seen[1].clone().bare());
+}
+
+#[tokio::test]
+async fn d22_a_retry_waits_until_the_service_is_ready() {
+    let (cache, control) = ready("t1").await;
+    control.answer_all();
+    let (inner, mut handle) =
+        tower_test::mock::pair::<Request<ReplayBody<Empty<Bytes>>>, Response<()>>();
+    handle.allow(1);
+    let mut request = task::spawn(layer(&cache).layer(inner).oneshot(get()));
+    assert_pending!(request.poll());
+    let (_, answer) = handle.next_request().await.unwrap();
+    answer.send_response(Response::builder().status(401).body(()).unwrap());
+    assert_pending!(request.poll());
+    settle().await;
+    assert_pending!(request.poll(), "the service has no capacity");
+    handle.allow(1);
+    assert!(request.is_woken());
+    assert_pending!(request.poll());
+    let (again, answer) = handle.next_request().await.unwrap();
+    assert_eq!(again.headers()["authorization"], "Bearer t2");
+    answer.send_response(Response::new(()));
+    assert_eq!(assert_ready!(request.poll()).unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn f15_a_request_that_waits_for_a_token_holds_no_capacity() {
+    let (cache, control) = cache();
+    let api = Api::default();
+    let inner = {
+        let api = api.clone();
+        service_fn(move |request: Request<ReplayBody<Empty<Bytes>>>| api.clone().answer(request))
+    };
+    let mut service = layer(&cache)
+        .pass_other_origins()
+        .layer(ConcurrencyLimit::new(inner, 1));
+    let mut waiting = task::spawn(service.ready().await.unwrap().call(get()));
+    assert_pending!(waiting.poll());
+    let needs_none = Request::get("https://elsewhere.example/")
+        .body(Empty::new())
+        .unwrap();
+    let response = service
+        .ready()
+        .await
+        .unwrap()
+        .call(needs_none)
+        .await
+        .unwrap();
+    assert_eq!(response.status(), 200);
+    control.asked().await.token("t1");
+    settle().await;
+    assert!(waiting.is_woken());
+    assert_eq!(waiting.await.unwrap().status(), 200);
+    assert_eq!(api.bearers(), [None, Some("t1".into())]);
+}
+
+#[tokio::test]
+async fn f05_f06_nothing_is_sent_where_the_token_may_not_go() {
+    let (cache, _control) = ready("t1").await;
+    let api = Api::default();
+    let send = |uri: &str| {
+        let request = Request::get(uri).body(Empty::<Bytes>::new()).unwrap();
+        authorized!(&cache, api).oneshot(request)
+    };
+    let error = send("https://api.example.evil.example/").await.unwrap_err();
+    assert_eq!(
+        *ours(&error),
+        Kind::OriginNotAllowed("https://api.example.evil.example".into())
+    );
+    assert_eq!(
+        error.to_string(),
+        "the token may not go to https://api.example.evil.example: allow that origin on the layer, \
+         or let requests to other origins pass without a token"
+    );
+    let error = send("http://api.example/").await.unwrap_err();
+    assert_eq!(*ours(&error), Kind::Insecure("http://api.example".into()));
+    let error = send("/things").await.unwrap_err();
+    assert_eq!(*ours(&error), Kind::NoOrigin);
+    assert!(api.seen().is_empty());
+}
+
+#[tokio::test]
+async fn an_own_header_does_not_get_past_the_origins() {
+    let (cache, _control) = ready("t1").await;
+    let api = Api::default();
+    let mut request = Request::get("https://other.example/")
+        .body(Empty::<Bytes>::new())
+        .unwrap();
+    request
+        .headers_mut()
+        .insert("authorization", "Bearer own".parse().unwrap());
+    let error = authorized!(&cache, api).oneshot(request).await.unwrap_err();
+    assert!(matches!(ours(&error), Kind::OriginNotAllowed(_)));
+}
+
+#[tokio::test]
+async fn without_a_token_nothing_is_sent_and_the_error_is_ours() {
+    let (cache, control) = cache();
+    let api = Api::default();
+    let request = tokio::spawn(authorized!(&cache, api).oneshot(get()));
+    let refused = tower_bearer::SourceError::refused("the endpoint refused `ci-bot`");
+    control.asked().await.answer(Err(refused));
+    let error = request.await.unwrap().unwrap_err();
+    assert_eq!(*ours(&error), Kind::Refused);
+    assert!(api.seen().is_empty());
+}
+
+#[tokio::test]
+async fn g19_a_token_that_expires_while_the_service_is_not_ready_is_not_sent() {
+    let (cache, control) = cache();
+    let (inner, mut handle) =
+        tower_test::mock::pair::<Request<ReplayBody<Empty<Bytes>>>, Response<()>>();
+    handle.allow(1);
+    let mut service = layer(&cache).layer(inner);
+    let mut request = task::spawn(service.ready().await.unwrap().call(get()));
+    handle.allow(0);
+    assert_pending!(request.poll());
+    control.asked().await.token("t1");
+    settle().await;
+    assert_pending!(request.poll(), "the clone must be readied anew");
+    control.advance(4000.0);
+    handle.allow(1);
+    assert_pending!(request.poll());
+    control.asked().await.token("t2");
+    settle().await;
+    handle.allow(1);
+    assert_pending!(request.poll());
+    let (sent, answer) = handle.next_request().await.unwrap();
+    assert_eq!(sent.headers()["authorization"], "Bearer t2");
+    answer.send_response(Response::new(()));
+    assert_eq!(assert_ready!(request.poll()).unwrap().status(), 200);
+}
+
+#[test]
+fn the_service_and_its_future_are_what_stacks_need() {
+    fn service<S: Clone + Send + Sync + std::fmt::Debug>() {}
+    fn future<F: Send>() {}
+    type Client = hyper_util::client::legacy::Client<
+        hyper_util::client::legacy::connect::HttpConnector,
+        ReplayBody<Full<Bytes>>,
+    >;
+    service::<Authorize<Client>>();
+    future::<<Authorize<Client> as Service<Request<Full<Bytes>>>>::Future>();
+}

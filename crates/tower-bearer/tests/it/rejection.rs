@@ -1,0 +1,147 @@
+//! What a rejected token costs, on the cache itself.
+
+use std::time::Duration;
+
+use tokio_test::{assert_pending, assert_ready, task};
+use tower_bearer::{Kind, Phase, Reason, SourceError};
+
+use crate::support::{cache, chain, settle};
+
+#[tokio::test]
+async fn d02_a_hundred_rejections_of_one_token_cost_one_fetch() {
+    let (cache, control) = cache();
+    let t1 = control.fill(&cache, "t1").await;
+    let rejecters: Vec<_> = (0..100).map(|_| tokio::spawn(cache.reject(&t1))).collect();
+    let fetching = control.asked().await;
+    assert_eq!(fetching.cx.reason(), Reason::Rejected);
+    fetching.token("t2");
+    for rejecter in rejecters {
+        assert_eq!(rejecter.await.unwrap().unwrap().expose_secret(), "t2");
+    }
+    assert_eq!(control.calls(), 2);
+    assert_eq!(cache.status().counts.rejections, 1);
+}
+
+#[tokio::test]
+async fn d03_a_late_rejection_of_an_older_token_costs_nothing() {
+    let (cache, control) = cache();
+    let t1 = control.fill(&cache, "t1").await;
+    let renewed = tokio::spawn(cache.reject(&t1));
+    control.asked().await.token("t2");
+    renewed.await.unwrap().unwrap();
+    let mut late = task::spawn(cache.reject(&t1));
+    assert_eq!(assert_ready!(late.poll()).unwrap().expose_secret(), "t2");
+    assert_eq!(cache.token().await.unwrap().expose_secret(), "t2");
+    assert!(!cache.status().suspect);
+    assert_eq!(control.calls(), 2);
+}
+
+#[tokio::test]
+async fn d04_a_rejection_joins_the_flight_under_way() {
+    let (cache, control) = cache();
+    let t1 = control.fill(&cache, "t1").await;
+    control.advance(2971.0);
+    cache.token().await.unwrap();
+    let ahead = control.asked().await;
+    let rejecter = tokio::spawn(cache.reject(&t1));
+    settle().await;
+    ahead.token("t2");
+    assert_eq!(rejecter.await.unwrap().unwrap().expose_secret(), "t2");
+    assert_eq!(control.calls(), 2);
+}
+
+#[tokio::test]
+async fn d05_a_flight_that_brings_the_token_rejected_meanwhile_asks_once_more() {
+    let (cache, control) = cache();
+    let t1 = control.fill(&cache, "t1").await;
+    control.advance(2971.0);
+    cache.token().await.unwrap();
+    let ahead = control.asked().await;
+    let rejecter = tokio::spawn(cache.reject(&t1));
+    settle().await;
+    ahead.token("t1");
+    control.asked().await.token("t2");
+    assert_eq!(rejecter.await.unwrap().unwrap().expose_secret(), "t2");
+    assert_eq!(control.calls(), 3);
+}
+
+#[tokio::test]
+async fn d24_a_source_that_hands_out_the_rejected_token_is_a_typed_outcome() {
+    let (cache, control) = cache();
+    let t1 = control.fill(&cache, "t1").await;
+    let rejecter = tokio::spawn(cache.reject(&t1));
+    control.asked().await.token("t1");
+    let error = rejecter.await.unwrap().unwrap_err();
+    assert_eq!(*error.kind(), Kind::Malformed);
+    assert!(
+        chain(&error).contains("is the one that was rejected"),
+        "{}",
+        chain(&error)
+    );
+    settle().await;
+    assert_eq!(control.calls(), 2);
+    assert_eq!(cache.status().phase, Phase::Cooling);
+}
+
+#[tokio::test]
+async fn d27_one_spurious_rejection_during_an_outage_stops_nobody_else() {
+    let (cache, control) = cache();
+    let t1 = control.fill(&cache, "t1").await;
+    let rejecter = tokio::spawn(cache.reject(&t1));
+    let fetching = control.asked().await;
+    // Others wait for the first replacement, two seconds at most.
+    let mut other = task::spawn(cache.token());
+    assert_pending!(other.poll());
+    control.advance(2.0);
+    assert!(other.is_woken());
+    assert_eq!(assert_ready!(other.poll()).unwrap().expose_secret(), "t1");
+    fetching.answer(Err(SourceError::transient("down")));
+    assert!(rejecter.await.unwrap().is_err());
+    // While it cools they are served the suspect at once; who saw it rejected is not.
+    let mut other = task::spawn(cache.token());
+    assert_eq!(assert_ready!(other.poll()).unwrap().expose_secret(), "t1");
+    let mut again = task::spawn(cache.reject(&t1));
+    assert!(assert_ready!(again.poll()).is_err());
+    assert!(cache.is_ready() && cache.status().suspect);
+    // Later tries run behind.
+    control.advance(60.0);
+    let mut other = task::spawn(cache.token());
+    assert_eq!(assert_ready!(other.poll()).unwrap().expose_secret(), "t1");
+    control.asked().await.token("t2");
+    settle().await;
+    assert_eq!(cache.token().await.unwrap().expose_secret(), "t2");
+    assert_eq!(control.calls(), 3);
+}
+
+#[tokio::test]
+async fn d28_rejections_are_healed_as_far_as_the_bucket_reaches() {
+    let (cache, control) = cache();
+    let mut current = control.fill(&cache, "t1").await;
+    for secret in ["t2", "t3"] {
+        let rejecter = tokio::spawn(cache.reject(&current));
+        control.asked().await.token(secret);
+        current = rejecter.await.unwrap().unwrap();
+    }
+    let error = cache.reject(&current).await.unwrap_err();
+    assert_eq!(*error.kind(), Kind::Limited);
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(5)));
+    assert_eq!(
+        cache.token().await.unwrap().expose_secret(),
+        "t3",
+        "others are served the suspect"
+    );
+    control.advance(5.0);
+    let rejecter = tokio::spawn(cache.reject(&current));
+    control.asked().await.token("t4");
+    assert_eq!(rejecter.await.unwrap().unwrap().expose_secret(), "t4");
+}
+
+#[tokio::test]
+async fn a_dropped_rejection_still_renews() {
+    let (cache, control) = cache();
+    let t1 = control.fill(&cache, "t1").await;
+    drop(cache.reject(&t1));
+    control.asked().await.token("t2");
+    settle().await;
+    assert_eq!(cache.peek().unwrap().expose_secret(), "t2");
+}

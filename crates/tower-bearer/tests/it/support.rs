@@ -1,0 +1,170 @@
+//! A source that answers when the test says so, and a cache on a clock that the test moves.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tower_bearer::{
+    Builder, FetchContext, SourceError, Token, TokenCache, TokenSource, clock::ManualClock,
+};
+
+pub(crate) type Answer = Result<Token, SourceError>;
+
+/// The source's side.
+pub(crate) struct Scripted {
+    fetches: mpsc::UnboundedSender<Fetching>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    calls: AtomicUsize,
+    epoch: AtomicU64,
+}
+
+/// A fetch that waits for its answer. Dropping it makes the source hang.
+pub(crate) struct Fetching {
+    pub(crate) cx: FetchContext,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// The test's side.
+#[derive(Clone)]
+pub(crate) struct Control {
+    fetches: Arc<Mutex<mpsc::UnboundedReceiver<Fetching>>>,
+    shared: Arc<Shared>,
+    pub(crate) clock: ManualClock,
+}
+
+impl TokenSource for Scripted {
+    fn fetch(&self, cx: &FetchContext) -> impl Future<Output = Answer> + Send {
+        self.shared.calls.fetch_add(1, Ordering::SeqCst);
+        let (answer, answered) = oneshot::channel();
+        self.fetches
+            .send(Fetching {
+                cx: cx.clone(),
+                answer,
+            })
+            .expect("the test holds its side");
+        async move {
+            match answered.await {
+                Ok(answer) => answer,
+                Err(_) => std::future::pending().await,
+            }
+        }
+    }
+
+    fn epoch(&self) -> u64 {
+        self.shared.epoch.load(Ordering::SeqCst)
+    }
+}
+
+impl Fetching {
+    pub(crate) fn answer(self, answer: Answer) {
+        // The flight may have given up waiting, which is what some tests are about.
+        let _gone = self.answer.send(answer);
+    }
+
+    pub(crate) fn token(self, secret: &str) {
+        self.answer(Ok(token(secret)));
+    }
+}
+
+impl Control {
+    /// Waits until the source is asked.
+    pub(crate) async fn asked(&self) -> Fetching {
+        self.fetches
+            .lock()
+            .await
+            .recv()
+            .await
+            .expect("the source lives")
+    }
+
+    pub(crate) fn calls(&self) -> usize {
+        self.shared.calls.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn change_secret(&self) {
+        self.shared.epoch.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn advance(&self, secs: f64) {
+        self.clock.advance(Duration::from_secs_f64(secs));
+    }
+
+    /// Lets `cache` fetch `secret`, with nothing in its way.
+    pub(crate) async fn fill(&self, cache: &TokenCache, secret: &str) -> Token {
+        let waiting = tokio::spawn(cache.token());
+        self.asked().await.token(secret);
+        waiting.await.unwrap().unwrap()
+    }
+
+    /// Answers every fetch from now on with a token of its own: `t1`, `t2` …
+    pub(crate) fn answer_all(&self) {
+        let this = self.clone();
+        tokio::spawn(async move {
+            loop {
+                let secret = this.calls_after_next().await;
+                secret.1.token(&format!("t{}", secret.0));
+            }
+        });
+    }
+
+    async fn calls_after_next(&self) -> (usize, Fetching) {
+        let fetching = self.asked().await;
+        (self.calls(), fetching)
+    }
+}
+
+/// A token that lives for an hour.
+pub(crate) fn token(secret: &str) -> Token {
+    Token::new(secret)
+        .unwrap()
+        .expires_in(Duration::from_secs(3600))
+}
+
+pub(crate) fn scripted() -> (Builder<Scripted>, Control) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let shared = Arc::new(Shared::default());
+    let clock = ManualClock::new();
+    let control = Control {
+        fetches: Arc::new(Mutex::new(receiver)),
+        shared: shared.clone(),
+        clock: clock.clone(),
+    };
+    let source = Scripted {
+        fetches: sender,
+        shared,
+    };
+    (TokenCache::builder(source).clock(clock).seed(7), control)
+}
+
+pub(crate) fn cache() -> (TokenCache, Control) {
+    let (builder, control) = scripted();
+    (builder.build(), control)
+}
+
+/// Lets every other task run as far as it can.
+pub(crate) async fn settle() {
+    for _ in 0..64 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// The whole chain of an error, as people print it.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text = format!("{text}: {source}");
+        next = source.source();
+    }
+    text
+}
