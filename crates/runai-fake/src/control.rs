@@ -1,0 +1,228 @@
+//! The same controls over HTTP, for tests in other languages.
+
+use std::{
+    convert::Infallible,
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::{
+    behaviour::Behaviour,
+    fake::RunaiFake,
+    journal::{Exchange, Kind},
+};
+
+/// Serves the control interface until the task is dropped.
+///
+/// # Errors
+///
+/// If the port cannot be listened on.
+pub async fn listen(
+    fake: RunaiFake,
+    port: u16,
+) -> io::Result<(SocketAddr, impl Future<Output = ()> + Send)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+    let addr = listener.local_addr()?;
+    let serving = async move {
+        loop {
+            // A connection that is gone before it was taken is the client's business.
+            let Ok((stream, _)) = listener.accept().await else {
+                continue;
+            };
+            let fake = fake.clone();
+            let service = service_fn(move |request| answer(fake.clone(), request));
+            tokio::spawn(async move {
+                // So is one that breaks.
+                let _ended = http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
+            });
+        }
+    };
+    Ok((addr, serving))
+}
+
+async fn answer(
+    fake: RunaiFake,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (head, body) = request.into_parts();
+    let result = match Limited::new(body, 1 << 20).collect().await {
+        Ok(body) => control(&fake, &head.method, head.uri.path(), &body.to_bytes()),
+        Err(error) => Err((400, error.to_string())),
+    };
+    let (status, body) = match result {
+        Ok(body) => (200, body),
+        Err((status, message)) => (status, json!({"error": message})),
+    };
+    let mut response = Response::new(Full::from(body.to_string()));
+    *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or_default();
+    response.headers_mut().insert(
+        "content-type",
+        http::HeaderValue::from_static("application/json"),
+    );
+    Ok(response)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Revoke {
+    generation: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Secret {
+    application: String,
+    secret: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AccessRule {
+    application: String,
+    granted: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ClockChange {
+    AdvanceSeconds(u64),
+    OffsetSeconds(i64),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Lifetime {
+    seconds: u64,
+}
+
+type Failure = (u16, String);
+
+fn control(fake: &RunaiFake, method: &Method, path: &str, body: &[u8]) -> Result<Value, Failure> {
+    let done = Ok(json!({"ok": true}));
+    match (method.as_str(), path) {
+        ("POST", "/token/behaviours") => queue(body, |it| fake.on_token(it)),
+        ("POST", "/api/behaviours") => queue(body, |it| fake.on_api(it)),
+        ("PUT", "/token/always") => {
+            fake.always_on_token(parse::<Option<Behaviour>>(body)?);
+            done
+        }
+        ("PUT", "/api/always") => {
+            fake.always_on_api(parse::<Option<Behaviour>>(body)?);
+            done
+        }
+        ("POST", "/revoke") => {
+            fake.state.revoke(parse::<Revoke>(body)?.generation);
+            done
+        }
+        ("POST", "/rotate-secret") => {
+            let Secret {
+                application,
+                secret,
+            } = parse(body)?;
+            found(fake.rotate_secret(&application, &secret), &application)
+        }
+        ("POST", "/access-rule") => {
+            let AccessRule {
+                application,
+                granted,
+            } = parse(body)?;
+            found(fake.state.grant_access(&application, granted), &application)
+        }
+        ("POST", "/rotate-signing-key") => {
+            fake.rotate_signing_key();
+            done
+        }
+        ("POST", "/clock") => {
+            match parse(body)? {
+                ClockChange::AdvanceSeconds(by) => fake.advance_clock(Duration::from_secs(by)),
+                ClockChange::OffsetSeconds(offset) => fake.set_clock_offset(offset),
+            }
+            done
+        }
+        ("POST", "/token-lifetime") => {
+            fake.set_token_lifetime(Duration::from_secs(parse::<Lifetime>(body)?.seconds));
+            done
+        }
+        ("GET", "/journal") => Ok(fake.journal().iter().map(shown).collect()),
+        ("DELETE", "/journal") => {
+            fake.clear_journal();
+            done
+        }
+        ("GET", "/issued") => Ok(fake
+            .issued()
+            .iter()
+            .map(|issued| {
+                json!({
+                    "generation": issued.generation,
+                    "client": issued.client,
+                    "token": issued.token,
+                    "expires_at": issued.expires_at,
+                    "revoked": issued.revoked,
+                })
+            })
+            .collect()),
+        ("GET", "/status") => Ok(json!({
+            "url": fake.url(),
+            "token_requests": fake.token_requests(),
+            "api_requests": fake.api_requests(),
+        })),
+        _ => Err((404, format!("there is no {method} {path}"))),
+    }
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(body).map_err(|error| (400, error.to_string()))
+}
+
+fn queue(body: &[u8], plan: impl Fn(Behaviour)) -> Result<Value, Failure> {
+    let behaviours: Vec<Behaviour> = parse(body)?;
+    let queued = behaviours.len();
+    behaviours.into_iter().for_each(plan);
+    Ok(json!({"queued": queued}))
+}
+
+fn found(found: bool, application: &str) -> Result<Value, Failure> {
+    match found {
+        true => Ok(json!({"ok": true})),
+        false => Err((404, format!("there is no application `{application}`"))),
+    }
+}
+
+fn shown(exchange: &Exchange) -> Value {
+    let headers: Vec<_> = exchange
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes())))
+        .collect();
+    let text = std::str::from_utf8(&exchange.body).ok();
+    json!({
+        "seq": exchange.seq,
+        "at_ms": exchange.at.as_millis() as u64,
+        "kind": match exchange.kind { Kind::Token => "token", Kind::Api => "api" },
+        "connection": exchange.connection,
+        "method": exchange.method,
+        "path": exchange.path,
+        "query": exchange.query,
+        "version": format!("{:?}", exchange.version),
+        "headers": headers,
+        "body": text,
+        "body_base64": text.is_none().then(|| STANDARD.encode(&exchange.body)),
+        "body_complete": exchange.body_complete,
+        "generation": exchange.generation,
+        "client": exchange.client,
+        "status": exchange.status,
+    })
+}

@@ -1,0 +1,128 @@
+//! From a request to its answer.
+
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+
+use crate::{
+    answer::{Answer, Pieces},
+    api,
+    behaviour::{Behaviour, Fault},
+    connection::Connection,
+    journal::{Exchange, Kind},
+    state::{Planned, State},
+    v1, v2,
+};
+
+/// What is read of a body: tests upload, and the journal keeps it all.
+const BODY_CAP: usize = 256 * 1024 * 1024;
+
+pub(crate) async fn answer(
+    state: Arc<State>,
+    connection: Connection,
+    request: Request<Incoming>,
+) -> Result<Response<Pieces>, Infallible> {
+    let (head, body) = request.into_parts();
+    let path = head.uri.path().to_owned();
+    let kind = match path.as_str() {
+        v1::PATH | v2::PATH => Kind::Token,
+        _ => Kind::Api,
+    };
+    let seq = state.note(Exchange {
+        seq: 0,
+        at: Duration::ZERO,
+        kind,
+        connection: connection.id,
+        method: head.method.to_string(),
+        path: path.clone(),
+        query: head.uri.query().map(str::to_owned),
+        version: head.version,
+        headers: head.headers.clone(),
+        body: Bytes::new(),
+        body_complete: false,
+        generation: None,
+        client: None,
+        status: None,
+    });
+    let behaviour = match state.next_plan(kind) {
+        Planned::Behave(behaviour) => behaviour,
+        Planned::Hold(barrier) => barrier.pass().await,
+    };
+    let body = if behaviour.without_reading_body {
+        drop(body);
+        Bytes::new()
+    } else {
+        match Limited::new(body, BODY_CAP).collect().await {
+            Ok(body) => {
+                let body = body.to_bytes();
+                state.amend(seq, |exchange| {
+                    exchange.body = body.clone();
+                    exchange.body_complete = true;
+                });
+                body
+            }
+            Err(_) => return Ok(reset(&connection).await),
+        }
+    };
+    if behaviour.delay_ms > 0 {
+        tokio::time::sleep(Duration::from_millis(behaviour.delay_ms)).await;
+    }
+    match behaviour.fault {
+        Some(Fault::Silence) => return std::future::pending().await,
+        Some(Fault::Reset) => return Ok(reset(&connection).await),
+        _ => {}
+    }
+    let answer = decide(&state, kind, &path, &head, &body, &behaviour);
+    state.amend(seq, |exchange| {
+        exchange.status = Some(answer.status);
+        exchange.generation = answer.generation;
+        exchange.client.clone_from(&answer.client);
+    });
+    let now = u64::try_from(state.now()).unwrap_or_default();
+    let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(now.min(253_402_300_799)));
+    Ok(answer.into_response(&behaviour, &date, &connection))
+}
+
+fn decide(
+    state: &State,
+    kind: Kind,
+    path: &str,
+    head: &http::request::Parts,
+    body: &Bytes,
+    behaviour: &Behaviour,
+) -> Answer {
+    let instead = Answer::instead(behaviour, kind, path);
+    match (kind, instead) {
+        (Kind::Token, Some(instead)) => instead,
+        (Kind::Token, None) if head.method != Method::POST => {
+            Answer::error(405, "Method not allowed")
+        }
+        (Kind::Token, None) if path == v2::PATH => {
+            v2::answer(state, &head.headers, body, behaviour)
+        }
+        (Kind::Token, None) => v1::answer(state, &head.headers, body, behaviour),
+        (Kind::Api, instead) => api::answer(state, head, body, instead),
+    }
+}
+
+/// Breaks the connection, so that what is returned is never sent.
+async fn reset(connection: &Connection) -> Response<Pieces> {
+    connection.reset();
+    std::future::pending().await
+}
+
+/// Whether a request says that its body is of this media type.
+pub(crate) fn has_content_type(headers: &http::HeaderMap, expected: &str) -> bool {
+    headers
+        .get(http::header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .is_some_and(|value| value.trim().eq_ignore_ascii_case(expected))
+}
