@@ -1,1 +1,64 @@
-//! runai-auth
+//! Authentication to NVIDIA Run:ai for hyper, tower, axum and tonic.
+//!
+//! Unofficial: not affiliated with, endorsed or supported by NVIDIA; NVIDIA and Run:ai are trademarks of
+//! NVIDIA Corporation, named only to say what this works with.
+//!
+//! ```no_run
+//! use bytes::Bytes;
+//! use http::Request;
+//! use http_body_util::Empty;
+//! use runai_auth::{ControlPlane, Credentials};
+//! use tower::ServiceExt;
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), runai_auth::BoxError> {
+//! let auth = ControlPlane::new("acme.run.ai")?
+//!     .authenticate(Credentials::client("ci-bot", "the secret key"));
+//! let api = auth.client()?;
+//!
+//! let request = Request::get(auth.url("/api/v1/clusters")?).body(Empty::<Bytes>::new())?;
+//! let response = api.oneshot(request).await?;
+//! println!("{}", response.status());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Auth::from_env`] takes all three from the environment. [`Auth::layer`] goes around any other
+//! HTTP client that is a tower service. What the token's cache does at expiry and on a 401, and how a
+//! service with one fixed body type is wrapped, is told in [`tower_bearer`] and its
+//! [`authorize`](tower_bearer::authorize) module.
+//!
+//! # Cancel safety
+//!
+//! Every future here can be dropped at any time; a token that is on its way is cached nevertheless.
+//!
+//! # Limits
+//!
+//! - Credentials are an application's id and secret (a service account's or an access key's), at
+//!   `/api/v1/token`.
+//! - Tested against NVIDIA's documents, its SDK and a fake; not yet against a live control plane.
+
+mod answer;
+mod auth;
+mod client;
+mod control_plane;
+mod credentials;
+mod env;
+mod error;
+mod explain;
+mod jwt;
+mod source;
+mod transport;
+
+pub use tower_bearer::{
+    self, Authorize, AuthorizeLayer, BoxError, Rejection, ReplayBody, Status, Token, TokenCache,
+    Unhealed,
+};
+
+pub use crate::{
+    auth::{Auth, Client},
+    client::{HttpClient, HttpResponseFuture},
+    control_plane::ControlPlane,
+    credentials::Credentials,
+    error::{Error, Kind},
+};

@@ -285,6 +285,7 @@ impl RunaiFake {
 
     /// Gives an application a new secret; the old one is refused at once, its tokens stay valid. False
     /// if there is no such application.
+    #[must_use]
     pub fn rotate_secret(&self, id: &str, secret: &str) -> bool {
         self.state.rotate_secret(id, secret)
     }
@@ -296,11 +297,13 @@ impl RunaiFake {
 
     /// Takes an application's access rule away: its requests get 403. False if there is no such
     /// application.
+    #[must_use]
     pub fn drop_access_rule(&self, id: &str) -> bool {
         self.state.grant_access(id, false)
     }
 
     /// Gives it back.
+    #[must_use]
     pub fn restore_access_rule(&self, id: &str) -> bool {
         self.state.grant_access(id, true)
     }

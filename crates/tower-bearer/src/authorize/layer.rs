@@ -3,7 +3,7 @@ use std::sync::Arc;
 use tower_layer::Layer;
 
 use super::{
-    origin::{InvalidOrigin, Origins},
+    origin::{InvalidOrigin, Origin, Origins},
     service::Authorize,
 };
 use crate::cache::TokenCache;
@@ -71,7 +71,14 @@ impl AuthorizeLayer {
     ///
     /// If the text is no origin.
     pub fn allow_insecure(self, origin: &str) -> Result<Self, InvalidOrigin> {
-        self.with_origins(|origins| origins.allow_insecure(origin))
+        Ok(self.allow_origin(Origin::parse(origin)?))
+    }
+
+    /// Lets the token go to an origin that was parsed before, without a further check of its TLS.
+    #[must_use]
+    pub fn allow_origin(mut self, origin: Origin) -> Self {
+        Arc::make_mut(&mut self.rules).origins.allow_origin(origin);
+        self
     }
 
     /// Says where requests go whose URI does not: around tonic's channel the layer sees only a path.

@@ -71,7 +71,7 @@ pub use self::{
     body::{NotReplayable, ReplayBody},
     future::ResponseFuture,
     layer::AuthorizeLayer,
-    origin::InvalidOrigin,
+    origin::{InvalidOrigin, Origin},
     rejection::{Rejection, Unhealed},
     service::Authorize,
 };

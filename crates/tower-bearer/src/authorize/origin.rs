@@ -11,9 +11,20 @@ use crate::error::{Error, Kind};
 
 /// A scheme, a host and a port (RFC 6454, section 4).
 ///
-/// The host is in lower case and without a trailing dot, and the port is always there.
+/// The host is kept in lower case and without a trailing dot, and the port is always there, so that two
+/// ways to write one origin are equal.
+///
+/// ```
+/// use tower_bearer::authorize::Origin;
+///
+/// let origin = Origin::parse("https://API.example.:443/api/v1")?;
+/// assert_eq!(origin, Origin::parse("https://api.example")?);
+/// assert_eq!(origin.to_string(), "https://api.example");
+/// assert!(!Origin::parse("http://api.example")?.is_safe());
+/// # Ok::<_, tower_bearer::InvalidOrigin>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Origin {
+pub struct Origin {
     secure: bool,
     host: String,
     port: u16,
@@ -21,7 +32,11 @@ pub(crate) struct Origin {
 
 impl Origin {
     /// Takes an origin, or a URL of which only the origin counts.
-    pub(crate) fn parse(text: &str) -> Result<Self, InvalidOrigin> {
+    ///
+    /// # Errors
+    ///
+    /// If it is no `http` or `https` URL with a host, its host is not ASCII, or it holds a user name.
+    pub fn parse(text: &str) -> Result<Self, InvalidOrigin> {
         let invalid = |flaw| InvalidOrigin {
             text: shown(text),
             flaw,
@@ -59,7 +74,8 @@ impl Origin {
     }
 
     /// Whether a token may go here without a second thought: over TLS, or without leaving the machine.
-    pub(crate) fn is_safe(&self) -> bool {
+    #[must_use]
+    pub fn is_safe(&self) -> bool {
         self.secure || is_loopback(&self.host)
     }
 }
@@ -88,8 +104,12 @@ fn parts(uri: &Uri) -> Option<(bool, &Authority)> {
         _ => return None,
     };
     let authority = uri.authority()?;
+    // The http crate lets `host:port` and `host:99999` through and then knows no port.
+    let names_port = !matches!(authority.as_str().rsplit_once(':'), None | Some((_, "")));
+    let ends_in_host = authority.as_str().ends_with(authority.host());
+    let bad_port = names_port && !ends_in_host && authority.port_u16().is_none();
     let bare = host(authority);
-    (!bare.is_empty() && bare != "[]").then_some((secure, authority))
+    (!bare.is_empty() && bare != "[]" && !bad_port).then_some((secure, authority))
 }
 
 /// The host without user information, port and trailing dot.
@@ -191,13 +211,12 @@ impl Origins {
                 flaw: Flaw::Insecure,
             });
         }
-        self.allowed.push(origin);
+        self.allow_origin(origin);
         Ok(())
     }
 
-    pub(crate) fn allow_insecure(&mut self, text: &str) -> Result<(), InvalidOrigin> {
-        self.allowed.push(Origin::parse(text)?);
-        Ok(())
+    pub(crate) fn allow_origin(&mut self, origin: Origin) {
+        self.allowed.push(origin);
     }
 
     pub(crate) fn assume(&mut self, text: &str) -> Result<(), InvalidOrigin> {
@@ -267,6 +286,7 @@ mod tests {
         for same in [
             "https://api.acme.example/x",
             "https://api.acme.example:443/",
+            "https://api.acme.example:/",
             "https://API.ACME.example./?q",
             "HTTPS://api.acme.example",
             "https://user:pw@api.acme.example/",
@@ -304,6 +324,8 @@ mod tests {
             "ftp://acme.example",
             "https://",
             "https://:443",
+            "https://acme.example:port",
+            "https://acme.example:99999",
         ] {
             assert!(text(none).contains("is no origin"), "{none}");
         }
@@ -328,7 +350,7 @@ mod tests {
         origins.allow("https://acme.example").unwrap();
         let kind = route(&origins, "http://acme.example/").unwrap_err();
         assert_eq!(kind, Kind::Insecure("http://acme.example".into()));
-        origins.allow_insecure("http://acme.example").unwrap();
+        origins.allow_origin(Origin::parse("http://acme.example").unwrap());
         assert!(matches!(
             route(&origins, "http://acme.example/"),
             Ok(Route::Stamp)

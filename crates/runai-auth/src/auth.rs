@@ -1,0 +1,106 @@
+//! Credentials for one control plane, ready for use.
+
+use std::sync::Arc;
+
+use http::Uri;
+use http_body::Body;
+use tower::Layer;
+use tower_bearer::{Authorize, AuthorizeLayer, BoxError, ReplayBody, Status, TokenCache};
+
+use crate::{
+    client::HttpClient, control_plane::ControlPlane, credentials::Credentials, env, error::Error,
+    source::ControlPlaneSource,
+};
+
+/// A ready HTTP client whose requests carry the token: what [`Auth::client`] makes.
+pub type Client<B> = Authorize<HttpClient<ReplayBody<B>>>;
+
+/// Credentials for one control plane, with the cache of their token.
+///
+/// Clones share the token, and so do all layers and clients that are made from them. Make one per
+/// credential, and clone it; never make one per request.
+#[derive(Clone, Debug)]
+pub struct Auth {
+    control_plane: Arc<ControlPlane>,
+    cache: TokenCache,
+}
+
+impl Auth {
+    pub(crate) fn new(control_plane: ControlPlane, credentials: Credentials) -> Self {
+        let control_plane = Arc::new(control_plane);
+        let source = ControlPlaneSource::new(control_plane.clone(), credentials);
+        Self {
+            control_plane,
+            cache: TokenCache::new(source),
+        }
+    }
+
+    /// Takes the control plane and the credentials from the environment: `RUNAI_BASE_URL`,
+    /// `RUNAI_CLIENT_ID`, and `RUNAI_CLIENT_SECRET` or `RUNAI_CLIENT_SECRET_FILE`, which names a file
+    /// that holds the secret. The file is read now; one line break at its end is not part of the secret.
+    ///
+    /// # Errors
+    ///
+    /// If one is missing, empty or no text, both forms of the secret are there, the file cannot be
+    /// read, or the URL is none. All that is missing is named at once.
+    pub fn from_env() -> Result<Self, Error> {
+        env::auth(&|name| std::env::var_os(name))
+    }
+
+    /// The layer that goes around an HTTP client: the token goes to the control plane, and a request
+    /// for any other origin is an error. [`AuthorizeLayer::allow`] adds origins, a cluster's own
+    /// domain, say.
+    #[must_use]
+    pub fn layer(&self) -> AuthorizeLayer {
+        // The control plane's URL was checked, with the same rules or with the caller's consent.
+        AuthorizeLayer::new(self.cache.clone()).allow_origin(self.control_plane.origin().clone())
+    }
+
+    /// A ready hyper client with the [`layer`](Self::layer) on it. Make it once and clone it: clones
+    /// share its connections.
+    ///
+    /// # Errors
+    ///
+    /// If TLS cannot be set up: no certificate of the system's can be read, say.
+    pub fn client<B>(&self) -> Result<Client<B>, Error>
+    where
+        B: Body + Send,
+        B::Error: Into<BoxError>,
+    {
+        Ok(self.layer().layer(HttpClient::new(&self.control_plane)?))
+    }
+
+    /// The full URL of a path of the control plane's API.
+    ///
+    /// # Errors
+    ///
+    /// If the path cannot stand in a URL.
+    pub fn url(&self, path: &str) -> Result<Uri, Error> {
+        self.control_plane.url(path)
+    }
+
+    /// The control plane.
+    #[must_use]
+    pub fn control_plane(&self) -> &ControlPlane {
+        &self.control_plane
+    }
+
+    /// Whether requests can be served, as far as is known: for a readiness probe. See
+    /// [`TokenCache::is_ready`].
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.cache.is_ready()
+    }
+
+    /// What the token's cache is doing, for people and probes.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.cache.status()
+    }
+
+    /// The cache itself: to take the token, to refresh it, to make a layer with other rules.
+    #[must_use]
+    pub fn cache(&self) -> &TokenCache {
+        &self.cache
+    }
+}

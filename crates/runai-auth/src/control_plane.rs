@@ -1,0 +1,258 @@
+//! Where tokens are asked for.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, Uri};
+use http_body::Body;
+use http_body_util::Full;
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+use tower_bearer::{BoxError, authorize::Origin};
+use tower_service::Service;
+
+use crate::{
+    auth::Auth,
+    client::Network,
+    credentials::Credentials,
+    error::{Error, Kind},
+    transport::Transport,
+};
+
+/// This crate's own part of the `User-Agent`.
+const USER_AGENT: &str = concat!("runai-auth/", env!("CARGO_PKG_VERSION"));
+
+/// A Run:ai control plane, and how to reach it.
+#[derive(Clone, Debug)]
+pub struct ControlPlane {
+    origin: Origin,
+    /// What stands before `/api`, where a proxy serves the control plane below a path.
+    prefix: String,
+    pub(crate) network: Network,
+    pub(crate) user_agent: HeaderValue,
+    pub(crate) transport: Option<Transport>,
+}
+
+impl ControlPlane {
+    /// How long a connection may take: 10 s, what an attempt to get a token may take as a whole.
+    pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+    /// The control plane at a URL: `https://acme.run.ai`, or `acme.run.ai` for short. Slashes at the
+    /// end, and an `/api/v1` there, are dropped.
+    ///
+    /// # Errors
+    ///
+    /// If it is no URL, carries a user name, a password, a query or a fragment, or is reached over a
+    /// network without TLS.
+    pub fn new(url: &str) -> Result<Self, Error> {
+        let this = Self::new_insecure(url)?;
+        if !this.origin.is_safe() {
+            return Err(Error::new(
+                Kind::Url,
+                format!(
+                    "the secret would go to {} without TLS: use https, or ControlPlane::new_insecure",
+                    this.origin
+                ),
+            ));
+        }
+        Ok(this)
+    }
+
+    /// The same, also without TLS, where everybody on the way can read the secret and the token.
+    ///
+    /// # Errors
+    ///
+    /// If it is no URL, or carries a user name, a password, a query or a fragment.
+    pub fn new_insecure(url: &str) -> Result<Self, Error> {
+        let text = url.trim();
+        let full = match text.contains("://") {
+            true => text.to_owned(),
+            false => format!("https://{text}"),
+        };
+        let invalid = |why: &dyn std::fmt::Display| {
+            Error::new(Kind::Url, format!("the control plane's URL: {why}"))
+        };
+        if full.contains(['?', '#']) {
+            return Err(invalid(
+                &"it has a query or a fragment, which must be left out",
+            ));
+        }
+        let origin = Origin::parse(&full).map_err(|error| invalid(&error))?;
+        let uri: Uri = full.parse().map_err(|error| invalid(&error))?;
+        let path = uri.path().trim_end_matches('/');
+        let path = path
+            .strip_suffix("/api/v1")
+            .unwrap_or(path)
+            .trim_end_matches('/');
+        Ok(Self {
+            origin,
+            prefix: path.to_owned(),
+            network: Network::default(),
+            user_agent: HeaderValue::from_static(USER_AGENT),
+            transport: None,
+        })
+    }
+
+    /// Trusts the certificates in a PEM text too, beside the system's: a private CA.
+    ///
+    /// Defaults to the system's alone.
+    ///
+    /// # Errors
+    ///
+    /// If there is no certificate in it.
+    pub fn root_certificates_pem(mut self, pem: &[u8]) -> Result<Self, Error> {
+        let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem)
+            .collect::<Result<_, _>>()
+            .map_err(|error| {
+                Error::new(Kind::Tls, "the root certificates are no PEM").with_source(error)
+            })?;
+        if certificates.is_empty() {
+            return Err(Error::new(
+                Kind::Tls,
+                "there is no certificate in the PEM of the root certificates",
+            ));
+        }
+        self.network.extra_roots.extend(certificates);
+        Ok(self)
+    }
+
+    /// Names your program in the `User-Agent` of token requests, before this crate: with `my-app/1.0`
+    /// it is `my-app/1.0 runai-auth/0.1.0`.
+    ///
+    /// Defaults to this crate alone.
+    ///
+    /// # Errors
+    ///
+    /// If it holds what may not stand in a header.
+    pub fn user_agent(mut self, product: &str) -> Result<Self, Error> {
+        self.user_agent =
+            HeaderValue::try_from(format!("{product} {USER_AGENT}")).map_err(|error| {
+                Error::new(Kind::UserAgent, "the user agent cannot stand in a header")
+                    .with_source(error)
+            })?;
+        Ok(self)
+    }
+
+    /// How long the default client may take to connect.
+    ///
+    /// Defaults to [`DEFAULT_CONNECT_TIMEOUT`](Self::DEFAULT_CONNECT_TIMEOUT).
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.network.connect_timeout = timeout;
+        self
+    }
+
+    /// Asks for tokens through an HTTP client of your own. It must not follow redirects, which would
+    /// hand the secret on.
+    ///
+    /// Defaults to the client that [`Auth::client`] makes.
+    #[must_use]
+    pub fn transport<S, B>(mut self, service: S) -> Self
+    where
+        S: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        self.transport = Some(Transport::new(service));
+        self
+    }
+
+    /// Holds the credentials for this control plane. Nothing is sent before a token is needed.
+    #[must_use]
+    pub fn authenticate(self, credentials: Credentials) -> Auth {
+        Auth::new(self, credentials)
+    }
+
+    /// The full URL of a path of its API.
+    ///
+    /// # Errors
+    ///
+    /// If the path cannot stand in a URL.
+    pub fn url(&self, path: &str) -> Result<Uri, Error> {
+        let path = path.trim_start_matches('/');
+        format!("{}/{path}", self.base())
+            .parse()
+            .map_err(|error: http::uri::InvalidUri| {
+                Error::new(Kind::Url, "the path cannot stand in a URL").with_source(error)
+            })
+    }
+
+    /// The control plane as it was understood: `https://acme.run.ai`.
+    #[must_use]
+    pub fn base(&self) -> String {
+        format!("{}{}", self.origin, self.prefix)
+    }
+
+    pub(crate) fn is_https(&self) -> bool {
+        self.origin.to_string().starts_with("https:")
+    }
+
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_taken_as_people_write_it() {
+        for (text, base) in [
+            ("acme.run.ai", "https://acme.run.ai"),
+            (" https://ACME.run.ai./ ", "https://acme.run.ai"),
+            ("https://acme.run.ai:443/api/v1", "https://acme.run.ai"),
+            ("https://acme.run.ai/api/v1//", "https://acme.run.ai"),
+            (
+                "https://gpu.example:8443/runai/api/v1/",
+                "https://gpu.example:8443/runai",
+            ),
+            ("acme.run.ai:8443", "https://acme.run.ai:8443"),
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+            ("http://[::1]:8080/", "http://[::1]:8080"),
+            ("http://localhost:80", "http://localhost"),
+        ] {
+            assert_eq!(ControlPlane::new(text).unwrap().base(), base, "{text}");
+        }
+        let plane = ControlPlane::new("https://gpu.example/runai").unwrap();
+        let url = plane.url("/api/v1/clusters?verbosity=full").unwrap();
+        assert_eq!(
+            url,
+            "https://gpu.example/runai/api/v1/clusters?verbosity=full"
+        );
+    }
+
+    #[test]
+    fn f05_a_bad_url_says_what_to_write() {
+        for (text, says) in [
+            ("", "is no origin: write it like https://"),
+            ("https://", "is no origin"),
+            ("ftp://acme.run.ai", "is no origin"),
+            ("https://acme.run.ai:port", "is no origin"),
+            ("acme run ai", "is no origin"),
+            ("https://user:pw@acme.run.ai", "leave them out"),
+            ("https://acme.run.ai/?x=1", "it has a query or a fragment"),
+            ("https://b\u{fc}ro.run.ai", "punycode"),
+            (
+                "http://acme.run.ai",
+                "the secret would go to http://acme.run.ai without TLS",
+            ),
+            ("http://localhost.evil.example", "without TLS"),
+        ] {
+            let error = ControlPlane::new(text).unwrap_err();
+            assert_eq!(error.kind(), Kind::Url);
+            assert!(error.to_string().contains(says), "{text}: {error}");
+            assert!(!error.to_string().contains("pw"), "{error}");
+        }
+        assert!(ControlPlane::new_insecure("http://acme.run.ai").is_ok());
+    }
+
+    #[test]
+    fn certificates_must_be_there() {
+        let plane = ControlPlane::new("acme.run.ai").unwrap();
+        let error = plane.root_certificates_pem(b"nothing").unwrap_err();
+        assert_eq!(error.kind(), Kind::Tls);
+    }
+}

@@ -1,0 +1,132 @@
+//! What a JWT says of its own lifetime. Nothing is verified: the token is the server's to judge, and
+//! one that is no JWT is no less a token.
+
+use std::time::Duration;
+
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+/// Padding may be there or not.
+const URL_SAFE: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::URL_SAFE,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// RFC 7519, section 2: seconds since 1970, which may have a fraction.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+pub(crate) struct Times {
+    exp: Option<f64>,
+    iat: Option<f64>,
+}
+
+/// The times in a token's claims, if it is a JWT that has an `exp`.
+pub(crate) fn times(token: &str) -> Option<Times> {
+    let mut parts = token.split('.');
+    let (_, claims, _, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next()) else {
+        return None;
+    };
+    let claims = Zeroizing::new(URL_SAFE.decode(claims).ok()?);
+    let times: Times = serde_json::from_slice(&claims).ok()?;
+    times.exp.map(|_| times)
+}
+
+/// How long the token lives from now on: zero if it has ended.
+///
+/// The time of the answer, where the server told it, is on the clock that made `exp`, so a wrong clock
+/// here does no harm. Without it the local clock is believed only as far as `iat` bears it out; else a
+/// token would look dead, or endless, on a machine whose clock is wrong.
+pub(crate) fn lifetime(times: Times, answered: Option<f64>, local: f64) -> Option<Duration> {
+    let exp = times.exp?;
+    let left = match (answered, times.iat) {
+        (Some(answered), _) => exp - answered,
+        (None, Some(iat)) => {
+            let left = exp - local;
+            let whole = exp - iat;
+            if left > 0.0 && left <= whole {
+                left
+            } else {
+                whole
+            }
+        }
+        (None, None) => exp - local,
+    };
+    Some(Duration::try_from_secs_f64(left.max(0.0)).unwrap_or(Duration::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn jwt(claims: &str) -> String {
+        format!("e30.{}.c2ln", URL_SAFE.encode(claims))
+    }
+
+    #[test]
+    fn b13_any_token_is_looked_at_without_an_error() {
+        let exp = |token: &str| times(token).and_then(|times| times.exp);
+        assert_eq!(exp(&jwt(r#"{"exp":100,"iat":40}"#)), Some(100.0));
+        assert_eq!(
+            exp(&jwt(r#"{"exp":100,"iat":40}"#).replace('=', "")),
+            Some(100.0)
+        );
+        assert_eq!(
+            exp(&jwt(
+                r#"{"exp":100.5,"name":"J\u00fcrgen \ud83d\ude00 ???>>>"}"#
+            )),
+            Some(100.5)
+        );
+        // Its payload has `-` and `_` in base64url.
+        assert_eq!(
+            exp(&jwt("{\"exp\":7,\"n\":\"\u{fb}\u{ff}\u{fe}~~~\"}")),
+            Some(7.0)
+        );
+        for odd in [
+            "",
+            "opaque",
+            "a.b",
+            "a.b.c.d",
+            "..",
+            &jwt("[]"),
+            &jwt(r#"{"exp":"soon"}"#),
+            &jwt("{}"),
+        ] {
+            assert_eq!(exp(odd), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn c04_a_wrong_local_clock_does_no_harm() {
+        let times = Times {
+            exp: Some(1000.0),
+            iat: Some(700.0),
+        };
+        let secs = |answered, local| lifetime(times, answered, local).unwrap().as_secs();
+        assert_eq!(secs(Some(700.0), 0.0), 300);
+        assert_eq!(
+            secs(Some(900.0), 1e9),
+            100,
+            "a token that was handed out before is older"
+        );
+        assert_eq!(secs(Some(1000.0), 0.0), 0);
+        assert_eq!(secs(Some(2000.0), 0.0), 0);
+        // Without the server's time: the local one, if `iat` bears it out.
+        assert_eq!(secs(None, 800.0), 200);
+        assert_eq!(secs(None, 100.0), 300, "the local clock is slow");
+        assert_eq!(secs(None, 1300.0), 300, "the local clock is fast");
+    }
+
+    #[test]
+    fn times_without_sense_make_no_panic() {
+        for exp in [f64::MAX, f64::MIN, 1e300, -1.0] {
+            let times = Times {
+                exp: Some(exp),
+                iat: None,
+            };
+            assert!(lifetime(times, Some(0.0), 0.0).is_some());
+        }
+    }
+}
