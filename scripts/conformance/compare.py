@@ -25,7 +25,7 @@ def comparable(request):
         "path": request["path"],
         "query": request["query"],
         "headers": sorted(pair for pair in headers if pair[0] not in NOT_COMPARED),
-        "body, in order": json.loads(request["body"], object_pairs_hook=list),
+        "members, in order": json.loads(request["body"], object_pairs_hook=list),
     }
 
 
@@ -33,7 +33,7 @@ def compare(ours, theirs, whose):
     ours, theirs = comparable(ours), comparable(theirs)
     for part in ours:
         same = ours[part] == theirs[part]
-        check(same, f"our token request's {part} is {whose}", None if same else (ours[part], theirs[part]))
+        check(same, f"our token request has {whose} {part}", None if same else (ours[part], theirs[part]))
 
 
 def main(ready_file, sdk_request, ours_file, captures=None):

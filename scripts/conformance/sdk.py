@@ -66,6 +66,7 @@ def reads(fake, client):
         all(call["status"] == 200 and call["generation"] == token["generation"] for call in calls),
         "both calls carried it",
     )
+    return [request for request in fake.journal() if request["path"] != CLUSTERS[1]]
 
 
 def renews(fake, client):
@@ -77,7 +78,7 @@ def renews(fake, client):
     projects(client)
     asked = was_asked(fake)
     check(asked == [TOKEN, PROJECTS], f"{MARGIN} s before the expiry the SDK got a new token first", asked)
-    token, call = fake.journal()
+    renewal = token, call = fake.journal()
     check(
         call["status"] == 200 and call["generation"] == token["generation"],
         "the call carried the new token",
@@ -86,6 +87,7 @@ def renews(fake, client):
     projects(client)
     asked = was_asked(fake)
     check(asked == [PROJECTS], "the next call went with it too, without a token request", asked)
+    return list(renewal)
 
 
 def sees_401(fake, client):
@@ -164,26 +166,26 @@ def main(ready_file, sdk_request, captures=None):
     first_token = fake.journal()
     check(len(first_token) == 1, "the SDK asks for a token when it is made", was_asked(fake))
     Path(sdk_request).write_text(json.dumps(first_token[0]), encoding="utf-8")
-    reads(fake, client)
-    before = [request for request in fake.journal() if request["path"] != CLUSTERS[1]]
-    renews_journal = None
-    renews(fake, client)
+    read = reads(fake, client)
+    renewed = renews(fake, client)
 
-    # 2. Refusals, with a client of its own whose token is not about to expire.
+    # 2. Refusals, each with a new client: its token is not about to expire, and not revoked yet.
     fake.forget()
     client = new_client(fake)
-    token = fake.journal()
+    refused = fake.journal()
     sees_401(fake, client)
-    refused = token + fake.journal()
+    refused += fake.journal()
 
     fake.forget()
     client = new_client(fake)
-    token = fake.journal()
+    forbidden = fake.journal()
     sees_403(fake, client)
-    forbidden = token + fake.journal()
+    forbidden += fake.journal()
 
+    # 3. All that is what the SDK sends to other servers too.
     if captures:
-        as_captured(captures, "sdk-01_client_credentials_ApiClient.txt", before)
+        as_captured(captures, "sdk-01_client_credentials_ApiClient.txt", read)
+        as_captured(captures, "sdk-12_auto_refresh_60s_margin.txt", read + renewed)
         as_captured(captures, "sdk-10_api_401_no_token_refresh.txt", refused)
         as_captured(captures, "sdk-11_api_403.txt", forbidden)
 

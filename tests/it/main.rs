@@ -1,1 +1,18 @@
+//! The whole system over real sockets: the layer on the default client, against the fake control plane.
+//!
+//! Time is a clock that the tests move, and requests are held at gates, so nothing sleeps. Plain URLs are
+//! spoken to with HTTP/1.1, TLS ones with HTTP/2. A test that begins with a case's name (`a01_`, `d03_`)
+//! proves that case of the promises.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that unwraps fails, as it should"
+)]
+
+mod bodies;
+mod cold;
+mod faults;
+mod rejection;
+mod renewal;
+mod security;
+mod support;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::Uri;
 use http_body::Body;
 use tower::Layer;
-use tower_bearer::{Authorize, AuthorizeLayer, BoxError, ReplayBody, Status, TokenCache};
+use tower_bearer::{Authorize, AuthorizeLayer, BoxError, Builder, ReplayBody, Status, TokenCache};
 
 use crate::{
     client::HttpClient, control_plane::ControlPlane, credentials::Credentials, env, error::Error,
@@ -26,12 +26,16 @@ pub struct Auth {
 }
 
 impl Auth {
-    pub(crate) fn new(control_plane: ControlPlane, credentials: Credentials) -> Self {
+    pub(crate) fn new(
+        control_plane: ControlPlane,
+        credentials: Credentials,
+        configure: impl FnOnce(Builder<ControlPlaneSource>) -> Builder<ControlPlaneSource>,
+    ) -> Self {
         let control_plane = Arc::new(control_plane);
         let source = ControlPlaneSource::new(control_plane.clone(), credentials);
         Self {
             control_plane,
-            cache: TokenCache::new(source),
+            cache: configure(TokenCache::builder(source)).build(),
         }
     }
 

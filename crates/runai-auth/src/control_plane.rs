@@ -7,7 +7,7 @@ use http::{HeaderValue, Request, Response, Uri};
 use http_body::Body;
 use http_body_util::Full;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
-use tower_bearer::{BoxError, authorize::Origin};
+use tower_bearer::{BoxError, Builder, authorize::Origin};
 use tower_service::Service;
 
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
     client::Network,
     credentials::Credentials,
     error::{Error, Kind},
+    source::ControlPlaneSource,
     transport::Transport,
 };
 
@@ -162,7 +163,29 @@ impl ControlPlane {
     /// Holds the credentials for this control plane. Nothing is sent before a token is needed.
     #[must_use]
     pub fn authenticate(self, credentials: Credentials) -> Auth {
-        Auth::new(self, credentials)
+        self.authenticate_with(credentials, |cache| cache)
+    }
+
+    /// The same, with settings of the token's cache.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use runai_auth::{ControlPlane, Credentials};
+    ///
+    /// let auth = ControlPlane::new("acme.run.ai")?.authenticate_with(
+    ///     Credentials::client("ci-bot", "the secret key"),
+    ///     |cache| cache.attempt_timeout(Duration::from_secs(3)),
+    /// );
+    /// # drop(auth);
+    /// # Ok::<_, runai_auth::Error>(())
+    /// ```
+    #[must_use]
+    pub fn authenticate_with(
+        self,
+        credentials: Credentials,
+        configure: impl FnOnce(Builder<ControlPlaneSource>) -> Builder<ControlPlaneSource>,
+    ) -> Auth {
+        Auth::new(self, credentials, configure)
     }
 
     /// The full URL of a path of its API.

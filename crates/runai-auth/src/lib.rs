@@ -61,4 +61,5 @@ pub use crate::{
     control_plane::ControlPlane,
     credentials::Credentials,
     error::{Error, Kind},
+    source::ControlPlaneSource,
 };

@@ -16,9 +16,10 @@ use crate::{
 
 pub(crate) const TOKEN_PATH: &str = "/api/v1/token";
 
-/// Asks one control plane for tokens, for one application.
+/// Asks one control plane for tokens, for one application: the source of the cache that
+/// [`ControlPlane::authenticate_with`] sets up.
 #[derive(Debug)]
-pub(crate) struct ControlPlaneSource {
+pub struct ControlPlaneSource {
     control_plane: Arc<ControlPlane>,
     credentials: Credentials,
     transport: OnceLock<Transport>,

@@ -47,6 +47,8 @@ pub enum Fault {
     SilenceAfterHeaders,
     /// The connection is reset instead of an answer.
     Reset,
+    /// It is closed instead of an answer.
+    Close,
     /// It is reset after so many bytes of the answer's body.
     ResetAfter(usize),
     /// The whole length is announced, so many bytes are sent, and the connection is closed.

@@ -20,13 +20,25 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
     pub(crate) id: u64,
-    broken: Arc<watch::Sender<bool>>,
+    broken: Arc<watch::Sender<Option<Break>>>,
+}
+
+/// How a connection is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Break {
+    Reset,
+    Close,
 }
 
 impl Connection {
     /// Resets the connection: the peer sees it break, not end.
     pub(crate) fn reset(&self) {
-        self.broken.send_replace(true);
+        self.broken.send_replace(Some(Break::Reset));
+    }
+
+    /// Closes the connection: the peer sees it end.
+    pub(crate) fn close(&self) {
+        self.broken.send_replace(Some(Break::Close));
     }
 }
 
@@ -43,7 +55,7 @@ pub(crate) async fn serve(
     // A second descriptor of the same socket: whatever happens to the first, this one is closed last.
     let socket = stream.try_clone()?;
     let stream = TcpStream::from_std(stream)?;
-    let (broken, mut is_broken) = watch::channel(false);
+    let (broken, mut is_broken) = watch::channel(None);
     let connection = Connection {
         id,
         broken: Arc::new(broken),
@@ -72,14 +84,14 @@ pub(crate) async fn serve(
             }
         }
     };
-    let reset = tokio::select! {
-        () = serving => false,
+    let how = tokio::select! {
+        () = serving => None,
         // It ends without a value only with its sender, which this function holds.
-        _ = is_broken.wait_for(|broken| *broken) => true,
-        _ = stopped.wait_for(|stopped| *stopped) => false,
+        broken = is_broken.wait_for(Option::is_some) => broken.ok().and_then(|how| *how),
+        _ = stopped.wait_for(|stopped| *stopped) => None,
     };
     drop(handle);
-    if reset {
+    if how == Some(Break::Reset) {
         SockRef::from(&socket).set_linger(Some(Duration::ZERO))?;
     }
     Ok(())

@@ -77,6 +77,10 @@ pub(crate) async fn answer(
     match behaviour.fault {
         Some(Fault::Silence) => return std::future::pending().await,
         Some(Fault::Reset) => return Ok(reset(&connection).await),
+        Some(Fault::Close) => {
+            connection.close();
+            return std::future::pending().await;
+        }
         _ => {}
     }
     let answer = decide(&state, kind, &path, &head, &body, &behaviour);

@@ -37,6 +37,8 @@ pub struct Issued {
     pub expires_at: i64,
     /// Whether it was revoked.
     pub revoked: bool,
+    /// Whether it is one of our JWTs; any other is known by its text.
+    pub(crate) signed: bool,
 }
 
 pub(crate) struct State {
@@ -289,6 +291,7 @@ impl State {
             (Some(TokenShape::Raw(text)), _) => (text.clone(), generation),
             _ => (self.keys.sign(inner.key_turn, &claims)?, generation),
         };
+        let signed = !matches!(shape, Some(TokenShape::Opaque | TokenShape::Raw(_)));
         if !inner.by_token.contains_key(&token) {
             let at = inner.issued.len();
             inner.by_token.insert(token.clone(), at);
@@ -298,6 +301,7 @@ impl State {
                 token: token.clone(),
                 expires_at: exp,
                 revoked: false,
+                signed,
             });
         }
         let told = !v1 || inner.v1_expires_in || matches!(shape, Some(TokenShape::Opaque));
@@ -326,9 +330,8 @@ impl State {
             return (Access::Unauthenticated, None);
         };
         let owner = Some((issued.generation, issued.client.clone()));
-        let is_jwt = bearer.matches('.').count() == 2;
         let now = inner.now();
-        let authentic = if is_jwt {
+        let authentic = if issued.signed {
             self.keys
                 .verify(inner.key_turn, bearer)
                 .is_some_and(|claims| claims.exp.is_none_or(|exp| now < exp))
