@@ -83,3 +83,8 @@ pub use crate::{
     status::{Phase, Status},
     token::{InvalidToken, Token},
 };
+
+/// The crate's README, so that its example is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
