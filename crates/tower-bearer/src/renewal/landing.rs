@@ -1,0 +1,135 @@
+//! What becomes of a flight's result: whether its token is taken, or how long to cool.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use super::{
+    Core,
+    state::{Phase, State},
+};
+use crate::{
+    cell::Entry,
+    clock::Reading,
+    event::{self, Reason},
+    flight::{Flight, Landing},
+    lifetime::{self, Schedule, Standing},
+    source::SourceError,
+    token::Token,
+};
+
+/// What becomes of a flight's result.
+pub(crate) enum Verdict {
+    Landed,
+    /// The source handed out the token that was rejected meanwhile: ask once more.
+    AskAgain,
+}
+
+impl Core {
+    /// Takes a flight's result: publishes its token, or begins to cool. `epoch` is the source's now.
+    pub(crate) fn land(
+        &self,
+        flight: &Arc<Flight>,
+        sent: Reading,
+        result: Result<Token, SourceError>,
+        epoch: u64,
+    ) -> Verdict {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        if !state.is_flying(flight) {
+            // It was given up; those who waited look elsewhere already.
+            return Verdict::Landed;
+        }
+        if result
+            .as_ref()
+            .is_ok_and(|token| state.was_rejected(token, now))
+            && state.takes_another_try()
+        {
+            return Verdict::AskAgain;
+        }
+        let landing = if epoch != flight.epoch {
+            state.phase = Phase::Idle;
+            Landing::Void
+        } else {
+            match result.and_then(|token| self.accept(&mut state, flight, token, sent, now)) {
+                Ok(entry) => {
+                    state.published(flight, &entry, now);
+                    self.cell.publish(entry.clone());
+                    self.counters.renewed(flight.reason);
+                    Landing::Token(entry)
+                }
+                Err(error) => {
+                    self.counters.failed_flights.fetch_add(1, Relaxed);
+                    let left = self
+                        .cell
+                        .read(|entry| entry.map(|entry| now.until(entry.schedule.hard_expiry)))
+                        .filter(|left| !left.is_zero());
+                    Landing::Failed(state.cool(error, epoch, left, now))
+                }
+            }
+        };
+        drop(state);
+        event::landed(flight, &landing, now);
+        flight.land(landing);
+        Verdict::Landed
+    }
+
+    /// A flight whose task ended without a result: its runtime is gone.
+    pub(crate) fn lose(&self, flight: &Arc<Flight>) {
+        let mut state = self.lock();
+        if state.is_flying(flight) {
+            state.phase = Phase::Idle;
+        }
+        drop(state);
+        flight.land(Landing::Void);
+    }
+
+    /// Whether the fetched token may take the place of the current one (G20).
+    fn accept(
+        &self,
+        state: &mut State,
+        flight: &Flight,
+        token: Token,
+        sent: Reading,
+        now: Reading,
+    ) -> Result<Arc<Entry>, SourceError> {
+        let policy = &self.settings.lifetime;
+        let schedule = lifetime::lifetime(&token, sent, policy)
+            .map(|lifetime| Schedule::new(sent, lifetime, policy, state.chance.f64()))
+            .filter(|schedule| schedule.standing(now) != Standing::Expired)
+            .ok_or_else(|| SourceError::malformed("the fetched token has expired already"))?;
+        if state.was_rejected(&token, now) {
+            return Err(SourceError::malformed(
+                "the fetched token is the one that was rejected",
+            ));
+        }
+        let current = self.cell.current();
+        let good = current.as_ref().filter(|entry| entry.is_usable(now));
+        let same = good.filter(|entry| entry.token.same_secret(&token));
+        if let Some(entry) = good {
+            // What is left is compared, since the clocks may have parted since the last renewal.
+            let left = now.until(schedule.hard_expiry);
+            let gained = left.saturating_sub(now.until(entry.schedule.hard_expiry));
+            // Where a lifetime is told in whole seconds, the same instant may look up to one later.
+            if same.is_some() && gained <= Duration::from_secs(1) {
+                return Err(SourceError::malformed(
+                    "the fetched token is the current one again and lives no longer",
+                ));
+            }
+            if flight.reason == Reason::Ahead && gained.is_zero() {
+                return Err(SourceError::malformed(
+                    "the fetched token expires no later than the current one",
+                ));
+            }
+        }
+        let generation = match same {
+            Some(entry) => entry.generation(),
+            None => state.generation + 1,
+        };
+        Ok(Arc::new(Entry::new(
+            token.with_generation(generation),
+            schedule,
+        )))
+    }
+}
