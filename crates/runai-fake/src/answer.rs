@@ -16,6 +16,7 @@ use crate::{
     behaviour::{Behaviour, Fault},
     connection::Connection,
     journal::Kind,
+    sent::Sent,
 };
 
 /// An answer before anything is done to it.
@@ -96,7 +97,9 @@ impl Answer {
 
     /// What the behaviour says instead of the usual answer, if it says something.
     pub(crate) fn instead(behaviour: &Behaviour, kind: Kind, path: &str) -> Option<Self> {
-        let status = behaviour.status?;
+        // A body of its own is an answer of its own, as is a huge one, whether or not a status was told.
+        let told = behaviour.body.is_some() || behaviour.huge.is_some();
+        let status = behaviour.status.or(told.then_some(200))?;
         let is_v2 = kind == Kind::Token && path.starts_with("/api/v2");
         let mut answer = Self::documented(status, is_v2);
         if let Some(body) = &behaviour.body {
@@ -190,6 +193,8 @@ impl Pieces {
             piece: behaviour.drip_bytes.unwrap_or(64 * 1024),
             every: Duration::from_millis(behaviour.drip_every_ms),
             fault: behaviour.fault,
+            before: connection.sent().flushes(),
+            sent: connection.sent(),
         };
         tokio::spawn(drip.send(sender, connection.clone()));
         Self {
@@ -206,6 +211,9 @@ struct Drip {
     piece: usize,
     every: Duration,
     fault: Option<Fault>,
+    sent: Sent,
+    /// How often the connection had been flushed before this answer.
+    before: u64,
 }
 
 impl Drip {
@@ -219,20 +227,35 @@ impl Drip {
         };
         let end = self.length.min(stop);
         let mut sent = 0;
+        let mut last = None;
         while sent < end {
             let len = (end - sent).min(self.piece as u64);
-            if sender.send(self.bytes(sent, len as usize)).await.is_err() {
+            let (piece, on_its_way) = self.sent.watch(self.bytes(sent, len as usize));
+            if sender.send(piece).await.is_err() {
                 return;
             }
+            last = Some(on_its_way);
             sent += len;
             if !self.every.is_zero() {
                 tokio::time::sleep(self.every).await;
             }
         }
+        if !matches!(self.fault, Some(Fault::ResetAfter(_) | Fault::Truncate(_))) {
+            return;
+        }
+        // What is still in a buffer when the connection breaks is lost with it.
+        let sent = async {
+            match last {
+                Some(last) => last.arrived().await,
+                // There is no body, so the head is what has to leave.
+                None => self.sent.flushed_after(self.before).await,
+            }
+        };
+        tokio::select! {
+            () = sent => {}
+            () = sender.closed() => return,
+        }
         if matches!(self.fault, Some(Fault::ResetAfter(_))) {
-            // Room in the channel means that the last piece is on its way.
-            let _taken = sender.reserve().await;
-            tokio::task::yield_now().await;
             connection.reset();
             sender.closed().await;
         }

@@ -11,7 +11,7 @@ use socket2::SockRef;
 use tokio::{net::TcpStream, sync::watch};
 use tokio_rustls::TlsAcceptor;
 
-use crate::{handler, state::State};
+use crate::{handler, sent::Sent, state::State};
 
 /// How long a client may take for its TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -21,6 +21,7 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 pub(crate) struct Connection {
     pub(crate) id: u64,
     broken: Arc<watch::Sender<Option<Break>>>,
+    sent: Sent,
 }
 
 /// How a connection is broken.
@@ -34,6 +35,11 @@ impl Connection {
     /// Resets the connection: the peer sees it break, not end.
     pub(crate) fn reset(&self) {
         self.broken.send_replace(Some(Break::Reset));
+    }
+
+    /// What is known of the bytes that go out.
+    pub(crate) fn sent(&self) -> Sent {
+        self.sent.clone()
     }
 
     /// Closes the connection: the peer sees it end.
@@ -59,7 +65,9 @@ pub(crate) async fn serve(
     let connection = Connection {
         id,
         broken: Arc::new(broken),
+        sent: Sent::default(),
     };
+    let sent = connection.sent();
     let handle = connection.clone();
     let service = service_fn(move |request: http::Request<Incoming>| {
         handler::answer(state.clone(), connection.clone(), request)
@@ -70,14 +78,14 @@ pub(crate) async fn serve(
         match tls {
             None => drop(
                 builder
-                    .serve_connection(TokioIo::new(stream), service)
+                    .serve_connection(TokioIo::new(sent.wrap(stream)), service)
                     .await,
             ),
             Some(tls) => {
                 if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
                     drop(
                         builder
-                            .serve_connection(TokioIo::new(stream), service)
+                            .serve_connection(TokioIo::new(sent.wrap(stream)), service)
                             .await,
                     );
                 }

@@ -184,7 +184,11 @@ fn control(fake: &RunaiFake, method: &Method, path: &str, body: &[u8]) -> Result
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
-    serde_json::from_slice(body).map_err(|error| (400, error.to_string()))
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let parsed = serde_path_to_error::deserialize(&mut json);
+    let parsed = parsed.map_err(|error| (400, error.to_string()))?;
+    json.end().map_err(|error| (400, error.to_string()))?;
+    Ok(parsed)
 }
 
 fn queue(body: &[u8], plan: impl Fn(Behaviour)) -> Result<Value, Failure> {

@@ -6,9 +6,9 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{Method, Request, Response};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use crate::{
@@ -23,6 +23,8 @@ use crate::{
 
 /// What is read of a body: tests upload, and the journal keeps it all.
 const BODY_CAP: usize = 256 * 1024 * 1024;
+/// What is read of a token request.
+const TOKEN_REQUEST_CAP: usize = 1024 * 1024;
 
 pub(crate) async fn answer(
     state: Arc<State>,
@@ -57,17 +59,20 @@ pub(crate) async fn answer(
     };
     let body = if behaviour.without_reading_body {
         drop(body);
-        Bytes::new()
+        Some(Bytes::new())
     } else {
-        match Limited::new(body, BODY_CAP).collect().await {
-            Ok(body) => {
-                let body = body.to_bytes();
-                state.amend(seq, |exchange| {
-                    exchange.body = body.clone();
-                    exchange.body_complete = true;
-                });
-                body
-            }
+        let cap = match kind {
+            Kind::Token => TOKEN_REQUEST_CAP,
+            Kind::Api => BODY_CAP,
+        };
+        let reading = Reading {
+            state: &state,
+            seq,
+            read: BytesMut::new(),
+        };
+        match reading.finish(body, cap).await {
+            Ok(body) => body,
+            // The client broke off, so there is nobody to answer to.
             Err(_) => return Ok(reset(&connection).await),
         }
     };
@@ -83,7 +88,10 @@ pub(crate) async fn answer(
         }
         _ => {}
     }
-    let answer = decide(&state, kind, &path, &head, &body, &behaviour);
+    let answer = match body {
+        Some(body) => decide(&state, kind, &path, &head, &body, &behaviour),
+        None => Answer::error(413, "The body is too large"),
+    };
     state.amend(seq, |exchange| {
         exchange.status = Some(answer.status);
         exchange.generation = answer.generation;
@@ -92,6 +100,43 @@ pub(crate) async fn answer(
     let now = u64::try_from(state.now()).unwrap_or_default();
     let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(now.min(253_402_300_799)));
     Ok(answer.into_response(&behaviour, &date, &connection))
+}
+
+/// A body that is being read. If that ends early, because the client broke off or this request was
+/// dropped with its connection, what has come by then is in the journal all the same.
+struct Reading<'a> {
+    state: &'a State,
+    seq: usize,
+    read: BytesMut,
+}
+
+impl Reading<'_> {
+    /// The whole body, or `None` if there is more than `cap` of it.
+    async fn finish(mut self, mut body: Incoming, cap: usize) -> hyper::Result<Option<Bytes>> {
+        while let Some(frame) = body.frame().await {
+            if let Some(data) = frame?.data_ref() {
+                if self.read.len() + data.len() > cap {
+                    return Ok(None);
+                }
+                self.read.extend_from_slice(data);
+            }
+        }
+        let body = self.read.split().freeze();
+        self.state.amend(self.seq, |exchange| {
+            exchange.body = body.clone();
+            exchange.body_complete = true;
+        });
+        Ok(Some(body))
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        if !self.read.is_empty() {
+            let body = self.read.split().freeze();
+            self.state.amend(self.seq, |exchange| exchange.body = body);
+        }
+    }
 }
 
 fn decide(

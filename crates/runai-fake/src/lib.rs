@@ -10,6 +10,7 @@ mod gate;
 mod handler;
 mod journal;
 mod jwt;
+mod sent;
 mod state;
 mod tls;
 mod v1;

@@ -96,26 +96,34 @@ async fn run(arguments: Arguments) -> std::io::Result<()> {
         "ca_path": ca_path,
         "applications": applications,
     });
+    // A signal may come as soon as the line can be read, so it is listened for before that.
+    let ended = ended()?;
     writeln!(std::io::stdout(), "{ready}")?;
     tokio::select! {
         () = serving => {}
-        ended = ended() => ended?,
+        () = ended => {}
     }
     fake.shutdown().await;
     Ok(())
 }
 
 #[cfg(unix)]
-async fn ended() -> std::io::Result<()> {
+fn ended() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted,
-        _ = terminate.recv() => Ok(()),
-    }
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
 }
 
-#[cfg(not(unix))]
-async fn ended() -> std::io::Result<()> {
-    tokio::signal::ctrl_c().await
+#[cfg(windows)]
+fn ended() -> std::io::Result<impl Future<Output = ()>> {
+    let mut interrupt = tokio::signal::windows::ctrl_c()?;
+    Ok(async move {
+        interrupt.recv().await;
+    })
 }

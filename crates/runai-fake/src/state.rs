@@ -58,6 +58,8 @@ struct Inner {
     clock_ahead: i64,
     v1_expires_in: bool,
     journal: Vec<Exchange>,
+    /// How many entries were forgotten: the number of the first that is kept.
+    forgotten: usize,
     plans: [Plan; 2],
 }
 
@@ -117,6 +119,7 @@ impl State {
                 clock_ahead: 0,
                 v1_expires_in,
                 journal: Vec::new(),
+                forgotten: 0,
                 plans: Default::default(),
             }),
             changes: watch::channel(0).0,
@@ -155,7 +158,7 @@ impl State {
         #[expect(clippy::disallowed_methods, reason = "this is the fake's own clock")]
         let now = Instant::now();
         let mut inner = self.lock();
-        let seq = inner.journal.len();
+        let seq = inner.forgotten + inner.journal.len();
         exchange.seq = seq;
         exchange.at = now.duration_since(self.started);
         inner.journal.push(exchange);
@@ -165,10 +168,13 @@ impl State {
     }
 
     pub(crate) fn amend(&self, seq: usize, change: impl FnOnce(&mut Exchange)) {
+        let mut inner = self.lock();
         // A journal that was cleared meanwhile has forgotten it.
-        if let Some(exchange) = self.lock().journal.get_mut(seq) {
+        let place = seq.checked_sub(inner.forgotten);
+        if let Some(exchange) = place.and_then(|place| inner.journal.get_mut(place)) {
             change(exchange);
         }
+        drop(inner);
         self.changed();
     }
 
@@ -181,7 +187,10 @@ impl State {
     }
 
     pub(crate) fn clear_journal(&self) {
-        self.lock().journal.clear();
+        let mut inner = self.lock();
+        inner.forgotten += inner.journal.len();
+        inner.journal.clear();
+        drop(inner);
         self.changed();
     }
 
@@ -292,7 +301,10 @@ impl State {
             _ => (self.keys.sign(inner.key_turn, &claims)?, generation),
         };
         let signed = !matches!(shape, Some(TokenShape::Opaque | TokenShape::Raw(_)));
-        if !inner.by_token.contains_key(&token) {
+        // The same text again is the same token, with the generation that it has.
+        let known = inner.by_token.get(&token).copied();
+        let generation = known.map_or(generation, |at| inner.issued[at].generation);
+        if known.is_none() {
             let at = inner.issued.len();
             inner.by_token.insert(token.clone(), at);
             inner.issued.push(Issued {

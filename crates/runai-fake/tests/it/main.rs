@@ -5,7 +5,11 @@
     reason = "a test that unwraps fails, as it should"
 )]
 
-mod answers;
-mod control;
-mod misbehaviour;
-mod support;
+mod behaviours;
+#[cfg(feature = "cli")]
+mod binary;
+mod client;
+mod controls;
+mod faults;
+mod journal;
+mod tokens;

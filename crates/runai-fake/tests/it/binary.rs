@@ -1,0 +1,101 @@
+//! The program: its one line, its help, its end.
+
+use std::process::Stdio;
+
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
+
+use crate::client::within;
+
+/// The running program, and its line.
+async fn run(arguments: &[&str]) -> (Child, Value) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_runai-fake"))
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("it starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    let line = within(lines.next_line()).await.expect("it can be read");
+    let line = line.expect("it says something");
+    (
+        child,
+        serde_json::from_str(&line).expect("the line is JSON"),
+    )
+}
+
+#[tokio::test]
+async fn it_says_where_it_is() {
+    let arguments = ["--application", "a:s:x", "--application", "b:t"];
+    let (_child, line) = run(&arguments).await;
+    let address = |name: &str| line[name].as_str().expect("a text").to_owned();
+    assert!(address("url").starts_with("http://127.0.0.1:"), "{line}");
+    assert!(
+        address("control_url").starts_with("http://127.0.0.1:"),
+        "{line}"
+    );
+    assert!(line["ca_path"].is_null());
+    // What comes after the first colon is the secret.
+    let applications =
+        serde_json::json!([{"id": "a", "secret": "s:x"}, {"id": "b", "secret": "t"}]);
+    assert_eq!(line["applications"], applications);
+}
+
+#[tokio::test]
+async fn it_writes_its_ca_where_told() {
+    let file = format!(
+        "{}/ca-{}.pem",
+        env!("CARGO_TARGET_TMPDIR"),
+        std::process::id()
+    );
+    let (_child, line) = run(&["--tls", "--ca-file", &file]).await;
+    assert_eq!(line["ca_path"], file.as_str());
+    let pem = std::fs::read_to_string(&file).expect("it is there");
+    assert!(pem.starts_with("-----BEGIN CERTIFICATE-----"), "{pem}");
+    std::fs::remove_file(file).expect("it can be removed");
+}
+
+/// A signal may come as soon as the line has been read.
+#[cfg(unix)]
+#[tokio::test]
+async fn it_ends_in_order_on_a_signal() {
+    for signal in ["-TERM", "-INT"].repeat(10) {
+        let (mut child, _line) = run(&[]).await;
+        let id = child.id().expect("it runs").to_string();
+        let kill = Command::new("kill").args([signal, &id]).status().await;
+        assert!(kill.expect("there is kill").success());
+        let status = within(child.wait()).await.expect("it ends");
+        assert!(status.success(), "{signal}: {status}");
+    }
+}
+
+#[tokio::test]
+async fn help_says_that_it_is_unofficial() {
+    let output = Command::new(env!("CARGO_BIN_EXE_runai-fake"))
+        .arg("--help")
+        .output();
+    let output = output.await.expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        text.contains(
+            "Unofficial: not affiliated with, endorsed or supported by NVIDIA; NVIDIA and Run:ai are \
+             trademarks of NVIDIA Corporation, named only to say what this works with."
+        ),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_bad_argument_is_explained() {
+    let output = Command::new(env!("CARGO_BIN_EXE_runai-fake"))
+        .args(["--application", "no-secret"])
+        .output();
+    let output = output.await.expect("it runs");
+    assert!(!output.status.success());
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("ID:SECRET"), "{text}");
+}

@@ -1,0 +1,181 @@
+//! Every control over HTTP.
+
+use runai_fake::{RunaiFake, control};
+use serde_json::{Value, json};
+
+use crate::client::{Client, ID, SECRET, start};
+
+struct Control(Client);
+
+impl Control {
+    async fn call(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        let answer = self.0.send(method, path, &[], body.to_owned()).await;
+        let answer = answer.expect("an answer comes");
+        (answer.status.as_u16(), answer.json())
+    }
+
+    /// A call that must work.
+    async fn done(&self, method: &str, path: &str, body: Value) -> Value {
+        let (status, answer) = self.call(method, path, &body.to_string()).await;
+        assert_eq!(status, 200, "{method} {path} {body}: {answer}");
+        answer
+    }
+}
+
+async fn controlled() -> (RunaiFake, Client, Control) {
+    let fake = start().await;
+    let (addr, serving) = control::listen(fake.clone(), 0)
+        .await
+        .expect("a port is free");
+    tokio::spawn(serving);
+    let client = Client::new(&fake);
+    let control = Control(client.clone().at(format!("http://{addr}")));
+    (fake, client, control)
+}
+
+#[tokio::test]
+async fn behaviours_are_queued_and_set() {
+    let (_fake, client, control) = controlled().await;
+    let queued = control
+        .done(
+            "POST",
+            "/token/behaviours",
+            json!([{"status": 503}, {"token": {"raw": "t"}}]),
+        )
+        .await;
+    assert_eq!(queued, json!({"queued": 2}));
+    assert_eq!(client.ask(SECRET).await.status, 503);
+    assert_eq!(client.token().await, "t");
+    control
+        .done("POST", "/api/behaviours", json!([{"status": 502}]))
+        .await;
+    assert_eq!(client.clusters("t").await, 502);
+    for (path, status) in [("/token/always", 500), ("/api/always", 429)] {
+        control.done("PUT", path, json!({"status": status})).await;
+    }
+    assert_eq!(client.ask(SECRET).await.status, 500);
+    assert_eq!(client.clusters("t").await, 429);
+    for path in ["/token/always", "/api/always"] {
+        control.done("PUT", path, Value::Null).await;
+    }
+    assert_eq!(client.ask(SECRET).await.status, 200);
+    assert_eq!(client.clusters("t").await, 200);
+}
+
+#[tokio::test]
+async fn credentials_and_time_are_changed() {
+    let (_fake, client, control) = controlled().await;
+    let (one, two) = (client.token().await, client.token().await);
+    control
+        .done("POST", "/revoke", json!({"generation": 1}))
+        .await;
+    assert_eq!(
+        (client.clusters(&one).await, client.clusters(&two).await),
+        (401, 200)
+    );
+    let rule = |granted| json!({"application": ID, "granted": granted});
+    control.done("POST", "/access-rule", rule(false)).await;
+    assert_eq!(client.clusters(&two).await, 403);
+    control.done("POST", "/access-rule", rule(true)).await;
+    assert_eq!(client.clusters(&two).await, 200);
+    control
+        .done("POST", "/revoke", json!({"generation": null}))
+        .await;
+    assert_eq!(client.clusters(&two).await, 401);
+
+    let three = client.token().await;
+    control
+        .done("POST", "/rotate-signing-key", Value::Null)
+        .await;
+    assert_eq!(client.clusters(&three).await, 401);
+    control
+        .done("POST", "/token-lifetime", json!({"seconds": 5}))
+        .await;
+    let four = client.token().await;
+    control
+        .done("POST", "/clock", json!({"advance_seconds": 6}))
+        .await;
+    assert_eq!(client.clusters(&four).await, 401);
+    control
+        .done("POST", "/clock", json!({"offset_seconds": -9}))
+        .await;
+    assert_eq!(client.clusters(&four).await, 200);
+    control
+        .done(
+            "POST",
+            "/rotate-secret",
+            json!({"application": ID, "secret": "new"}),
+        )
+        .await;
+    assert_eq!(client.ask(SECRET).await.status, 401);
+    assert_eq!(client.ask("new").await.status, 200);
+
+    let issued = control.done("GET", "/issued", Value::Null).await;
+    let issued = issued.as_array().expect("an array");
+    assert_eq!(issued.len(), 5);
+    assert_eq!(issued[3]["token"], four);
+    assert_eq!(
+        (&issued[0]["revoked"], &issued[3]["revoked"]),
+        (&json!(true), &json!(false))
+    );
+}
+
+#[tokio::test]
+async fn the_journal_is_shown_and_cleared() {
+    let (fake, client, control) = controlled().await;
+    let token = client.token().await;
+    client.clusters(&token).await;
+    let bytes = client.send("POST", "/api/v1/workloads/trainings", &[], vec![0xff, 0xfe]);
+    bytes.await.expect("an answer comes");
+    let journal = control.done("GET", "/journal", Value::Null).await;
+    assert_eq!(journal[0]["method"], "POST");
+    assert_eq!(journal[0]["path"], "/api/v1/token");
+    assert_eq!(journal[0]["status"], 200);
+    let body = journal[0]["body"].as_str().expect("a text");
+    assert!(body.contains("app_token"), "{body}");
+    assert_eq!(journal[1]["generation"], 1);
+    assert_eq!(
+        (&journal[2]["body"], &journal[2]["body_base64"]),
+        (&Value::Null, &json!("//4="))
+    );
+    let status = control.done("GET", "/status", Value::Null).await;
+    assert_eq!(
+        (&status["token_requests"], &status["api_requests"]),
+        (&json!(1), &json!(2))
+    );
+    assert_eq!(status["url"], fake.url());
+    control.done("DELETE", "/journal", Value::Null).await;
+    assert_eq!(
+        control.done("GET", "/journal", Value::Null).await,
+        json!([])
+    );
+}
+
+#[tokio::test]
+async fn mistakes_are_named() {
+    let (_fake, _client, control) = controlled().await;
+    for (path, body, name) in [
+        ("/token/behaviours", r#"[{"statsu":503}]"#, "statsu"),
+        ("/api/behaviours", r#"[{"status":"503"}]"#, "status"),
+        ("/revoke", r#"{"generation":"x"}"#, "generation"),
+        ("/rotate-secret", r#"{"application":"a"}"#, "secret"),
+        (
+            "/access-rule",
+            r#"{"application":"a","granted":1}"#,
+            "granted",
+        ),
+        ("/clock", r#"{"advance_seconds":-1}"#, "advance_seconds"),
+        ("/token-lifetime", "{}", "seconds"),
+    ] {
+        let (status, answer) = control.call("POST", path, body).await;
+        assert_eq!(status, 400, "{path} {body}: {answer}");
+        let message = answer["error"].as_str().expect("a text");
+        assert!(message.contains(name), "{path} {body}: {message}");
+    }
+    let rule = r#"{"application":"nobody","granted":true}"#;
+    let (status, answer) = control.call("POST", "/access-rule", rule).await;
+    assert_eq!(status, 404);
+    assert_eq!(answer["error"], "there is no application `nobody`");
+    let (status, _) = control.call("GET", "/nowhere", "").await;
+    assert_eq!(status, 404);
+}
