@@ -80,6 +80,7 @@ impl Future for Acquire {
                     at_most,
                     fallback,
                 }) => {
+                    this.core.telemetry.waiting();
                     let timer = match this.core.sleep(at_most) {
                         Ok(timer) => timer,
                         Err(error) => return Poll::Ready(Err(error)),

@@ -1,6 +1,6 @@
 //! How a cache is made whose settings differ from the defaults.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use crate::{
     cache::TokenCache,
@@ -8,6 +8,7 @@ use crate::{
     lifetime,
     renewal::{Core, Settings},
     source::TokenSource,
+    telemetry::Telemetry,
 };
 
 /// Makes a [`TokenCache`] whose settings differ from the defaults.
@@ -27,6 +28,7 @@ pub struct Builder<S> {
     source: S,
     clock: Option<Arc<dyn Clock>>,
     seed: Option<u64>,
+    name: Cow<'static, str>,
     settings: Settings,
 }
 
@@ -36,6 +38,7 @@ impl<S> Builder<S> {
             source,
             clock: None,
             seed: None,
+            name: Cow::Borrowed("default"),
             settings: Settings {
                 lifetime: lifetime::Policy::default(),
                 attempts: TokenCache::DEFAULT_ATTEMPTS,
@@ -98,6 +101,14 @@ impl<S> Builder<S> {
         self
     }
 
+    /// What tells this cache from another in logs and metrics. It must hold no secret.
+    ///
+    /// Defaults to `default`.
+    pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.name = name.into();
+        self
+    }
+
     /// The clock to read and to sleep on.
     ///
     /// Defaults to [`SystemClock`].
@@ -127,6 +138,7 @@ impl<S: TokenSource> Builder<S> {
             Arc::new(self.source),
             clock,
             self.settings,
+            Telemetry::new(self.name),
             chance,
         ))
     }

@@ -5,11 +5,13 @@ use std::{fmt, sync::Arc, time::Duration};
 use crate::{
     acquire::Acquire,
     builder::Builder,
+    event::Subscription,
     lifetime,
     renewal::{Core, Want},
     source::TokenSource,
     status::Status,
     token::Token,
+    warm,
 };
 
 /// Fetches, caches and renews one token.
@@ -124,6 +126,16 @@ impl TokenCache {
         Acquire::new(self.core.clone(), Want::NEW)
     }
 
+    /// Renews the token from now on even while nobody asks, so that no request waits after a pause
+    /// either. It fetches the first one at once.
+    ///
+    /// It costs one task on the current runtime, or on the next caller's if there is none or it ends,
+    /// and the fetches of an idle cache. It ends with the last handle.
+    pub fn keep_warm(&self) {
+        self.core.warm.want();
+        warm::host(&self.core);
+    }
+
     /// Whether requests can be served, as far as is known: false only if the last flight failed and
     /// no token is left that could be sent. A cache that was never asked is ready.
     #[must_use]
@@ -150,8 +162,28 @@ impl TokenCache {
             expires_in: current.map(|entry| now.until(entry.schedule.hard_expiry)),
             next_try_in,
             last_error,
-            counts: self.core.counters.snapshot(),
+            counts: self.core.telemetry.counts(),
         }
+    }
+
+    /// Delivers how each flight ends, from now on.
+    ///
+    /// ```
+    /// use tower_bearer::{Outcome, TokenCache};
+    ///
+    /// async fn watch(cache: &TokenCache) {
+    ///     let mut events = cache.subscribe();
+    ///     while let Some(event) = events.next().await {
+    ///         match event.outcome {
+    ///             Outcome::Renewed { generation, .. } => println!("token {generation} ({})", event.reason),
+    ///             other => println!("{} ({})", other.as_str(), event.reason),
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    #[must_use]
+    pub fn subscribe(&self) -> Subscription {
+        self.core.telemetry.subscribe()
     }
 
     pub(crate) fn from_core(core: Core) -> Self {

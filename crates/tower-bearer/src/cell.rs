@@ -80,3 +80,69 @@ impl Cell {
         self.current.store(Some(entry));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::AtomicU64,
+        thread,
+        time::{Duration, UNIX_EPOCH},
+    };
+
+    use super::*;
+    use crate::lifetime::Policy;
+
+    /// An entry whose secret, generation and schedule all tell its cache and its turn.
+    fn entry(cache: u64, turn: u64) -> Arc<Entry> {
+        let sent = Reading::new(Duration::from_secs(turn), UNIX_EPOCH);
+        let lifetime = Duration::from_secs(1000 + cache);
+        let schedule = Schedule::new(sent, lifetime, &Policy::default(), 0.0);
+        let token = Token::new(format!("{cache}-{turn}")).unwrap();
+        Arc::new(Entry::new(token.with_generation(turn), schedule))
+    }
+
+    #[test]
+    fn a11_readers_never_see_a_torn_a_foreign_or_an_older_entry() {
+        const CACHES: u64 = 8;
+        const TURNS: u64 = 2000;
+        let cells: Vec<Cell> = (0..CACHES).map(|_| Cell::default()).collect();
+        let published: Vec<AtomicU64> = (0..CACHES).map(|_| AtomicU64::new(0)).collect();
+        let looks = AtomicU64::new(0);
+        thread::scope(|scope| {
+            for half in 0..2 {
+                let (cells, published) = (&cells, &published);
+                scope.spawn(move || {
+                    for turn in 1..=TURNS {
+                        for cache in (half..CACHES).step_by(2) {
+                            cells[cache as usize].publish(entry(cache, turn));
+                            published[cache as usize].store(turn, Ordering::Release);
+                        }
+                    }
+                });
+            }
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    let mut seen = [0; CACHES as usize];
+                    while seen.iter().any(|turn| *turn < TURNS) {
+                        for (cache, cell) in cells.iter().enumerate() {
+                            let at_least = published[cache].load(Ordering::Acquire);
+                            let found = cell.read(|found| {
+                                found.map(|it| (it.token.clone(), it.generation(), it.schedule))
+                            });
+                            let Some((token, turn, schedule)) = found else {
+                                assert_eq!(at_least, 0);
+                                continue;
+                            };
+                            assert_eq!(token.expose_secret(), format!("{cache}-{turn}"));
+                            assert_eq!(schedule, entry(cache as u64, turn).schedule);
+                            assert!(turn >= seen[cache] && turn >= at_least);
+                            seen[cache] = turn;
+                            looks.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                });
+            }
+        });
+        assert!(looks.into_inner() >= CACHES);
+    }
+}

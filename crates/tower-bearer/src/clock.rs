@@ -75,6 +75,12 @@ impl Reading {
         Duration::from_nanos(monotonic.min(u64::try_from(wall.max(0)).unwrap_or(u64::MAX)))
     }
 
+    /// The wall clock's seconds since 1970.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn unix_seconds(self) -> f64 {
+        self.wall as f64 / 1e9
+    }
+
     /// The time from `earlier` to this reading on the monotonic clock.
     pub(crate) fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.monotonic.saturating_sub(earlier.monotonic))

@@ -1,36 +1,13 @@
-//! What happened and why: the reasons for a flight, and what a cache counts.
+//! What happened and why: the reasons for a flight, and the subscription to how each ended.
 
-use std::{
-    fmt,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-};
+use std::{fmt, sync::OnceLock, time::Duration};
 
-use crate::{
-    clock::Reading,
-    flight::{Flight, Landing},
-};
+use tokio::sync::broadcast::{self, error::RecvError};
 
-/// Tells the log how a flight ended.
-pub(crate) fn landed(flight: &Flight, landing: &Landing, now: Reading) {
-    let reason = flight.reason.as_str();
-    let took_ms = u64::try_from(now.since(flight.began).as_millis()).unwrap_or(u64::MAX);
-    match landing {
-        Landing::Token(entry) => tracing::info!(
-            reason,
-            took_ms,
-            generation = entry.generation(),
-            expires_in_s = now.until(entry.schedule.hard_expiry).as_secs(),
-            "token renewed"
-        ),
-        Landing::Failed(error) => tracing::warn!(
-            reason,
-            took_ms,
-            error = error as &(dyn std::error::Error + 'static),
-            "no token"
-        ),
-        Landing::Void => tracing::debug!(reason, took_ms, "flight given up"),
-    }
-}
+use crate::error::Error;
+
+/// How many events wait for a slow subscriber before the oldest are dropped.
+const BACKLOG: usize = 64;
 
 /// Why a flight was begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,7 +28,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Initial,
         Self::Ahead,
         Self::Expired,
@@ -80,68 +57,97 @@ impl fmt::Display for Reason {
     }
 }
 
-/// What a cache and the layers made from it have counted since the cache was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How a flight ended: what [`TokenCache::subscribe`](crate::TokenCache::subscribe) delivers.
+#[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Counts {
-    /// Calls to the source, failed ones included.
-    pub fetches: u64,
-    /// Flights that failed.
-    pub failed_flights: u64,
-    /// Flights that brought a token, by reason.
-    pub renewals: Renewals,
-    /// Tokens that were rejected, each counted once.
-    pub rejections: u64,
-    /// Requests that were sent again after a rejection.
-    pub retries: u64,
-    /// Requests that had to wait for a token.
-    pub waits: u64,
+pub struct Event {
+    /// Why it was begun.
+    pub reason: Reason,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How long it took.
+    pub took: Duration,
 }
 
-/// Flights that brought a token, by reason.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Renewals([u64; Reason::ALL.len()]);
+/// How a flight ended.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It brought a token.
+    Renewed {
+        /// Its generation.
+        generation: u64,
+        /// The time until it may no longer be used.
+        expires_in: Duration,
+    },
+    /// It failed.
+    Failed(Error),
+    /// It ended without a result: the secret changed meanwhile, or its runtime is gone.
+    Abandoned,
+}
 
-impl Renewals {
-    /// How many were begun for `reason`.
+impl Outcome {
+    /// The outcome as logs and metrics write it.
     #[must_use]
-    pub fn of(&self, reason: Reason) -> u64 {
-        self.0[reason as usize]
-    }
-
-    /// How many there were.
-    #[must_use]
-    pub fn total(&self) -> u64 {
-        self.0.iter().sum()
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Renewed { .. } => "renewed",
+            Self::Failed(_) => "failed",
+            Self::Abandoned => "abandoned",
+        }
     }
 }
 
-/// The counters behind [`Counts`].
+/// Delivers how each flight ended, from the moment of subscribing on.
+///
+/// It takes what it is asked for, so one that is slow, or whose task has panicked, harms nobody: of
+/// what waits for it the oldest is dropped once there are more than 64, and counted.
+#[derive(Debug)]
+pub struct Subscription {
+    events: broadcast::Receiver<Event>,
+    missed: u64,
+}
+
+impl Subscription {
+    /// The next event; `None` once the last handle of the cache is gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// No event is lost if the future is dropped.
+    pub async fn next(&mut self) -> Option<Event> {
+        loop {
+            match self.events.recv().await {
+                Ok(event) => return Some(event),
+                Err(RecvError::Lagged(dropped)) => self.missed += dropped,
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    }
+
+    /// How many events were dropped because they were not taken in time.
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        self.missed
+    }
+}
+
+/// Those who have subscribed. There is no channel before the first.
 #[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) fetches: AtomicU64,
-    pub(crate) failed_flights: AtomicU64,
-    pub(crate) rejections: AtomicU64,
-    pub(crate) retries: AtomicU64,
-    pub(crate) waits: AtomicU64,
-    renewals: [AtomicU64; Reason::ALL.len()],
-}
+pub(crate) struct Subscribers(OnceLock<broadcast::Sender<Event>>);
 
-impl Counters {
-    pub(crate) fn renewed(&self, reason: Reason) {
-        self.renewals[reason as usize].fetch_add(1, Relaxed);
+impl Subscribers {
+    pub(crate) fn subscribe(&self) -> Subscription {
+        let sender = self.0.get_or_init(|| broadcast::channel(BACKLOG).0);
+        Subscription {
+            events: sender.subscribe(),
+            missed: 0,
+        }
     }
 
-    pub(crate) fn snapshot(&self) -> Counts {
-        Counts {
-            fetches: self.fetches.load(Relaxed),
-            failed_flights: self.failed_flights.load(Relaxed),
-            renewals: Renewals(
-                Reason::ALL.map(|reason| self.renewals[reason as usize].load(Relaxed)),
-            ),
-            rejections: self.rejections.load(Relaxed),
-            retries: self.retries.load(Relaxed),
-            waits: self.waits.load(Relaxed),
+    pub(crate) fn tell(&self, event: Event) {
+        if let Some(sender) = self.0.get() {
+            // It fails if all have left, and then there is nobody to tell.
+            let _listeners = sender.send(event);
         }
     }
 }

@@ -3,12 +3,13 @@
 use std::{
     future::{Future, poll_fn},
     pin::pin,
-    sync::{Arc, Weak, atomic::Ordering::Relaxed},
+    sync::{Arc, Weak},
     task::Poll,
     time::Duration,
 };
 
 use tokio::runtime::Handle;
+use tracing::Instrument;
 
 use crate::{
     clock::{Reading, Sleep},
@@ -40,7 +41,8 @@ pub(crate) fn launch(core: &Arc<Core>, flight: Arc<Flight>) {
         }
     };
     let flight = guard.flight.clone();
-    let task = runtime.spawn(fly(guard, core.source.clone(), timer));
+    let span = core.telemetry.span(&flight);
+    let task = runtime.spawn(fly(guard, core.source.clone(), timer).instrument(span));
     flight.set_task(task.abort_handle());
 }
 
@@ -81,7 +83,7 @@ async fn fly(guard: LandOnDrop, source: Arc<dyn ErasedSource>, mut total: Sleep)
         let Ok(timer) = core.sleep(at_most) else {
             return;
         };
-        core.counters.fetches.fetch_add(1, Relaxed);
+        core.telemetry.fetching(flight, attempt);
         // While the source is asked nothing here keeps the cache alive.
         drop(core);
 

@@ -70,7 +70,9 @@ mod limit;
 mod renewal;
 mod source;
 mod status;
+mod telemetry;
 mod token;
+mod warm;
 
 pub use crate::{
     acquire::Acquire,
@@ -78,9 +80,10 @@ pub use crate::{
     builder::Builder,
     cache::TokenCache,
     error::{BoxError, Error, Kind},
-    event::{Counts, Reason, Renewals},
+    event::{Event, Outcome, Reason, Subscription},
     source::{FetchContext, SourceError, SourceFn, TokenSource, source_fn},
     status::{Phase, Status},
+    telemetry::{Counts, Renewals},
     token::{InvalidToken, Token},
 };
 

@@ -28,6 +28,9 @@ pub(crate) fn attempt_delay(attempt: u32, chance: f64) -> Duration {
 
 /// How long to cool after the `failures`th failed flight in a row, of which the last was `refused`.
 ///
+/// The wait is a random one between half of the back-off and all of it: with a lower end, so that the
+/// number of calls has a bound.
+///
 /// `left` is the time to hard expiry of a token that is still in use: the next try comes no later
 /// than a third of it, so that the last ones are close together. What the endpoint asks for wins.
 pub(crate) fn cooling(
@@ -41,7 +44,7 @@ pub(crate) fn cooling(
         doubled(REFUSAL, failures)
     } else {
         let most = doubled(COOLING, failures);
-        let jittered = most.mul_f64(chance);
+        let jittered = most / 2 + (most / 2).mul_f64(chance);
         match left {
             Some(left) => jittered.min((left / 3).max(COOLING.0)),
             None => jittered,
@@ -137,6 +140,15 @@ mod tests {
         assert_eq!(
             [1, 2, 5, 6, 7, u32::MAX].map(refused),
             [10, 20, 160, 300, 300, 300]
+        );
+    }
+
+    #[test]
+    fn e11_cooling_is_never_shorter_than_half_the_back_off() {
+        let least = |failures| cooling(failures, false, None, None, 0.0).as_millis();
+        assert_eq!(
+            [1, 2, 3, 7, 8].map(least),
+            [500, 1000, 2000, 30_000, 30_000]
         );
     }
 

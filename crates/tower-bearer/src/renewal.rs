@@ -6,7 +6,7 @@ mod state;
 use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -16,12 +16,14 @@ use crate::{
     cell::{Cell, Entry},
     clock::{Clock, Reading, Sleep},
     error::{Error, Kind},
-    event::{Counters, Reason},
+    event::Reason,
     exchange,
-    flight::Flight,
+    flight::{Flight, Landing},
     lifetime::{self, Standing},
     source::ErasedSource,
+    telemetry::Telemetry,
     token::Token,
+    warm::{self, Warm},
 };
 
 /// What can be set on a cache.
@@ -39,7 +41,8 @@ pub(crate) struct Core {
     pub(crate) source: Arc<dyn ErasedSource>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) settings: Settings,
-    pub(crate) counters: Counters,
+    pub(crate) telemetry: Telemetry,
+    pub(crate) warm: Warm,
     state: Mutex<State>,
 }
 
@@ -94,6 +97,7 @@ impl Core {
         source: Arc<dyn ErasedSource>,
         clock: Arc<dyn Clock>,
         settings: Settings,
+        telemetry: Telemetry,
         chance: fastrand::Rng,
     ) -> Self {
         Self {
@@ -101,7 +105,8 @@ impl Core {
             source,
             clock,
             settings,
-            counters: Counters::default(),
+            telemetry,
+            warm: Warm::default(),
             state: Mutex::new(State::new(chance)),
         }
     }
@@ -123,10 +128,28 @@ impl Core {
         match usable {
             Some((token, Standing::Fresh)) => Look::Serve(token),
             Some((token, _)) => {
+                self.telemetry.served_due();
                 self.renew_ahead(now);
                 Look::Serve(token)
             }
             None => self.look_closer(want, now, None),
+        }
+    }
+
+    /// Begins a flight if there is no fresh token, and says how long until the next look is worth it.
+    pub(crate) fn renew_if_needed(self: &Arc<Self>) -> Duration {
+        // Nobody is served, so what is found is of no interest.
+        let _found = self.look(Want::ANY);
+        let now = self.clock.now();
+        let until_due = self.cell.read(|entry| {
+            let usable = entry.filter(|entry| entry.is_usable(now));
+            usable.map_or(Duration::ZERO, |entry| now.until(entry.schedule.due))
+        });
+        match &self.lock().phase {
+            Phase::Cooling { until, .. } => now.until(*until),
+            // A flight that is under way says nothing to this task when it lands.
+            Phase::Flying { .. } => Duration::from_secs(1),
+            Phase::Idle => until_due,
         }
     }
 
@@ -178,21 +201,21 @@ impl Core {
             .as_ref()
             .filter(|entry| Some(entry.generation()) == rejected && entry.mark_suspect());
         if let Some(entry) = rejected {
-            self.counters.rejections.fetch_add(1, Relaxed);
             state.note_rejection(entry);
         }
-        let newly_rejected = rejected.is_some();
+        let newly_rejected = rejected.map(|entry| entry.generation());
         let (look, begun) = self.decide(
             &mut state,
             current.as_ref(),
             want,
-            newly_rejected,
+            newly_rejected.is_some(),
             now,
             epoch,
         );
         drop(state);
-        if matches!(look, Look::Wait { .. }) {
-            self.counters.waits.fetch_add(1, Relaxed);
+        // Logs and metrics are other people's code too.
+        if let Some(generation) = newly_rejected {
+            self.telemetry.rejected(generation);
         }
         self.after(lost, begun);
         look
@@ -274,10 +297,14 @@ impl Core {
     /// What must happen outside the lock: it runs wakers, and a task's drop.
     fn after(self: &Arc<Self>, lost: Option<Arc<Flight>>, begun: Option<Arc<Flight>>) {
         if let Some(lost) = lost {
+            self.landed(&lost, &Landing::Void, self.clock.now());
             lost.give_up();
         }
         if let Some(flight) = begun {
             exchange::launch(self, flight);
+        }
+        if self.warm.needs_host() {
+            warm::host(self);
         }
     }
 
@@ -323,6 +350,7 @@ impl Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
+        self.warm.end();
         let phase = std::mem::replace(&mut self.lock().phase, Phase::Idle);
         if let Phase::Flying { flight, .. } = phase {
             flight.give_up();

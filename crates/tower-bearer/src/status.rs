@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{error::Error, event::Counts};
+use crate::{error::Error, telemetry::Counts};
 
 /// What a cache is doing.
 #[derive(Clone, Debug)]

@@ -89,6 +89,17 @@ pub enum NotReplayable {
     Failed,
 }
 
+impl NotReplayable {
+    /// The reason as logs and metrics write it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TooLarge => "too_large",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 impl<B: Body> ReplayBody<B> {
     /// A body that is sent once.
     pub(crate) fn once(body: B) -> Self {

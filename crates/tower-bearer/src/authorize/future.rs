@@ -2,7 +2,6 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::atomic::Ordering::Relaxed,
     task::{Context, Poll, ready},
 };
 
@@ -129,7 +128,7 @@ impl<S, B> Pending<S, B> {
         head.headers.insert(AUTHORIZATION, token.header_value());
         let response = service.call(Request::from_parts(head, body));
         if let Some(rejected) = rejected {
-            cache.core().counters.retries.fetch_add(1, Relaxed);
+            cache.core().telemetry.retrying();
             return State::SentAgain {
                 cache,
                 response,
@@ -221,14 +220,20 @@ impl<S, B, R, F> State<S, B, R, F> {
                     again,
                 }),
             }),
-            (_, Err(why)) => Err(marked(
-                response,
-                generation,
-                Some(Unhealed::NotReplayed(why)),
-            )),
+            (_, Err(why)) => Err(not_replayed(&cache, response, generation, why)),
             (None, Ok(())) => Err(response),
         }
     }
+}
+
+fn not_replayed<R>(
+    cache: &TokenCache,
+    response: Response<R>,
+    generation: u64,
+    why: NotReplayable,
+) -> Response<R> {
+    cache.core().telemetry.replay_refused(why);
+    marked(response, generation, Some(Unhealed::NotReplayed(why)))
 }
 
 fn marked<R>(mut response: Response<R>, generation: u64, why: Option<Unhealed>) -> Response<R> {
@@ -305,10 +310,10 @@ where
                         response,
                         again,
                     } = rejected.take().expect(POLLED_AGAIN);
-                    let unhealed = match token {
-                        Err(error) => Unhealed::NoToken(error),
+                    let response = match token {
+                        Err(error) => marked(response, generation, Some(Unhealed::NoToken(error))),
                         Ok(_) => match again.pending(generation) {
-                            Err(why) => Unhealed::NotReplayed(why),
+                            Err(why) => not_replayed(cache, response, generation, why),
                             Ok(pending) => {
                                 // The unread response goes before anything is sent again.
                                 drop(response);
@@ -321,7 +326,7 @@ where
                             }
                         },
                     };
-                    return Poll::Ready(Ok(marked(response, generation, Some(unhealed))));
+                    return Poll::Ready(Ok(response));
                 }
                 StateProj::SentAgain {
                     cache,

@@ -1,9 +1,6 @@
 //! What becomes of a flight's result: whether its token is taken, or how long to cool.
 
-use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use super::{
     Core,
@@ -12,7 +9,7 @@ use super::{
 use crate::{
     cell::Entry,
     clock::Reading,
-    event::{self, Reason},
+    event::Reason,
     flight::{Flight, Landing},
     lifetime::{self, Schedule, Standing},
     source::SourceError,
@@ -56,11 +53,9 @@ impl Core {
                 Ok(entry) => {
                     state.published(flight, &entry, now);
                     self.cell.publish(entry.clone());
-                    self.counters.renewed(flight.reason);
                     Landing::Token(entry)
                 }
                 Err(error) => {
-                    self.counters.failed_flights.fetch_add(1, Relaxed);
                     let left = self
                         .cell
                         .read(|entry| entry.map(|entry| now.until(entry.schedule.hard_expiry)))
@@ -70,7 +65,7 @@ impl Core {
             }
         };
         drop(state);
-        event::landed(flight, &landing, now);
+        self.landed(flight, &landing, now);
         flight.land(landing);
         Verdict::Landed
     }
@@ -78,11 +73,21 @@ impl Core {
     /// A flight whose task ended without a result: its runtime is gone.
     pub(crate) fn lose(&self, flight: &Arc<Flight>) {
         let mut state = self.lock();
-        if state.is_flying(flight) {
-            state.phase = Phase::Idle;
+        if !state.is_flying(flight) {
+            return;
         }
+        state.phase = Phase::Idle;
         drop(state);
+        self.landed(flight, &Landing::Void, self.clock.now());
         flight.land(Landing::Void);
+    }
+
+    /// Tells of a landing; not under the lock, since logs and metrics are other people's code.
+    pub(super) fn landed(&self, flight: &Flight, landing: &Landing, now: Reading) {
+        let alive = self
+            .cell
+            .read(|entry| entry.is_some_and(|entry| !entry.is_expired(now)));
+        self.telemetry.landed(flight, landing, now, alive);
     }
 
     /// Whether the fetched token may take the place of the current one (G20).

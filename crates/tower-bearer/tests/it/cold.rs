@@ -76,6 +76,43 @@ async fn a03_the_flight_outlives_the_caller_that_began_it() {
     assert_eq!(control.calls(), 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a04_a_waiter_leaves_at_its_own_deadline() {
+    let (cache, control) = cache();
+    let hurried = tokio::spawn(tokio::time::timeout(
+        Duration::from_millis(100),
+        cache.token(),
+    ));
+    let patient = tokio::spawn(cache.token());
+    let fetching = control.asked().await;
+    assert!(hurried.await.unwrap().is_err());
+    fetching.token("t1");
+    assert_eq!(patient.await.unwrap().unwrap().expose_secret(), "t1");
+    assert_eq!(control.calls(), 1);
+}
+
+#[tokio::test]
+async fn a08_a_waiter_that_is_woken_sees_the_result() {
+    let (cache, control) = cache();
+    let mut callers: Vec<_> = (0..100).map(|_| task::spawn(cache.token())).collect();
+    for caller in &mut callers {
+        assert_pending!(caller.poll());
+    }
+    // Some leave, and others take their places.
+    for _ in 0..50 {
+        drop(callers.remove(7));
+        let mut caller = task::spawn(cache.token());
+        assert_pending!(caller.poll());
+        callers.push(caller);
+    }
+    control.asked().await.token("t1");
+    settle().await;
+    for caller in &mut callers {
+        assert!(caller.is_woken());
+        assert!(assert_ready!(caller.poll()).is_ok());
+    }
+}
+
 #[tokio::test]
 async fn a05_a_flight_that_all_have_left_still_fills_the_cell() {
     let (cache, control) = cache();
@@ -362,4 +399,35 @@ async fn f11_two_caches_never_share_a_token() {
             assert_eq!(cache.token().await.unwrap().expose_secret(), *tenant);
         }
     }
+}
+
+#[test]
+fn f08_two_runtimes_use_one_cache_at_once() {
+    let cache = TokenCache::new(source_fn(|_| async {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        Ok(Token::new("t1")?.expires_in(Duration::from_secs(3600)))
+    }));
+    let threads: Vec<_> = (0..2)
+        .map(|_| {
+            let cache = cache.clone();
+            std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_multi_thread()
+                    .worker_threads(1)
+                    .enable_time()
+                    .build()
+                    .unwrap();
+                runtime.block_on(async {
+                    let callers: Vec<_> = (0..100).map(|_| tokio::spawn(cache.token())).collect();
+                    for caller in callers {
+                        assert_eq!(caller.await.unwrap().unwrap().generation(), 1);
+                    }
+                });
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    // One, or two if the runtime of the first ended under it.
+    assert!((1..=2).contains(&cache.status().counts.fetches));
 }

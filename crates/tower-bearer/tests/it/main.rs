@@ -12,3 +12,4 @@ mod middleware;
 mod rejection;
 mod renewal;
 mod support;
+mod telemetry;

@@ -198,6 +198,57 @@ async fn d07_a_server_that_rejects_everything_costs_few_fetches() {
 }
 
 #[tokio::test]
+async fn c05_a_server_whose_clock_lags_costs_a_bounded_number_of_fetches() {
+    let (cache, control) = ready("t1").await;
+    control.answer_all();
+    // For three seconds of a hundred requests each it takes no token that is new to it.
+    let api = Api::answering(&[401; 306]);
+    let service = authorized!(&cache, api);
+    for _ in 0..300 {
+        let response = service.clone().oneshot(get()).await.unwrap();
+        assert_eq!(response.status(), 401);
+        assert!(
+            response
+                .extensions()
+                .get::<Rejection>()
+                .unwrap()
+                .unhealed()
+                .is_some()
+        );
+        control.advance(0.01);
+    }
+    for _ in 0..10 {
+        service.clone().oneshot(get()).await.unwrap();
+    }
+    let response = service.clone().oneshot(get()).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert!(control.calls() <= 5, "{}", control.calls());
+}
+
+#[tokio::test]
+async fn d20_a_healed_request_leaves_no_mark_on_the_next() {
+    let (cache, control) = ready("t1").await;
+    control.answer_all();
+    let api = Api::answering(&[401, 200, 401, 200]);
+    let mut service = authorized!(&cache, api);
+    for _ in 0..2 {
+        let response = service.ready().await.unwrap().call(get()).await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert!(
+            response
+                .extensions()
+                .get::<Rejection>()
+                .unwrap()
+                .unhealed()
+                .is_none()
+        );
+    }
+    let response = service.ready().await.unwrap().call(get()).await.unwrap();
+    assert!(response.extensions().get::<Rejection>().is_none());
+    assert_eq!(cache.status().counts.retries, 2);
+}
+
+#[tokio::test]
 async fn d08_while_no_other_token_can_be_had_the_rejection_is_returned() {
     let (cache, control) = ready("t1").await;
     let api = Api::answering(&[401]);
@@ -274,6 +325,7 @@ async fn d16_a_body_that_was_not_kept_is_not_sent_again_but_heals_the_next() {
         9 * 8192,
         "the one attempt was whole"
     );
+    assert_eq!(cache.status().counts.replays_refused, 1);
     settle().await;
     let small = Request::post(API)
         .body(Full::from("small").map_err(|e| match e {}).boxed())

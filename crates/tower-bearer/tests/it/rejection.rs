@@ -145,3 +145,21 @@ async fn a_dropped_rejection_still_renews() {
     settle().await;
     assert_eq!(cache.peek().unwrap().expose_secret(), "t2");
 }
+
+#[tokio::test]
+async fn f13_a_renewal_that_is_due_and_a_rejection_at_one_instant_are_one_flight() {
+    let (cache, control) = cache();
+    let t1 = control.fill(&cache, "t1").await;
+    control.advance(2971.0);
+    let mut ahead = task::spawn(cache.token());
+    assert_ready!(ahead.poll()).unwrap();
+    let mut rejecter = task::spawn(cache.reject(&t1));
+    assert_pending!(rejecter.poll());
+    control.asked().await.token("t2");
+    settle().await;
+    assert_eq!(
+        assert_ready!(rejecter.poll()).unwrap().expose_secret(),
+        "t2"
+    );
+    assert_eq!(control.calls(), 2);
+}

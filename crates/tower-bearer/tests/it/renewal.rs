@@ -206,19 +206,108 @@ async fn b14_idle_costs_nothing_and_ends_in_one_fetch() {
 }
 
 #[tokio::test]
-async fn b16_b17_due_stays_due_and_a_seed_repeats_exactly() {
-    let mut instants = Vec::new();
+async fn b16_due_stays_due() {
+    let (cache, control) = cache();
+    control.fill(&cache, "t1").await;
+    let due = cache.status().renews_in.unwrap();
+    assert!((2670..2970).contains(&due.as_secs()), "{due:?}");
+    for _ in 0..10 {
+        assert_eq!(cache.status().renews_in, Some(due));
+    }
+    control.clock.advance(due);
+    for _ in 0..10 {
+        assert_eq!(cache.status().renews_in, Some(Duration::ZERO));
+        cache.token().await.unwrap();
+        control.advance(1.0);
+    }
+}
+
+#[tokio::test]
+async fn b17_a_seed_and_a_clock_repeat_exactly() {
+    let mut runs = Vec::new();
     for _ in 0..2 {
         let (cache, control) = cache();
-        control.fill(&cache, "t1").await;
-        let due = cache.status().renews_in.unwrap();
-        assert!((2670..2970).contains(&due.as_secs()), "{due:?}");
-        for _ in 0..10 {
-            assert_eq!(cache.status().renews_in, Some(due));
+        let mut instants = Vec::new();
+        for _ in 0..20 {
+            control.fill(&cache, &format!("t{}", control.calls())).await;
+            instants.push(cache.status().renews_in);
+            control.advance(3570.0);
+            let failing = tokio::spawn(cache.token());
+            for _ in 0..3 {
+                control.advance(0.8);
+                let down = SourceError::transient("down");
+                control.asked().await.answer(Err(down));
+                settle().await;
+            }
+            instants.push(failing.await.unwrap().unwrap_err().retry_after());
+            control.advance(1.0);
         }
-        instants.push(due);
+        runs.push(instants);
     }
-    assert_eq!(instants[0], instants[1]);
+    assert_eq!(runs[0], runs[1]);
+}
+
+#[tokio::test]
+async fn b15_a_fleet_spreads_over_the_jitter_window() {
+    let mut dues = Vec::new();
+    for seed in 0..1000 {
+        let (builder, control) = crate::support::scripted();
+        let cache = builder.seed(seed).build();
+        control.fill(&cache, "t1").await;
+        dues.push(cache.status().renews_in.unwrap().as_secs_f64());
+    }
+    let mean = dues.iter().sum::<f64>() / 1000.0;
+    // Uniform over 2670 s to 2970 s: the mean's standard deviation is 2.7 s.
+    assert!((2806.0..2834.0).contains(&mean), "{mean}");
+    for tenth in 0..10 {
+        let from = 2670.0 + 30.0 * f64::from(tenth);
+        let here = dues
+            .iter()
+            .filter(|due| (from..from + 30.0).contains(*due))
+            .count();
+        assert!(
+            (60..=140).contains(&here),
+            "{here} of 1000 from {from} s on"
+        );
+    }
+}
+
+#[tokio::test]
+async fn b09_an_unknown_lifetime_is_five_minutes_and_counted() {
+    let (cache, control) = cache();
+    let caller = tokio::spawn(cache.token());
+    control.asked().await.answer(Ok(Token::new("t1").unwrap()));
+    let t1 = caller.await.unwrap().unwrap();
+    assert_eq!(cache.status().expires_in, Some(Duration::from_secs(270)));
+    assert_eq!(cache.status().counts.unknown_lifetimes, 1);
+    let healed = tokio::spawn(cache.reject(&t1));
+    control.asked().await.token("t2");
+    healed.await.unwrap().unwrap();
+    assert_eq!(cache.status().counts.unknown_lifetimes, 1);
+}
+
+#[tokio::test]
+async fn e11_success_and_failure_in_turns_keep_to_the_documented_rate() {
+    let (cache, control) = cache();
+    control.fill(&cache, "t0").await;
+    // Ten hours of a request each second; every other fetch fails.
+    for _ in 0..36_000 {
+        cache.token().await.unwrap();
+        settle().await;
+        if cache.status().phase == Phase::Flying {
+            let fetching = control.asked().await;
+            if control.calls() % 2 == 0 {
+                fetching.answer(Err(SourceError::transient("down")));
+            } else {
+                fetching.token(&format!("t{}", control.calls()));
+            }
+            settle().await;
+        }
+        control.advance(1.0);
+    }
+    // Two fetches per renewal, and a renewal every 2670 s to 2970 s.
+    let fetches = control.calls();
+    assert!((24..=28).contains(&fetches), "{fetches}");
 }
 
 #[tokio::test]
@@ -341,4 +430,67 @@ async fn status_tells_what_goes_on() {
     assert_eq!((status.phase, status.generation), (Phase::Idle, Some(1)));
     assert_eq!(status.expires_in, Some(Duration::from_secs(3000)));
     assert!(!status.suspect);
+}
+
+#[tokio::test]
+async fn b14_kept_warm_it_renews_while_idle_and_ends_with_the_last_handle() {
+    let (cache, control) = cache();
+    control.answer_all();
+    cache.keep_warm();
+    cache.keep_warm();
+    settle().await;
+    assert_eq!(
+        cache.peek().unwrap().expose_secret(),
+        "t1",
+        "the first is fetched at once"
+    );
+    // Three hours without a request, in which a machine sleeps for one more.
+    for minute in 0..180 * 6 {
+        control.advance(10.0);
+        if minute == 500 {
+            control.clock.suspend(Duration::from_secs(3600));
+            // The next look is at most 30 s away.
+            for _ in 0..4 {
+                settle().await;
+                control.advance(10.0);
+            }
+        }
+        settle().await;
+        assert!(cache.peek().is_some(), "nobody would have to wait");
+    }
+    let fetches = control.calls();
+    assert!((5..=7).contains(&fetches), "{fetches}");
+    drop(cache);
+    settle().await;
+    assert_eq!(control.clock.sleepers(), 0, "nothing is left behind");
+}
+
+#[test]
+fn a_warm_cache_whose_runtime_ended_is_hosted_by_the_next_caller() {
+    let current = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap()
+    };
+    let (cache, control) = cache();
+    cache.keep_warm();
+    assert_eq!(
+        control.calls(),
+        0,
+        "outside a runtime there is nobody to host it"
+    );
+    for expected in ["t1", "t2"] {
+        let runtime = current();
+        runtime.block_on(async {
+            control.answer_all();
+            cache.token().await.unwrap();
+            settle().await;
+            assert_eq!(cache.peek().unwrap().expose_secret(), expected);
+            assert_eq!(control.clock.sleepers(), 1, "the task that keeps it warm");
+        });
+        drop(runtime);
+        assert_eq!(control.clock.sleepers(), 0);
+        control.advance(3600.0);
+    }
 }

@@ -1,0 +1,210 @@
+//! What operators are told.
+
+use std::time::Duration;
+
+use tokio_test::{assert_pending, task};
+use tower_bearer::{Counts, Outcome, Reason, SourceError, TokenCache};
+
+use crate::support::{Control, cache, settle};
+
+/// A short story, and the counts that it must move, of which all others must stand still.
+async fn moves(story: impl AsyncFn(&TokenCache, &Control), expected: &[(&str, u64)]) {
+    let (cache, control) = cache();
+    control.fill(&cache, "t1").await;
+    let before = named(&cache.status().counts);
+    story(&cache, &control).await;
+    let after = named(&cache.status().counts);
+    for ((name, before), (_, after)) in before.iter().zip(&after) {
+        let expected = expected
+            .iter()
+            .find(|(it, _)| it == name)
+            .map_or(0, |(_, by)| *by);
+        assert_eq!(after - before, expected, "{name}");
+    }
+}
+
+fn named(counts: &Counts) -> Vec<(&'static str, u64)> {
+    let mut all = vec![
+        ("fetches", counts.fetches),
+        ("failed_flights", counts.failed_flights),
+        ("unknown_lifetimes", counts.unknown_lifetimes),
+        ("served_due", counts.served_due),
+        ("rejections", counts.rejections),
+        ("retries", counts.retries),
+        ("replays_refused", counts.replays_refused),
+        ("waits", counts.waits),
+    ];
+    for reason in [
+        Reason::Initial,
+        Reason::Ahead,
+        Reason::Expired,
+        Reason::Rejected,
+        Reason::Forced,
+        Reason::SecretChanged,
+    ] {
+        all.push((reason.as_str(), counts.renewals.of(reason)));
+    }
+    all
+}
+
+#[tokio::test]
+async fn f14_each_case_moves_exactly_its_counters() {
+    moves(async |cache, _| drop(cache.token().await.unwrap()), &[]).await;
+    moves(
+        async |cache, control| {
+            control.advance(2971.0);
+            cache.token().await.unwrap();
+            control.asked().await.token("t2");
+            settle().await;
+        },
+        &[("served_due", 1), ("fetches", 1), ("ahead", 1)],
+    )
+    .await;
+    moves(
+        async |cache, control| {
+            control.advance(2971.0);
+            cache.token().await.unwrap();
+            control
+                .asked()
+                .await
+                .answer(Err(SourceError::transient("down")));
+            settle().await;
+        },
+        &[("served_due", 1), ("fetches", 1), ("failed_flights", 1)],
+    )
+    .await;
+    moves(
+        async |cache, control| {
+            control.advance(3600.0);
+            control.fill(cache, "t2").await;
+        },
+        &[("waits", 1), ("fetches", 1), ("expired", 1)],
+    )
+    .await;
+    moves(
+        async |cache, control| {
+            let rejected = cache.peek().unwrap();
+            let rejecter = tokio::spawn(cache.reject(&rejected));
+            control.asked().await.token("t2");
+            rejecter.await.unwrap().unwrap();
+            cache.reject(&rejected).await.unwrap();
+        },
+        &[
+            ("rejections", 1),
+            ("waits", 1),
+            ("fetches", 1),
+            ("rejected", 1),
+        ],
+    )
+    .await;
+    moves(
+        async |cache, control| {
+            control.advance(1.0);
+            let forced = tokio::spawn(cache.refresh());
+            control.asked().await.token("t2");
+            forced.await.unwrap().unwrap();
+        },
+        &[("waits", 1), ("fetches", 1), ("forced", 1)],
+    )
+    .await;
+    moves(
+        async |cache, control| {
+            control.change_secret();
+            control.advance(3600.0);
+            control.fill(cache, "t2").await;
+        },
+        &[("waits", 1), ("fetches", 1), ("secret_changed", 1)],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_subscription_delivers_each_outcome_with_its_reason() {
+    let (cache, control) = cache();
+    let mut events = cache.subscribe();
+    control.fill(&cache, "t1").await;
+    let event = events.next().await.unwrap();
+    assert_eq!(
+        (event.reason, event.outcome.as_str()),
+        (Reason::Initial, "renewed")
+    );
+    match event.outcome {
+        Outcome::Renewed {
+            generation,
+            expires_in,
+        } => {
+            assert_eq!((generation, expires_in), (1, Duration::from_secs(3570)));
+        }
+        other => panic!("{other:?}"),
+    }
+    let rejecter = tokio::spawn(cache.reject(&cache.peek().unwrap()));
+    let fetching = control.asked().await;
+    control.advance(2.0);
+    fetching.answer(Err(SourceError::refused("no")));
+    rejecter.await.unwrap().unwrap_err();
+    let event = events.next().await.unwrap();
+    assert_eq!(
+        (event.reason, event.outcome.as_str()),
+        (Reason::Rejected, "failed")
+    );
+    assert_eq!(event.took, Duration::from_secs(2));
+    drop(cache);
+    assert!(
+        events.next().await.is_none(),
+        "it ends with the last handle"
+    );
+}
+
+#[tokio::test]
+async fn f12_a_subscriber_that_sleeps_or_panics_harms_nobody() {
+    let (cache, control) = cache();
+    let mut sleepy = cache.subscribe();
+    let mut panicking = cache.subscribe();
+    let panicked = tokio::spawn(async move {
+        let event = panicking.next().await;
+        panic!("a bug in the subscriber: {event:?}");
+    });
+    control.fill(&cache, "t1").await;
+    assert!(panicked.await.unwrap_err().is_panic());
+    for turn in 2..=100 {
+        control.advance(3600.0);
+        control.fill(&cache, &format!("t{turn}")).await;
+    }
+    // A hundred events, of which the oldest were dropped.
+    let Outcome::Renewed { generation, .. } = sleepy.next().await.unwrap().outcome else {
+        panic!("a token was renewed");
+    };
+    assert_eq!((generation, sleepy.missed()), (37, 36));
+}
+
+#[tokio::test]
+async fn f07_a_soak_with_faults_leaks_nothing() {
+    let (cache, control) = cache();
+    control.fill(&cache, "t0").await;
+    let handle = tokio::runtime::Handle::current();
+    let tasks = handle.metrics().num_alive_tasks();
+    // A hundred days of a request every ten seconds, and one fetch in a hundred fails.
+    for turn in 0..100 * 24 * 360_u32 {
+        let mut caller = task::spawn(cache.token());
+        if caller.poll().is_pending() {
+            assert_pending!(caller.poll());
+        }
+        drop(caller);
+        if cache.status().phase == tower_bearer::Phase::Flying {
+            settle().await;
+            let fetching = control.asked().await;
+            if control.calls() % 100 == 0 {
+                fetching.answer(Err(SourceError::transient("down")));
+            } else {
+                fetching.token(&format!("t{turn}"));
+            }
+            settle().await;
+        }
+        control.advance(10.0);
+    }
+    assert_eq!(handle.metrics().num_alive_tasks(), tasks);
+    assert_eq!(control.clock.sleepers(), 0);
+    // A renewal every 2670 s to 2980 s, and a try more for each that failed.
+    let fetches = control.calls();
+    assert!((2880..=3270).contains(&fetches), "{fetches}");
+}
