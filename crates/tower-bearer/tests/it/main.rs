@@ -7,7 +7,10 @@
     reason = "a test that unwraps fails, as it should"
 )]
 
+mod bounds;
 mod cold;
+#[cfg(feature = "metrics")]
+mod measures;
 mod middleware;
 mod rejection;
 mod renewal;

@@ -87,6 +87,11 @@ impl Control {
             .expect("the source lives")
     }
 
+    /// The fetch that waits for its answer, if there is one.
+    pub(crate) fn asked_by_now(&self) -> Option<Fetching> {
+        self.fetches.try_lock().ok()?.try_recv().ok()
+    }
+
     pub(crate) fn calls(&self) -> usize {
         self.shared.calls.load(Ordering::SeqCst)
     }

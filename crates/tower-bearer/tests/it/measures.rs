@@ -1,0 +1,85 @@
+//! What goes to the `metrics` facade.
+
+use std::collections::BTreeMap;
+
+use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+use tower_bearer::SourceError;
+
+use crate::support::{scripted, settle};
+
+#[test]
+fn f14_each_metric_has_its_documented_name_and_labels() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    metrics::with_local_recorder(&recorder, || {
+        runtime.block_on(async {
+            let (builder, control) = scripted();
+            let cache = builder.name("ci").build();
+            control.fill(&cache, "t1").await;
+            control.advance(2971.0);
+            cache.token().await.unwrap();
+            control
+                .asked()
+                .await
+                .answer(Err(SourceError::transient("down")));
+            settle().await;
+            control.advance(1.0);
+            let rejecter = tokio::spawn(cache.reject(&cache.peek().unwrap()));
+            control.asked().await.token("t2");
+            rejecter.await.unwrap().unwrap();
+        });
+    });
+    let measured: BTreeMap<String, f64> = snapshotter
+        .snapshot()
+        .into_vec()
+        .into_iter()
+        .map(|(key, _, _, value)| {
+            let key = key.key();
+            let labels: Vec<_> = key
+                .labels()
+                .map(|it| format!("{}={}", it.key(), it.value()))
+                .collect();
+            let value = match value {
+                DebugValue::Counter(count) => count as f64,
+                DebugValue::Gauge(value) => value.0,
+                DebugValue::Histogram(values) => values.len() as f64,
+            };
+            (format!("{}{{{}}}", key.name(), labels.join(",")), value)
+        })
+        .collect();
+    let expected = [
+        ("tower_bearer_authenticated{cache=ci}", 1.0),
+        ("tower_bearer_fetches_total{cache=ci,reason=ahead}", 1.0),
+        ("tower_bearer_fetches_total{cache=ci,reason=initial}", 1.0),
+        ("tower_bearer_fetches_total{cache=ci,reason=rejected}", 1.0),
+        ("tower_bearer_flight_duration_seconds{cache=ci}", 3.0),
+        (
+            "tower_bearer_flights_total{cache=ci,reason=ahead,outcome=failed}",
+            1.0,
+        ),
+        (
+            "tower_bearer_flights_total{cache=ci,reason=initial,outcome=renewed}",
+            1.0,
+        ),
+        (
+            "tower_bearer_flights_total{cache=ci,reason=rejected,outcome=renewed}",
+            1.0,
+        ),
+        ("tower_bearer_rejections_total{cache=ci}", 1.0),
+        ("tower_bearer_served_due_total{cache=ci}", 1.0),
+        // 2030-01-01T00:00:00Z, 2972 s later, and 3570 s on.
+        (
+            "tower_bearer_token_expiry_timestamp_seconds{cache=ci}",
+            1_893_456_000.0 + 2972.0 + 3570.0,
+        ),
+        ("tower_bearer_waits_total{cache=ci}", 2.0),
+    ];
+    let expected: BTreeMap<_, _> = expected
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
+    assert_eq!(measured, expected);
+}
