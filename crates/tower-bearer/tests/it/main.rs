@@ -9,6 +9,7 @@
 
 mod bounds;
 mod cold;
+mod interleavings;
 #[cfg(feature = "metrics")]
 mod measures;
 mod middleware;

@@ -71,6 +71,11 @@ impl Fetching {
         let _gone = self.answer.send(answer);
     }
 
+    /// Whether anybody still waits for the answer.
+    pub(crate) fn is_awaited(&self) -> bool {
+        !self.answer.is_closed()
+    }
+
     pub(crate) fn token(self, secret: &str) {
         self.answer(Ok(token(secret)));
     }
