@@ -109,21 +109,6 @@ async fn e01_each_fault_is_told_apart() {
             "its answer has no access token",
         ),
         (
-            Behaviour::json("{\"error\":\"invalid_client\"}"),
-            Kind::Refused,
-            "with the error `invalid_client`",
-        ),
-        (
-            Behaviour::json("{\"error\":\"odd\",\"accessToken\":\"t\"}"),
-            Kind::Malformed,
-            "with the error `odd`",
-        ),
-        (
-            Behaviour::token(TokenShape::TokenType("mac".into())),
-            Kind::Malformed,
-            "its token is not a bearer token",
-        ),
-        (
             Behaviour::token(TokenShape::ExpiresIn((-1).into())),
             Kind::Malformed,
             "its token's lifetime is no positive number",
@@ -137,14 +122,46 @@ async fn e01_each_fault_is_told_apart() {
     for behaviour in [
         Behaviour::json("{\"accessToken\":\"t\"}")
             .header("content-type", "text/plain; charset=latin1"),
-        Behaviour::token(TokenShape::TokenType("BEARER".into())),
-        Behaviour::status(201).body(
-            "application/json",
-            "{\"accessToken\":\"t\",\"token_type\":null}",
-        ),
+        Behaviour::status(201).body("application/json", "{\"accessToken\":\"t\"}"),
     ] {
         let auth = authenticate(&setup.fake, &setup.clock, SECRET);
         setup.fake.on_token(behaviour);
+        auth.cache().token().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn e04_a_200_with_an_error_member_is_a_failure() {
+    let setup = setup().await;
+    for (error, expected) in [
+        ("invalid_client", Kind::Refused),
+        ("unauthorized_client", Kind::Refused),
+        ("invalid_grant", Kind::Refused),
+        ("odd", Kind::Malformed),
+    ] {
+        let answer = format!("{{\"accessToken\":\"t\",\"error\":\"{error}\"}}");
+        let (kind, text) = fails(&setup, Behaviour::json(answer)).await;
+        assert_eq!(kind, expected, "{text}");
+        assert!(
+            text.contains(&format!("with the error `{error}`")),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn e05_the_token_must_be_a_bearer_token() {
+    let setup = setup().await;
+    for kind in ["\"mac\"", "\"\"", "7"] {
+        let answer = format!("{{\"accessToken\":\"t\",\"token_type\":{kind}}}");
+        let (failed, text) = fails(&setup, Behaviour::json(answer)).await;
+        assert_eq!(failed, Kind::Malformed, "{text}");
+        assert!(text.contains("its token is not a bearer token"), "{text}");
+    }
+    for kind in ["\"bearer\"", "\"Bearer\"", "\"BEARER\"", "null"] {
+        let auth = authenticate(&setup.fake, &setup.clock, SECRET);
+        let answer = format!("{{\"accessToken\":\"t\",\"token_type\":{kind}}}");
+        setup.fake.on_token(Behaviour::json(answer));
         auth.cache().token().await.unwrap();
     }
 }
