@@ -49,7 +49,10 @@ async fn main() -> ExitCode {
         "RUNAI_CLIENT_SECRET",
         "RUNAI_CLIENT_SECRET_FILE",
     ];
-    let played = if variables.iter().any(|name| env::var_os(name).is_some()) {
+    let played = if variables
+        .iter()
+        .any(|name| env::var_os(name).is_some_and(|value| !value.is_empty()))
+    {
         call_a_control_plane().await
     } else {
         play_the_story().await

@@ -191,9 +191,23 @@ async fn e01_what_fails_before_http_is_told_apart() {
         "{text}"
     );
     assert_eq!(tls.fake.token_requests(), 0);
+    // It does not speak TLS.
+    let plain = setup().await;
+    let url = plain.fake.url().replace("http:", "https:");
+    let tls = runai_auth::ControlPlane::new(&url)
+        .unwrap()
+        .authenticate_with(runai_auth::Credentials::client("ci-bot", SECRET), |cache| {
+            cache.attempts(1)
+        });
+    let error = tls.cache().token().await.unwrap_err();
+    assert!(
+        chain(&error).contains("does not speak TLS"),
+        "{}",
+        chain(&error)
+    );
     // No resolver is asked for a name with a label this long.
     let url = format!("http://{}.localhost", "a".repeat(64));
-    let unknown = runai_auth::ControlPlane::new(&url)
+    let unknown = runai_auth::ControlPlane::new_insecure(&url)
         .unwrap()
         .authenticate_with(runai_auth::Credentials::client("ci-bot", SECRET), |cache| {
             cache.attempts(1)
@@ -296,7 +310,7 @@ async fn times_out(setup: &Setup, behaviour: Behaviour) {
     };
     let ((kind, text), ()) = tokio::join!(fails(setup, behaviour), passed);
     assert_eq!(kind, Kind::TimedOut);
-    assert!(text.ends_with("no answer within 10 s"), "{text}");
+    assert!(text.ends_with("BASE (application `ci-bot`) did not answer within 10 s: check that it is up and in reach"), "{text}");
 }
 
 #[tokio::test]
@@ -316,14 +330,28 @@ async fn e08_a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
-async fn the_servers_own_words_are_cut_and_scrubbed() {
+async fn the_servers_own_words_are_cut_and_never_repeat_the_secret() {
     let setup = setup().await;
-    let echo = format!(
-        "{{\"message\":\"wrong secret {SECRET}\\n{}\"}}",
-        "x".repeat(1000)
+    let long =
+        format!("{{\"message\":\"no\n\u{202e}way {}\"}}", "x".repeat(1000)).replace('\n', "\\n");
+    let behaviour = Behaviour::status(401).body("application/json", long);
+    let (_, text) = fails(&setup, behaviour).await;
+    assert!(
+        text.contains("(401, \"no  way xxx") && text.contains("xxx…\")"),
+        "{text}"
     );
+    assert!(text.len() < 600, "{text}");
+    let echo = format!("{{\"message\":\"wrong secret {SECRET}\"}}");
     let behaviour = Behaviour::status(401).body("application/json", echo);
     let (_, text) = fails(&setup, behaviour).await;
-    assert!(text.contains("\"wrong secret [secret] xxx"), "{text}");
-    assert!(text.len() < 600 && !text.contains('\n'), "{text}");
+    assert!(
+        text.contains("(401, \"words that repeat the secret\")"),
+        "{text}"
+    );
+    let there = format!("https://elsewhere.example/token?secret={SECRET}");
+    let (_, text) = fails(&setup, Behaviour::redirect(307, there)).await;
+    assert!(
+        text.contains("to https://elsewhere.example/token (307)"),
+        "{text}"
+    );
 }

@@ -43,14 +43,18 @@ pub(crate) enum Flaw {
     BadToken(InvalidToken),
 }
 
+/// Both spellings of each member are known, and an answer may have both.
 #[derive(Deserialize)]
 struct TokenAnswer {
-    #[serde(alias = "accessToken")]
     access_token: Option<String>,
-    #[serde(alias = "tokenType")]
+    #[serde(rename = "accessToken")]
+    access_token_v1: Option<String>,
     token_type: Option<Value>,
-    #[serde(alias = "expiresIn")]
+    #[serde(rename = "tokenType")]
+    token_type_v1: Option<Value>,
     expires_in: Option<Value>,
+    #[serde(rename = "expiresIn")]
+    expires_in_v1: Option<Value>,
     error: Option<Value>,
 }
 
@@ -63,17 +67,21 @@ pub(crate) fn token(answer: &Answer, local: f64) -> Result<Token, Flaw> {
         408 | 425 | 429 | 500..=599 => return Err(Flaw::Failing),
         _ => return Err(Flaw::Refused),
     }
+    // A struct would be taken from an array too.
+    let is_object = answer.body.trim_ascii_start().starts_with(b"{");
     let parsed: TokenAnswer = match serde_json::from_slice(&answer.body) {
-        Ok(parsed) => parsed,
+        Ok(parsed) if is_object => parsed,
+        Ok(_) => return Err(Flaw::NotJson),
         Err(_) if is_html(answer) => return Err(Flaw::Html),
         Err(_) => return Err(Flaw::NotJson),
     };
     // It is taken out first, so that its memory is wiped whatever comes next.
-    let token = parsed.access_token.map(Token::new);
-    if let Some(error) = parsed.error.filter(|error| !error.is_null()) {
-        return Err(Flaw::ErrorMember(
-            error.as_str().unwrap_or_default().to_owned(),
-        ));
+    let given = parsed.access_token.or(parsed.access_token_v1);
+    let token = given.map(Token::new);
+    let told = |error: &Value| !matches!(error, Value::Null | Value::Bool(false)) && error != "";
+    if let Some(error) = parsed.error.filter(told) {
+        let name = error.as_str().unwrap_or("unnamed");
+        return Err(Flaw::ErrorMember(name.to_owned()));
     }
     let is_bearer = |kind: &Value| {
         kind.as_str()
@@ -81,12 +89,13 @@ pub(crate) fn token(answer: &Answer, local: f64) -> Result<Token, Flaw> {
     };
     if !parsed
         .token_type
+        .or(parsed.token_type_v1)
         .is_none_or(|kind| kind.is_null() || is_bearer(&kind))
     {
         return Err(Flaw::TokenType);
     }
     let token = token.ok_or(Flaw::NoToken)?.map_err(Flaw::BadToken)?;
-    let told = match parsed.expires_in {
+    let told = match parsed.expires_in.or(parsed.expires_in_v1) {
         None | Some(Value::Null) => None,
         Some(value) => Some(seconds(&value).ok_or(Flaw::Lifetime)?),
     };
@@ -235,6 +244,13 @@ mod tests {
         for (status, body, expected) in [
             (200, "", "NotJson"),
             (200, "[]", "NotJson"),
+            (200, "[\"t\",null,null,null,null,null,null]", "NotJson"),
+            (
+                200,
+                "{\"accessToken\":\"t\",\"access_token\":\"t\",\"error\":null}",
+                "Token {",
+            ),
+            (200, "{\"accessToken\":\"t\",\"error\":false}", "Token {"),
             (200, "{\"accessToken\":\"t", "NotJson"),
             (200, "<!doctype html>", "Html"),
             (200, "{}", "NoToken"),

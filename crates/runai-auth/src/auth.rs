@@ -41,7 +41,7 @@ impl Auth {
 
     /// Takes the control plane and the credentials from the environment: `RUNAI_BASE_URL`,
     /// `RUNAI_CLIENT_ID`, and `RUNAI_CLIENT_SECRET` or `RUNAI_CLIENT_SECRET_FILE`, which names a file
-    /// that holds the secret. The file is read now; one line break at its end is not part of the secret.
+    /// that holds the secret. The file is read now. One line break at the secret's end is not part of it.
     ///
     /// # Errors
     ///
@@ -62,6 +62,13 @@ impl Auth {
 
     /// A ready hyper client with the [`layer`](Self::layer) on it. Make it once and clone it: clones
     /// share its connections.
+    ///
+    /// A client has one type of body. Where requests have none and others have one, `Full<Bytes>` does
+    /// for both (`Full::default()` is empty), or a boxed body.
+    ///
+    /// Connecting has a time-out, and so has getting a token; an API call has none, since a watch or a
+    /// long upload may take its time. Put tower's `timeout` around the client for one. Proxy variables
+    /// of the environment are not looked at yet.
     ///
     /// # Errors
     ///

@@ -38,7 +38,7 @@ impl ControlPlane {
     pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
     /// The control plane at a URL: `https://acme.run.ai`, or `acme.run.ai` for short. Slashes at the
-    /// end, and an `/api/v1` there, are dropped.
+    /// end are dropped, and so are `/api`, `/api/v1` and `/api/v1/token` there.
     ///
     /// # Errors
     ///
@@ -72,6 +72,9 @@ impl ControlPlane {
         let invalid = |why: &dyn std::fmt::Display| {
             Error::new(Kind::Url, format!("the control plane's URL: {why}"))
         };
+        if !text.contains("://") && text.contains(":/") {
+            return Err(invalid(&"its scheme must end in two slashes"));
+        }
         if full.contains(['?', '#']) {
             return Err(invalid(
                 &"it has a query or a fragment, which must be left out",
@@ -80,8 +83,9 @@ impl ControlPlane {
         let origin = Origin::parse(&full).map_err(|error| invalid(&error))?;
         let uri: Uri = full.parse().map_err(|error| invalid(&error))?;
         let path = uri.path().trim_end_matches('/');
-        let path = path
-            .strip_suffix("/api/v1")
+        let path = ["/api/v1/token", "/api/v1", "/api"]
+            .iter()
+            .find_map(|end| path.strip_suffix(end))
             .unwrap_or(path)
             .trim_end_matches('/');
         Ok(Self {
@@ -227,6 +231,8 @@ mod tests {
             ("acme.run.ai", "https://acme.run.ai"),
             (" https://ACME.run.ai./ ", "https://acme.run.ai"),
             ("https://acme.run.ai:443/api/v1", "https://acme.run.ai"),
+            ("https://acme.run.ai/api/v1/token", "https://acme.run.ai"),
+            ("acme.run.ai/api/", "https://acme.run.ai"),
             ("https://acme.run.ai/api/v1//", "https://acme.run.ai"),
             (
                 "https://gpu.example:8443/runai/api/v1/",
@@ -263,6 +269,13 @@ mod tests {
                 "the secret would go to http://acme.run.ai without TLS",
             ),
             ("http://localhost.evil.example", "without TLS"),
+            ("http://a.localhost", "without TLS"),
+            ("https:/acme.run.ai", "two slashes"),
+            ("https:/user:pw@acme.run.ai", "two slashes"),
+            ("https://user:pw/x@acme.run.ai", "leave them out"),
+            ("acme.run.ai\nX", "is no origin"),
+            ("https://..", "is no origin"),
+            ("https://[1.2.3.4]", "is no origin"),
         ] {
             let error = ControlPlane::new(text).unwrap_err();
             assert_eq!(error.kind(), Kind::Url);

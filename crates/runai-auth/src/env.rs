@@ -59,6 +59,7 @@ fn text(lookup: Lookup<'_>, name: &str) -> Result<Option<String>, Error> {
 
 fn secret(lookup: Lookup<'_>) -> Result<Option<Zeroizing<String>>, Error> {
     let given = text(lookup, CLIENT_SECRET)?.map(Zeroizing::new);
+    let given = given.map(|text| Zeroizing::new(without_line_break(&text).to_owned()));
     let Some(path) = lookup(CLIENT_SECRET_FILE).filter(|path| !path.is_empty()) else {
         return Ok(given);
     };
@@ -77,8 +78,7 @@ fn secret(lookup: Lookup<'_>) -> Result<Option<Zeroizing<String>>, Error> {
             ))
             .with_source(error)
         })?;
-    let line = read.strip_suffix('\n').unwrap_or(&read);
-    let secret = line.strip_suffix('\r').unwrap_or(line);
+    let secret = without_line_break(&read);
     if secret.trim().is_empty() {
         return Err(failed(format!(
             "the file of {CLIENT_SECRET_FILE}, {}, is empty",
@@ -86,6 +86,12 @@ fn secret(lookup: Lookup<'_>) -> Result<Option<Zeroizing<String>>, Error> {
         )));
     }
     Ok(Some(Zeroizing::new(secret.to_owned())))
+}
+
+/// A secret without the line break that editors and `echo` leave at its end.
+fn without_line_break(text: &str) -> &str {
+    let line = text.strip_suffix('\n').unwrap_or(text);
+    line.strip_suffix('\r').unwrap_or(line)
 }
 
 #[cfg(test)]

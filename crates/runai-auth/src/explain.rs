@@ -46,6 +46,9 @@ impl Scene<'_> {
                         "nothing listens at {base}: check the URL and its port, or wait until the \
                          control plane is up"
                     ),
+                    Cause::NoTls => format!(
+                        "{base} does not speak TLS: if it is to be reached without, write http://"
+                    ),
                     Cause::Other => format!("the exchange with {base} broke off"),
                 };
                 SourceError::transient(what).with_source(error)
@@ -89,7 +92,7 @@ impl Scene<'_> {
             Flaw::Redirect(location) => SourceError::malformed(format!(
                 "{base} redirects token requests to {} ({status}), which is not followed, since the \
                  secret would go along: if that is the control plane, make it the URL",
-                self.clean(&location)
+                self.clean(location.split(['?', '#']).next().unwrap_or_default())
             )),
             Flaw::NoSuchEndpoint => SourceError::malformed(format!(
                 "there is no {TOKEN_PATH} at {base} ({status}): check that the URL is the control \
@@ -123,29 +126,47 @@ impl Scene<'_> {
         answer::message(answer).map_or_else(String::new, |it| format!(", \"{}\"", self.clean(&it)))
     }
 
-    /// The server's words: on one line, not endless, and without the secret.
+    /// The server's words: on one line, not endless, and not at all if they repeat the secret.
     fn clean(&self, text: &str) -> String {
-        let secret = self.credentials.secret();
-        let scrubbed = match secret.is_empty() {
-            true => text.to_owned(),
-            false => text.replace(secret, "[secret]"),
-        };
-        let mut clean: String = scrubbed
+        if repeats(text, self.credentials.secret()) {
+            return "words that repeat the secret".into();
+        }
+        let mut clean: String = text
             .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
+            .map(|c| if is_printable(c) { c } else { ' ' })
             .take(SHOWN)
             .collect();
-        if scrubbed.chars().nth(SHOWN).is_some() {
+        if text.chars().nth(SHOWN).is_some() {
             clean.push('…');
         }
         clean
     }
 }
 
+/// Whether a text holds the secret, as it is or escaped for JSON, a URL or a form. Escapes leave letters
+/// and digits as they are, so the longest run of those is what is looked for.
+fn repeats(text: &str, secret: &str) -> bool {
+    let runs = secret.split(|c: char| !c.is_ascii_alphanumeric());
+    let longest = runs.max_by_key(|run| run.len()).unwrap_or_default();
+    match longest.len() {
+        // Too little to tell; any word might hold it.
+        0..=2 => !secret.is_empty() && text.contains(secret),
+        _ => text.contains(longest),
+    }
+}
+
+/// Whether a character shows as itself and moves no other.
+fn is_printable(c: char) -> bool {
+    let moves =
+        matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    !c.is_control() && !moves
+}
+
 enum Cause {
     Certificate,
     UnknownHost,
     Refused,
+    NoTls,
     Other,
 }
 
@@ -153,8 +174,10 @@ enum Cause {
 fn cause(error: &(dyn error::Error + 'static)) -> Cause {
     let mut next = Some(error);
     while let Some(error) = next {
-        if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
-            return Cause::Certificate;
+        match error.downcast_ref() {
+            Some(rustls::Error::InvalidCertificate(_)) => return Cause::Certificate,
+            Some(rustls::Error::InvalidMessage(_)) => return Cause::NoTls,
+            _ => {}
         }
         if let Some(error) = error.downcast_ref::<io::Error>() {
             if error.kind() == io::ErrorKind::ConnectionRefused {
@@ -175,4 +198,25 @@ fn cause(error: &(dyn error::Error + 'static)) -> Cause {
         next = error.source();
     }
     Cause::Other
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_found_however_it_is_escaped() {
+        let secret = "S3CR3T\"q\\uote/+\u{e9}";
+        for text in [
+            secret,
+            r#"{"AppSecret":"S3CR3T\"q\\uote/+\u00e9"}"#,
+            "http://elsewhere.example/?s=S3CR3T%22q%5Cuote%2F%2B%C3%A9",
+            "s=S3CR3T%22q%5cuote%2f%2b%c3%a9",
+        ] {
+            assert!(repeats(text, secret), "{text}");
+        }
+        assert!(!repeats("Invalid client credentials", secret));
+        assert!(!repeats("anything", "") && !repeats("a word", "a-b"));
+        assert!(repeats("it is a-b", "a-b"));
+    }
 }

@@ -30,6 +30,9 @@ pub(crate) fn times(token: &str) -> Option<Times> {
         return None;
     };
     let claims = Zeroizing::new(URL_SAFE.decode(claims).ok()?);
+    if !claims.starts_with(b"{") {
+        return None;
+    }
     let times: Times = serde_json::from_slice(&claims).ok()?;
     times.exp.map(|_| times)
 }
@@ -91,6 +94,7 @@ mod tests {
             "a.b.c.d",
             "..",
             &jwt("[]"),
+            &jwt("[100,40]"),
             &jwt(r#"{"exp":"soon"}"#),
             &jwt("{}"),
         ] {

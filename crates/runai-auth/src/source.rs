@@ -1,6 +1,7 @@
 //! The exchange with the control plane.
 
 use std::{
+    borrow::Cow,
     sync::{Arc, OnceLock},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -74,6 +75,12 @@ impl ControlPlaneSource {
 }
 
 impl TokenSource for ControlPlaneSource {
+    fn describe(&self) -> Cow<'_, str> {
+        let base = self.control_plane.base();
+        let id = self.credentials.id();
+        Cow::Owned(format!("{base} (application `{id}`)"))
+    }
+
     async fn fetch(&self, _cx: &FetchContext) -> Result<Token, SourceError> {
         let scene = Scene {
             control_plane: &self.control_plane,

@@ -124,7 +124,10 @@ impl Answer {
             StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let usual = [
             ("date".to_owned(), date.to_owned()),
-            ("content-type".to_owned(), self.content_type),
+            (
+                "content-type".to_owned(),
+                behaviour.content_type.clone().unwrap_or(self.content_type),
+            ),
         ];
         let headers = response.headers_mut();
         for (name, value) in usual.iter().chain(&self.headers) {
@@ -155,6 +158,9 @@ impl Answer {
 
 /// A header that is none is left out: there is nobody to tell but the test, which then misses it.
 fn put(headers: &mut http::HeaderMap, name: &str, value: &str, again: bool) {
+    if matches!(name, "content-length" | "transfer-encoding") {
+        return;
+    }
     let name = HeaderName::try_from(name);
     let value = HeaderValue::try_from(value);
     if let (Ok(name), Ok(value)) = (name, value) {
@@ -190,7 +196,7 @@ impl Pieces {
         let drip = Drip {
             body,
             length,
-            piece: behaviour.drip_bytes.unwrap_or(64 * 1024),
+            piece: behaviour.drip_bytes.unwrap_or(64 * 1024).max(1),
             every: Duration::from_millis(behaviour.drip_every_ms),
             fault: behaviour.fault,
             before: connection.sent().flushes(),

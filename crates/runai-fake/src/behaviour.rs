@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
 /// How one request is answered. It starts from [`normal`](Self::normal) or one of the other
@@ -79,6 +80,26 @@ pub enum TokenShape {
 }
 
 impl Behaviour {
+    /// What cannot be done as it was asked for.
+    pub(crate) fn flaw(&self) -> Option<String> {
+        if let Some(status) = self.status.filter(|status| !(200..=599).contains(status)) {
+            return Some(format!("status: {status} is none that an answer can have"));
+        }
+        if self.drip_bytes == Some(0) {
+            return Some("drip_bytes: a piece has one byte at least".into());
+        }
+        self.headers.iter().find_map(|(name, value)| {
+            let framing = ["content-length", "transfer-encoding"];
+            if framing.iter().any(|it| name.eq_ignore_ascii_case(it)) {
+                return Some(format!(
+                    "headers: {name} is the server's own; see `truncate`"
+                ));
+            }
+            let fits = HeaderName::try_from(name).is_ok() && HeaderValue::try_from(value).is_ok();
+            (!fits).then(|| format!("headers: `{name}` cannot be sent"))
+        })
+    }
+
     /// As usual.
     #[must_use]
     pub fn normal() -> Self {
@@ -147,7 +168,7 @@ impl Behaviour {
         }
     }
 
-    /// Adds a header.
+    /// Adds a header. One that cannot be sent, or that says how the body is framed, is left out.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));

@@ -116,11 +116,11 @@ fn control(fake: &RunaiFake, method: &Method, path: &str, body: &[u8]) -> Result
         ("POST", "/token/behaviours") => queue(body, |it| fake.on_token(it)),
         ("POST", "/api/behaviours") => queue(body, |it| fake.on_api(it)),
         ("PUT", "/token/always") => {
-            fake.always_on_token(parse::<Option<Behaviour>>(body)?);
+            fake.always_on_token(always(body)?);
             done
         }
         ("PUT", "/api/always") => {
-            fake.always_on_api(parse::<Option<Behaviour>>(body)?);
+            fake.always_on_api(always(body)?);
             done
         }
         ("POST", "/revoke") => {
@@ -191,8 +191,24 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
     Ok(parsed)
 }
 
+fn behaviour(behaviour: Behaviour) -> Result<Behaviour, Failure> {
+    match behaviour.flaw() {
+        Some(flaw) => Err((400, flaw)),
+        None => Ok(behaviour),
+    }
+}
+
+fn always(body: &[u8]) -> Result<Option<Behaviour>, Failure> {
+    parse::<Option<Behaviour>>(body)?.map(behaviour).transpose()
+}
+
 fn queue(body: &[u8], plan: impl Fn(Behaviour)) -> Result<Value, Failure> {
     let behaviours: Vec<Behaviour> = parse(body)?;
+    // All or none: a test must not run with half of what it asked for.
+    let behaviours: Vec<_> = behaviours
+        .into_iter()
+        .map(behaviour)
+        .collect::<Result<_, _>>()?;
     let queued = behaviours.len();
     behaviours.into_iter().for_each(plan);
     Ok(json!({"queued": queued}))

@@ -41,6 +41,7 @@ struct Arguments {
 
 fn application(text: &str) -> Result<(String, String), String> {
     text.split_once(':')
+        .filter(|(id, _)| !id.is_empty())
         .map(|(id, secret)| (id.to_owned(), secret.to_owned()))
         .ok_or_else(|| "write it as ID:SECRET".to_owned())
 }
@@ -75,17 +76,10 @@ async fn run(arguments: Arguments) -> std::io::Result<()> {
         .start()
         .await?;
     let (control_addr, serving) = control::listen(fake.clone(), arguments.control_port).await?;
-    let ca_path = match fake.ca_pem() {
-        None => None,
-        Some(pem) => {
-            let name = format!("runai-fake-{}.pem", std::process::id());
-            let path = arguments
-                .ca_file
-                .unwrap_or_else(|| env::temp_dir().join(name));
-            fs::write(&path, pem)?;
-            Some(path)
-        }
-    };
+    let ca_file = fake
+        .ca_pem()
+        .map(|pem| CaFile::write(arguments.ca_file, pem))
+        .transpose()?;
     let applications: Vec<_> = applications
         .iter()
         .map(|(id, secret)| json!({"id": id, "secret": secret}))
@@ -93,7 +87,7 @@ async fn run(arguments: Arguments) -> std::io::Result<()> {
     let ready = json!({
         "url": fake.url(),
         "control_url": format!("http://{control_addr}"),
-        "ca_path": ca_path,
+        "ca_path": ca_file.as_ref().map(|file| &file.path),
         "applications": applications,
     });
     // A signal may come as soon as the line can be read, so it is listened for before that.
@@ -105,6 +99,37 @@ async fn run(arguments: Arguments) -> std::io::Result<()> {
     }
     fake.shutdown().await;
     Ok(())
+}
+
+/// The CA's certificate in a file, which goes with the program unless its place was named.
+struct CaFile {
+    path: PathBuf,
+    is_ours: bool,
+}
+
+impl CaFile {
+    fn write(named: Option<PathBuf>, pem: &str) -> std::io::Result<Self> {
+        let is_ours = named.is_none();
+        let path = named.unwrap_or_else(|| {
+            env::temp_dir().join(format!("runai-fake-{}.pem", std::process::id()))
+        });
+        fs::write(&path, pem).map_err(|error| {
+            let path = path.display();
+            std::io::Error::other(format!(
+                "the CA's certificate cannot be written to {path}: {error}"
+            ))
+        })?;
+        Ok(Self { path, is_ours })
+    }
+}
+
+impl Drop for CaFile {
+    fn drop(&mut self) {
+        if self.is_ours {
+            // Somebody else may have removed it, which is as well.
+            let _gone = fs::remove_file(&self.path);
+        }
+    }
 }
 
 #[cfg(unix)]

@@ -102,6 +102,15 @@ impl TokenCache {
     ///
     /// Dropping the future loses nothing; see [`Acquire`].
     pub fn reject(&self, token: &Token) -> Acquire {
+        // Another cache's token may have the same generation.
+        let is_foreign = self.core.cell.read(|entry| {
+            entry.is_some_and(|entry| {
+                entry.generation() == token.generation() && !entry.token.same_secret(token)
+            })
+        });
+        if is_foreign {
+            return self.token();
+        }
         self.reject_generation(token.generation())
     }
 

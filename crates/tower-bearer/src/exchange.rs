@@ -62,7 +62,7 @@ impl Drop for LandOnDrop {
             // The source's own code is not run again here: a second panic would abort the process.
             let error = SourceError::new(Kind::Panicked, "the token source panicked");
             let flight = &self.flight;
-            core.land(flight, flight.began, Err(error), flight.epoch);
+            core.land(flight, flight.began, Err(error), flight.epoch, "");
         } else {
             core.lose(&self.flight);
         }
@@ -89,7 +89,7 @@ async fn fly(guard: LandOnDrop, source: Arc<dyn ErasedSource>, mut total: Sleep)
 
         let cx = FetchContext::new(flight.reason, attempt, at_most);
         let fetched = before(source.fetch(&cx), timer, &mut total).await;
-        let result = fetched.unwrap_or_else(|| Err(timed_out(at_most)));
+        let result = fetched.unwrap_or_else(|| Err(timed_out(&*source, at_most)));
 
         let Some(core) = guard.core.upgrade() else {
             return;
@@ -104,7 +104,7 @@ async fn fly(guard: LandOnDrop, source: Arc<dyn ErasedSource>, mut total: Sleep)
             attempt += 1;
             continue;
         }
-        match core.land(flight, sent, result, source.epoch()) {
+        match core.land(flight, sent, result, source.epoch(), &source.describe()) {
             Verdict::Landed => return,
             Verdict::AskAgain => attempt += 1,
         }
@@ -128,8 +128,14 @@ fn next_attempt(
     (wait < flight.time_left(now, core.settings.flight_timeout)).then_some(wait)
 }
 
-fn timed_out(after: Duration) -> SourceError {
-    let message = format!("no answer within {} s", after.as_secs_f32());
+fn timed_out(source: &dyn ErasedSource, after: Duration) -> SourceError {
+    let after = match after.as_secs_f64() {
+        secs if secs < 1.0 => format!("{} ms", after.as_millis()),
+        secs => format!("{secs:.0} s"),
+    };
+    let source = source.describe();
+    let message =
+        format!("{source} did not answer within {after}: check that it is up and in reach");
     SourceError::new(Kind::TimedOut, message)
 }
 

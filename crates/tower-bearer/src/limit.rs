@@ -68,8 +68,11 @@ pub(crate) struct Limiter {
     level: u32,
     /// When the bucket began to fill by one more; `None` while it is full.
     filling_since: Option<Reading>,
-    /// Renewals in a row whose retry was rejected too.
+    /// Renewals in a row whose token was rejected too.
     unhealed: u32,
+    /// The latest generation whose replacement was judged: many requests were sent again with it, and
+    /// it counts once.
+    judged: u64,
 }
 
 impl Limiter {
@@ -78,6 +81,7 @@ impl Limiter {
             level: BURST,
             filling_since: None,
             unhealed: 0,
+            judged: 0,
         }
     }
 
@@ -103,13 +107,15 @@ impl Limiter {
         Ok(())
     }
 
-    /// Notes whether the request that was sent again with a renewed token was taken this time.
-    pub(crate) fn healed(&mut self, healed: bool) {
-        self.unhealed = if healed {
-            0
-        } else {
-            self.unhealed.saturating_add(1)
-        };
+    /// Notes whether a request was taken when it was sent again, with the token that replaced the
+    /// rejected one of generation `rejected`.
+    pub(crate) fn healed(&mut self, rejected: u64, healed: bool) {
+        if healed {
+            self.unhealed = 0;
+        } else if rejected > self.judged {
+            self.judged = rejected;
+            self.unhealed = self.unhealed.saturating_add(1);
+        }
     }
 
     /// Whether renewals heal nothing at present, so that nobody should wait for one.
@@ -191,14 +197,16 @@ mod tests {
                 .is_ok()
         );
         assert!(!limiter.is_futile());
-        limiter.healed(false);
+        for _ in 0..100 {
+            limiter.healed(1, false);
+        }
         assert!(limiter.is_futile());
         assert_eq!(limiter.take(at(5)), Err(Duration::from_secs(5)));
-        for _ in 0..20 {
-            limiter.healed(false);
+        for rejected in 2..20 {
+            limiter.healed(rejected, false);
         }
         assert_eq!(limiter.take(at(10)), Err(Duration::from_secs(290)));
-        limiter.healed(true);
+        limiter.healed(20, true);
         assert!(!limiter.is_futile());
         assert_eq!(limiter.take(at(10)), Ok(()));
     }

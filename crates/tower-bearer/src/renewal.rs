@@ -35,6 +35,13 @@ pub(crate) struct Settings {
     pub(crate) flight_timeout: Duration,
 }
 
+impl Settings {
+    /// How long after it began a flight is taken for lost.
+    fn lost_after(&self) -> Duration {
+        self.flight_timeout.saturating_add(PARKED_GRACE)
+    }
+}
+
 /// What all clones of one cache share.
 pub(crate) struct Core {
     pub(crate) cell: Cell,
@@ -160,9 +167,10 @@ impl Core {
         self.look_closer(Want::other_than(generation), now, Some(generation))
     }
 
-    /// Notes whether a request that was sent again with a renewed token was taken.
-    pub(crate) fn healed(&self, healed: bool) {
-        self.lock().limiter.healed(healed);
+    /// Notes whether a request whose token of generation `rejected` was rejected was taken with
+    /// another.
+    pub(crate) fn healed(&self, rejected: u64, healed: bool) {
+        self.lock().limiter.healed(rejected, healed);
     }
 
     /// Begins a flight while the due token is served. If somebody else holds the lock, they see to
@@ -172,7 +180,7 @@ impl Core {
         let Ok(mut state) = self.state.try_lock() else {
             return;
         };
-        let lost = state.settle(now, epoch, self.settings.flight_timeout);
+        let lost = state.settle(now, epoch, self.settings.lost_after());
         let still_due = self
             .cell
             .read(|entry| entry.is_some_and(|e| e.schedule.standing(now) == Standing::Due));
@@ -195,7 +203,7 @@ impl Core {
         // The source's code runs before the lock is taken.
         let epoch = self.source.epoch();
         let mut state = self.lock();
-        let lost = state.settle(now, epoch, self.settings.flight_timeout);
+        let lost = state.settle(now, epoch, self.settings.lost_after());
         let current = self.cell.current();
         let rejected = current
             .as_ref()
@@ -280,7 +288,7 @@ impl Core {
         if newly_rejected {
             state.expect_replacement(now);
         }
-        let left = flight.time_left(now, self.settings.flight_timeout + PARKED_GRACE);
+        let left = flight.time_left(now, self.settings.lost_after());
         let at_most = match (fallback, state.suspect_wait) {
             (None, _) => left,
             (Some(_), Some(until)) if !now.has_reached(until) => now.until(until).min(left),

@@ -33,6 +33,14 @@ pub trait TokenSource: Send + Sync + 'static {
     fn epoch(&self) -> u64 {
         0
     }
+
+    /// What the cache's own errors call the source: the endpoint, and whose token it is asked for; never
+    /// a secret. It begins a sentence like "… did not answer within 10 s".
+    ///
+    /// Defaults to `the token source`.
+    fn describe(&self) -> Cow<'_, str> {
+        Cow::Borrowed("the token source")
+    }
 }
 
 /// What a source is told about the fetch.
@@ -209,6 +217,7 @@ impl error::Error for SourceError {
 pub(crate) trait ErasedSource: Send + Sync {
     fn fetch<'a>(&'a self, cx: &'a FetchContext) -> Fetch<'a>;
     fn epoch(&self) -> u64;
+    fn describe(&self) -> Cow<'_, str>;
 }
 
 pub(crate) type Fetch<'a> = Pin<Box<dyn Future<Output = Result<Token, SourceError>> + Send + 'a>>;
@@ -220,5 +229,9 @@ impl<S: TokenSource> ErasedSource for S {
 
     fn epoch(&self) -> u64 {
         TokenSource::epoch(self)
+    }
+
+    fn describe(&self) -> Cow<'_, str> {
+        TokenSource::describe(self)
     }
 }

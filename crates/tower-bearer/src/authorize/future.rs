@@ -335,7 +335,7 @@ where
                 } => {
                     let response = ready!(response.poll(cx)).map_err(Into::into)?;
                     let healed = !is_rejection(&response);
-                    cache.core().healed(healed);
+                    cache.core().healed(*rejected, healed);
                     let unhealed = (!healed).then_some(Unhealed::RejectedAgain);
                     return Poll::Ready(Ok(marked(response, *rejected, unhealed)));
                 }

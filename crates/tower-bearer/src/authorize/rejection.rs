@@ -72,6 +72,16 @@ impl std::fmt::Display for Unhealed {
     }
 }
 
+impl std::error::Error for Unhealed {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            // The error's own text is this one's too.
+            Self::NoToken(error) => error.source(),
+            Self::NotReplayed(_) | Self::RejectedAgain => None,
+        }
+    }
+}
+
 /// Whether a response means that the token was rejected.
 pub(crate) fn is_rejection<B>(response: &Response<B>) -> bool {
     response.status() == StatusCode::UNAUTHORIZED

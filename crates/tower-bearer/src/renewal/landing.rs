@@ -24,13 +24,17 @@ pub(crate) enum Verdict {
 }
 
 impl Core {
-    /// Takes a flight's result: publishes its token, or begins to cool. `epoch` is the source's now.
+    /// Takes a flight's result: publishes its token, or begins to cool.
+    ///
+    /// `epoch` is the source's now, and `described` what it calls itself: its code does not run under
+    /// the lock, nor again after it has panicked.
     pub(crate) fn land(
         &self,
         flight: &Arc<Flight>,
         sent: Reading,
         result: Result<Token, SourceError>,
         epoch: u64,
+        described: &str,
     ) -> Verdict {
         let now = self.clock.now();
         let mut state = self.lock();
@@ -49,7 +53,10 @@ impl Core {
             state.phase = Phase::Idle;
             Landing::Void
         } else {
-            match result.and_then(|token| self.accept(&mut state, flight, token, sent, now)) {
+            match result.and_then(|token| {
+                self.accept(&mut state, flight, token, sent, now)
+                    .map_err(|what| SourceError::malformed(format!("{described} gave {what}")))
+            }) {
                 Ok(entry) => {
                     state.published(flight, &entry, now);
                     self.cell.publish(entry.clone());
@@ -90,7 +97,7 @@ impl Core {
         self.telemetry.landed(flight, landing, now, alive);
     }
 
-    /// Whether the fetched token may take the place of the current one (G20).
+    /// Whether the fetched token may take the place of the current one (G20); else what is wrong with it.
     fn accept(
         &self,
         state: &mut State,
@@ -98,16 +105,14 @@ impl Core {
         token: Token,
         sent: Reading,
         now: Reading,
-    ) -> Result<Arc<Entry>, SourceError> {
+    ) -> Result<Arc<Entry>, &'static str> {
         let policy = &self.settings.lifetime;
         let schedule = lifetime::lifetime(&token, sent, policy)
             .map(|lifetime| Schedule::new(sent, lifetime, policy, state.chance.f64()))
             .filter(|schedule| schedule.standing(now) != Standing::Expired)
-            .ok_or_else(|| SourceError::malformed("the fetched token has expired already"))?;
+            .ok_or("a token that has expired already: a clock may be wrong, here or there")?;
         if state.was_rejected(&token, now) {
-            return Err(SourceError::malformed(
-                "the fetched token is the one that was rejected",
-            ));
+            return Err("the token again that was rejected");
         }
         let current = self.cell.current();
         let good = current.as_ref().filter(|entry| entry.is_usable(now));
@@ -118,14 +123,10 @@ impl Core {
             let gained = left.saturating_sub(now.until(entry.schedule.hard_expiry));
             // Where a lifetime is told in whole seconds, the same instant may look up to one later.
             if same.is_some() && gained <= Duration::from_secs(1) {
-                return Err(SourceError::malformed(
-                    "the fetched token is the current one again and lives no longer",
-                ));
+                return Err("the current token again, which lives no longer");
             }
             if flight.reason == Reason::Ahead && gained.is_zero() {
-                return Err(SourceError::malformed(
-                    "the fetched token expires no later than the current one",
-                ));
+                return Err("a token that expires no later than the current one");
             }
         }
         let generation = match same {

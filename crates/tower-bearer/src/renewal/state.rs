@@ -85,12 +85,12 @@ impl State {
         &mut self,
         now: Reading,
         epoch: u64,
-        timeout: Duration,
+        lost_after: Duration,
     ) -> Option<Arc<Flight>> {
         let over = match &self.phase {
             Phase::Idle => false,
             Phase::Flying { flight, .. } => {
-                flight.epoch != epoch || flight.time_left(now, timeout + PARKED_GRACE).is_zero()
+                flight.epoch != epoch || flight.time_left(now, lost_after).is_zero()
             }
             Phase::Cooling {
                 until,

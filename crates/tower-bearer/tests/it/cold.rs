@@ -195,7 +195,9 @@ async fn a07_a_fetch_that_never_returns_is_ended_by_its_own_time_out() {
         let error = caller.await.unwrap().unwrap_err();
         assert!(error.is_timeout() && error.is_transient());
         assert!(
-            chain(&error).ends_with("no answer within 10 s"),
+            chain(&error).ends_with(
+                "the token source did not answer within 10 s: check that it is up and in reach"
+            ),
             "{}",
             chain(&error)
         );
@@ -430,4 +432,18 @@ fn f08_two_runtimes_use_one_cache_at_once() {
     }
     // One, or two if the runtime of the first ended under it.
     assert!((1..=2).contains(&cache.status().counts.fetches));
+}
+
+#[tokio::test]
+async fn settings_at_the_ends_of_the_range_make_no_panic() {
+    let (builder, control) = scripted();
+    let cache = builder
+        .flight_timeout(Duration::MAX)
+        .attempt_timeout(Duration::MAX)
+        .renewal_window(Duration::MAX)
+        .hard_margin(Duration::MAX)
+        .default_lifetime(Duration::MAX)
+        .attempts(u32::MAX)
+        .build();
+    assert_eq!(control.fill(&cache, "t1").await.expose_secret(), "t1");
 }

@@ -249,6 +249,27 @@ async fn d20_a_healed_request_leaves_no_mark_on_the_next() {
 }
 
 #[tokio::test]
+async fn d28_many_requests_that_one_renewal_did_not_heal_count_once() {
+    let (cache, control) = ready("t1").await;
+    control.answer_all();
+    // A hundred requests and their retries are rejected, and then all is well again.
+    let api = Api::answering(&[401; 200]);
+    let service = authorized!(&cache, api);
+    let burst: Vec<_> = (0..100)
+        .map(|_| tokio::spawn(service.clone().oneshot(get())))
+        .collect();
+    for request in burst {
+        assert_eq!(request.await.unwrap().unwrap().status(), 401);
+    }
+    // Two renewals at most, whose interval is now 20 s.
+    assert!(control.calls() <= 3, "{}", control.calls());
+    control.advance(20.0);
+    api.statuses.lock().unwrap().push_back(401);
+    let response = service.clone().oneshot(get()).await.unwrap();
+    assert_eq!(response.status(), 200, "the next revocation is healed");
+}
+
+#[tokio::test]
 async fn d08_while_no_other_token_can_be_had_the_rejection_is_returned() {
     let (cache, control) = ready("t1").await;
     let api = Api::answering(&[401]);

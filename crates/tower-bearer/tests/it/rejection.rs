@@ -74,7 +74,7 @@ async fn d24_a_source_that_hands_out_the_rejected_token_is_a_typed_outcome() {
     let error = rejecter.await.unwrap().unwrap_err();
     assert_eq!(*error.kind(), Kind::Malformed);
     assert!(
-        chain(&error).contains("is the one that was rejected"),
+        chain(&error).contains("the token source gave the token again that was rejected"),
         "{}",
         chain(&error)
     );
@@ -162,4 +162,15 @@ async fn f13_a_renewal_that_is_due_and_a_rejection_at_one_instant_are_one_flight
         "t2"
     );
     assert_eq!(control.calls(), 2);
+}
+
+#[tokio::test]
+async fn f11_a_rejection_of_another_caches_token_changes_nothing() {
+    let (ours, control) = cache();
+    let (theirs, their_control) = cache();
+    control.fill(&ours, "ours").await;
+    let foreign = their_control.fill(&theirs, "theirs").await;
+    assert_eq!(ours.reject(&foreign).await.unwrap().expose_secret(), "ours");
+    assert!(!ours.status().suspect);
+    assert_eq!(control.calls(), 1);
 }
