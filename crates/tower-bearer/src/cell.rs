@@ -3,16 +3,15 @@
 //! A token in the cell is only ever replaced, never cleared. No guard leaves a function here, so none
 //! crosses an await.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 
+#[cfg(not(all(test, tower_bearer_loom)))]
 use arc_swap::ArcSwapOption;
 
 use crate::{
     clock::Reading,
     lifetime::{Schedule, Standing},
+    sync::AtomicBool,
     token::Token,
 };
 
@@ -58,11 +57,13 @@ impl Entry {
     }
 }
 
+#[cfg(not(all(test, tower_bearer_loom)))]
 #[derive(Debug, Default)]
 pub(crate) struct Cell {
     current: ArcSwapOption<Entry>,
 }
 
+#[cfg(not(all(test, tower_bearer_loom)))]
 impl Cell {
     /// Reads the current entry without a lock.
     pub(crate) fn read<R>(&self, look: impl FnOnce(Option<&Entry>) -> R) -> R {
@@ -81,7 +82,29 @@ impl Cell {
     }
 }
 
-#[cfg(test)]
+/// The same to loom, which cannot look into arc-swap.
+#[cfg(all(test, tower_bearer_loom))]
+#[derive(Debug, Default)]
+pub(crate) struct Cell {
+    current: crate::sync::Mutex<Option<Arc<Entry>>>,
+}
+
+#[cfg(all(test, tower_bearer_loom))]
+impl Cell {
+    pub(crate) fn read<R>(&self, look: impl FnOnce(Option<&Entry>) -> R) -> R {
+        look(self.current().as_deref())
+    }
+
+    pub(crate) fn current(&self) -> Option<Arc<Entry>> {
+        self.current.lock().unwrap().clone()
+    }
+
+    pub(crate) fn publish(&self, entry: Arc<Entry>) {
+        *self.current.lock().unwrap() = Some(entry);
+    }
+}
+
+#[cfg(all(test, not(tower_bearer_loom)))]
 mod tests {
     use std::{
         sync::atomic::AtomicU64,

@@ -4,14 +4,20 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use tokio::task::AbortHandle;
 
-use crate::{cell::Entry, clock::Reading, error::Error, event::Reason};
+use crate::{
+    cell::Entry,
+    clock::Reading,
+    error::Error,
+    event::Reason,
+    sync::{Mutex, MutexGuard},
+};
 
 /// How a flight ended.
 #[derive(Clone, Debug)]

@@ -70,6 +70,7 @@ mod limit;
 mod renewal;
 mod source;
 mod status;
+mod sync;
 mod telemetry;
 mod token;
 mod warm;

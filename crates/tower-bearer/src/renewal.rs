@@ -6,7 +6,7 @@ mod state;
 use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
@@ -21,6 +21,7 @@ use crate::{
     flight::{Flight, Landing},
     lifetime::{self, Standing},
     source::ErasedSource,
+    sync::{Mutex, MutexGuard},
     telemetry::Telemetry,
     token::Token,
     warm::{self, Warm},
@@ -371,3 +372,6 @@ impl fmt::Debug for Core {
         f.debug_struct("Core").finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, tower_bearer_loom))]
+mod loom_tests;

@@ -156,6 +156,18 @@ async fn mistakes_are_named() {
     let (_fake, _client, control) = controlled().await;
     for (path, body, name) in [
         ("/token/behaviours", r#"[{"statsu":503}]"#, "statsu"),
+        ("/token/behaviours", r#"[{},{"status":99}]"#, "status: 99"),
+        ("/api/behaviours", r#"[{"drip_bytes":0}]"#, "drip_bytes"),
+        (
+            "/api/behaviours",
+            r#"[{"headers":[["content-length","3"]]}]"#,
+            "truncate",
+        ),
+        (
+            "/api/behaviours",
+            r#"[{"headers":[["a b","3"]]}]"#,
+            "`a b` cannot be sent",
+        ),
         ("/api/behaviours", r#"[{"status":"503"}]"#, "status"),
         ("/revoke", r#"{"generation":"x"}"#, "generation"),
         ("/rotate-secret", r#"{"application":"a"}"#, "secret"),

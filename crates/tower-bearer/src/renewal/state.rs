@@ -121,7 +121,10 @@ impl State {
         now: Reading,
         attempts: u32,
     ) -> Option<Arc<Flight>> {
-        Handle::try_current().ok()?;
+        // Under loom the test flies itself.
+        if cfg!(not(all(test, tower_bearer_loom))) {
+            Handle::try_current().ok()?;
+        }
         let flight = Flight::new(reason, epoch, now, attempts);
         self.phase = Phase::Flying {
             flight: flight.clone(),
