@@ -104,7 +104,8 @@ impl Cell {
     }
 }
 
-#[cfg(all(test, not(tower_bearer_loom)))]
+#[cfg(test)]
+#[cfg(not(tower_bearer_loom))]
 mod tests {
     use std::{
         sync::atomic::AtomicU64,
