@@ -355,3 +355,32 @@ async fn the_servers_own_words_are_cut_and_never_repeat_the_secret() {
         "{text}"
     );
 }
+
+#[tokio::test]
+async fn e13_a_rotated_secret_file_is_used_by_the_next_fetch() {
+    let setup = setup().await;
+    let path = std::env::temp_dir().join(format!("runai-auth-e13-{}", std::process::id()));
+    std::fs::write(&path, format!("{SECRET}\n")).unwrap();
+    let clock = setup.clock.clone();
+    let auth = runai_auth::ControlPlane::new(setup.fake.url())
+        .unwrap()
+        .authenticate_with(
+            runai_auth::Credentials::client_secret_file("ci-bot", &path),
+            |cache| cache.clock(clock).attempts(1),
+        );
+    auth.cache().token().await.unwrap();
+    assert!(setup.fake.rotate_secret("ci-bot", "another"));
+    std::fs::write(&path, "another\n").unwrap();
+    setup.advance(3600);
+    auth.cache().token().await.unwrap();
+    // Without a file the last good secret is used on.
+    std::fs::remove_file(&path).unwrap();
+    setup.advance(3600);
+    auth.cache().token().await.unwrap();
+    let journal = setup.fake.journal();
+    let secrets: Vec<_> = journal
+        .iter()
+        .map(|it| it.body.ends_with(b"another\"}"))
+        .collect();
+    assert_eq!(secrets, [false, true, true]);
+}

@@ -41,7 +41,7 @@ impl Auth {
 
     /// Takes the control plane and the credentials from the environment: `RUNAI_BASE_URL`,
     /// `RUNAI_CLIENT_ID`, and `RUNAI_CLIENT_SECRET` or `RUNAI_CLIENT_SECRET_FILE`, which names a file
-    /// that holds the secret. The file is read now. One line break at the secret's end is not part of it.
+    /// that holds the secret and may be rotated. One line break at the secret's end is not part of it.
     ///
     /// # Errors
     ///

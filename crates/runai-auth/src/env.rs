@@ -1,6 +1,6 @@
 //! What the environment says.
 
-use std::{ffi::OsString, fs, path::Path};
+use std::ffi::OsString;
 
 use zeroize::Zeroizing;
 
@@ -9,6 +9,7 @@ use crate::{
     control_plane::ControlPlane,
     credentials::Credentials,
     error::{Error, Kind},
+    secret::{Secret, SecretFile, without_line_break},
 };
 
 const BASE_URL: &str = "RUNAI_BASE_URL";
@@ -23,12 +24,13 @@ pub(crate) fn auth(lookup: Lookup<'_>) -> Result<Auth, Error> {
     let url = text(lookup, BASE_URL)?;
     let id = text(lookup, CLIENT_ID)?;
     let secret = secret(lookup)?;
-    let (Some(url), Some(id), Some(secret)) = (&url, &id, &secret) else {
+    let has_secret = secret.is_some();
+    let (Some(url), Some(id), Some(secret)) = (&url, &id, secret) else {
         let missing: Vec<_> = [
             (url.is_none(), BASE_URL),
             (id.is_none(), CLIENT_ID),
             (
-                secret.is_none(),
+                !has_secret,
                 "RUNAI_CLIENT_SECRET (or RUNAI_CLIENT_SECRET_FILE)",
             ),
         ]
@@ -40,7 +42,10 @@ pub(crate) fn auth(lookup: Lookup<'_>) -> Result<Auth, Error> {
             missing.join(" and ")
         )));
     };
-    let credentials = Credentials::client(id.as_str(), secret.as_str());
+    let credentials = match secret {
+        Secret::Text(text) => Credentials::client(id.as_str(), text.as_str()),
+        Secret::File(file) => Credentials::with_file(id.as_str(), file),
+    };
     Ok(ControlPlane::new(url)?.authenticate(credentials))
 }
 
@@ -57,45 +62,30 @@ fn text(lookup: Lookup<'_>, name: &str) -> Result<Option<String>, Error> {
     }
 }
 
-fn secret(lookup: Lookup<'_>) -> Result<Option<Zeroizing<String>>, Error> {
+fn secret(lookup: Lookup<'_>) -> Result<Option<Secret>, Error> {
     let given = text(lookup, CLIENT_SECRET)?.map(Zeroizing::new);
-    let given = given.map(|text| Zeroizing::new(without_line_break(&text).to_owned()));
     let Some(path) = lookup(CLIENT_SECRET_FILE).filter(|path| !path.is_empty()) else {
-        return Ok(given);
+        return Ok(
+            given.map(|text| Secret::Text(Zeroizing::new(without_line_break(&text).to_owned())))
+        );
     };
     if given.is_some() {
         return Err(failed(format!(
             "both {CLIENT_SECRET} and {CLIENT_SECRET_FILE} are there: which one counts? Unset one"
         )));
     }
-    let path = Path::new(&path);
-    let read = fs::read_to_string(path)
-        .map(Zeroizing::new)
-        .map_err(|error| {
-            failed(format!(
-                "the file of {CLIENT_SECRET_FILE}, {}, cannot be read",
-                path.display()
-            ))
-            .with_source(error)
-        })?;
-    let secret = without_line_break(&read);
-    if secret.trim().is_empty() {
-        return Err(failed(format!(
-            "the file of {CLIENT_SECRET_FILE}, {}, is empty",
-            path.display()
-        )));
+    let file = SecretFile::new(path);
+    // It is read at each fetch; that it is wrong from the start is said at once.
+    match file.read() {
+        Ok(_) => Ok(Some(Secret::File(file))),
+        Err(error) => Err(failed(format!("{CLIENT_SECRET_FILE}: {error}")).with_source(error)),
     }
-    Ok(Some(Zeroizing::new(secret.to_owned())))
-}
-
-/// A secret without the line break that editors and `echo` leave at its end.
-fn without_line_break(text: &str) -> &str {
-    let line = text.strip_suffix('\n').unwrap_or(text);
-    line.strip_suffix('\r').unwrap_or(line)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn with(vars: &[(&str, &str)]) -> Result<String, String> {
@@ -142,7 +132,11 @@ mod tests {
         assert!(with(&vars).unwrap_err().contains("is empty"));
         fs::write(&path, "s3cr3t \r\n").unwrap();
         let lookup = |name: &str| (name == CLIENT_SECRET_FILE).then(|| OsString::from(file));
-        assert_eq!(*secret(&lookup).unwrap().unwrap(), "s3cr3t ");
+        let Some(Secret::File(found)) = secret(&lookup).unwrap() else {
+            panic!("the secret is in a file");
+        };
+        assert_eq!(found.read().unwrap().as_str(), "s3cr3t ");
+        assert!(format!("{found:?}").contains(file) && !format!("{found:?}").contains("s3cr3t"));
         let both = [vars[0], vars[1], vars[2], (CLIENT_SECRET, "s3cr3t")];
         let error = with(&both).unwrap_err();
         assert!(

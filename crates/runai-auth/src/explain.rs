@@ -20,6 +20,8 @@ const SHOWN: usize = 200;
 pub(crate) struct Scene<'a> {
     pub(crate) control_plane: &'a ControlPlane,
     pub(crate) credentials: &'a Credentials,
+    /// The secret that was sent, which no text may repeat.
+    pub(crate) secret: &'a str,
 }
 
 impl Scene<'_> {
@@ -128,7 +130,7 @@ impl Scene<'_> {
 
     /// The server's words: on one line, not endless, and not at all if they repeat the secret.
     fn clean(&self, text: &str) -> String {
-        if repeats(text, self.credentials.secret()) {
+        if repeats(text, self.secret) {
             return "words that repeat the secret".into();
         }
         let mut clean: String = text

@@ -48,13 +48,13 @@ impl ControlPlaneSource {
         Ok(self.transport.get_or_init(|| Transport::new(client)))
     }
 
-    fn request(&self) -> Result<Request<Full<bytes::Bytes>>, SourceError> {
+    fn request(&self, secret: &str) -> Result<Request<Full<bytes::Bytes>>, SourceError> {
         let unsendable = |error: BoxError| {
             SourceError::malformed("the token request cannot be written").with_source(error)
         };
         let body = self
             .credentials
-            .request_body()
+            .request_body(secret)
             .map_err(|error| unsendable(error.into()))?;
         let uri = self
             .control_plane
@@ -75,6 +75,10 @@ impl ControlPlaneSource {
 }
 
 impl TokenSource for ControlPlaneSource {
+    fn epoch(&self) -> u64 {
+        self.credentials.secret().epoch()
+    }
+
     fn describe(&self) -> Cow<'_, str> {
         let base = self.control_plane.base();
         let id = self.credentials.id();
@@ -82,11 +86,18 @@ impl TokenSource for ControlPlaneSource {
     }
 
     async fn fetch(&self, _cx: &FetchContext) -> Result<Token, SourceError> {
+        let secret = self.credentials.secret().current().await;
+        let secret = secret.map_err(|error| {
+            let id = self.credentials.id();
+            SourceError::transient(format!("there is no secret for application `{id}`"))
+                .with_source(error)
+        })?;
         let scene = Scene {
             control_plane: &self.control_plane,
             credentials: &self.credentials,
+            secret: &secret,
         };
-        let request = self.request()?;
+        let request = self.request(&secret)?;
         let transport = self
             .transport()
             .map_err(|error| SourceError::malformed(error.to_string()).with_source(error))?;
