@@ -12,6 +12,7 @@
 mod bodies;
 mod cold;
 mod faults;
+mod network;
 mod rejection;
 mod renewal;
 mod security;

@@ -67,8 +67,7 @@ impl Auth {
     /// for both (`Full::default()` is empty), or a boxed body.
     ///
     /// Connecting has a time-out, and so has getting a token; an API call has none, since a watch or a
-    /// long upload may take its time. Put tower's `timeout` around the client for one. Proxy variables
-    /// of the environment are not looked at yet.
+    /// long upload may take its time. Put tower's `timeout` around the client for one.
     ///
     /// # Errors
     ///

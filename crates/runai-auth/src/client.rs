@@ -18,7 +18,11 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 use pin_project_lite::pin_project;
-use rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::CertificateDer};
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer},
+};
 use rustls_platform_verifier::Verifier;
 use tower_bearer::BoxError;
 use tower_service::Service;
@@ -26,6 +30,7 @@ use tower_service::Service;
 use crate::{
     control_plane::ControlPlane,
     error::{Error, Kind},
+    proxy::{Connector, ProxyRule},
 };
 
 /// How long an idle connection is kept.
@@ -39,6 +44,15 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 pub(crate) struct Network {
     pub(crate) extra_roots: Vec<CertificateDer<'static>>,
     pub(crate) connect_timeout: Duration,
+    pub(crate) identity: Option<Identity>,
+    pub(crate) proxy: ProxyRule,
+}
+
+/// A client certificate with its chain, and its key.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+    pub(crate) key: Arc<PrivateKeyDer<'static>>,
 }
 
 impl Default for Network {
@@ -46,6 +60,8 @@ impl Default for Network {
         Self {
             extra_roots: Vec::new(),
             connect_timeout: ControlPlane::DEFAULT_CONNECT_TIMEOUT,
+            identity: None,
+            proxy: ProxyRule::Environment,
         }
     }
 }
@@ -55,7 +71,7 @@ impl Default for Network {
 /// It trusts the platform's certificates and those that the control plane was given, and never follows
 /// a redirect. Clones share the pool.
 pub struct HttpClient<B> {
-    client: legacy::Client<HttpsConnector<HttpConnector>, B>,
+    client: legacy::Client<HttpsConnector<Connector>, B>,
 }
 
 impl<B> HttpClient<B>
@@ -73,7 +89,7 @@ where
             .with_tls_config(tls(control_plane)?)
             .https_or_http()
             .enable_all_versions()
-            .wrap_connector(tcp);
+            .wrap_connector(Connector::new(tcp, &control_plane.network.proxy));
         let client = legacy::Client::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE)
             .pool_timer(TokioTimer::new())
@@ -93,16 +109,21 @@ fn tls(control_plane: &ControlPlane) -> Result<ClientConfig, Error> {
     let config = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(failed)?;
-    match Verifier::new_with_extra_roots(roots, provider) {
-        Ok(verifier) => Ok(config
+    let config = match Verifier::new_with_extra_roots(roots, provider) {
+        Ok(verifier) => config
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth()),
+            .with_custom_certificate_verifier(Arc::new(verifier)),
         // A machine without any certificate can still talk to itself without TLS.
-        Err(_) if !control_plane.is_https() => Ok(config
-            .with_root_certificates(RootCertStore::empty())
-            .with_no_client_auth()),
-        Err(error) => Err(failed(error)),
+        Err(_) if !control_plane.is_https() => {
+            config.with_root_certificates(RootCertStore::empty())
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    match &control_plane.network.identity {
+        None => Ok(config.with_no_client_auth()),
+        Some(identity) => config
+            .with_client_auth_cert(identity.chain.clone(), identity.key.clone_key())
+            .map_err(failed),
     }
 }
 

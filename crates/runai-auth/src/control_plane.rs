@@ -1,20 +1,21 @@
 //! Where tokens are asked for.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Uri};
 use http_body::Body;
 use http_body_util::Full;
-use rustls::pki_types::{CertificateDer, pem::PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tower_bearer::{BoxError, Builder, authorize::Origin};
 use tower_service::Service;
 
 use crate::{
     auth::Auth,
-    client::Network,
+    client::{Identity, Network},
     credentials::Credentials,
     error::{Error, Kind},
+    proxy::ProxyRule,
     source::ControlPlaneSource,
     transport::Transport,
 };
@@ -105,19 +106,61 @@ impl ControlPlane {
     ///
     /// If there is no certificate in it.
     pub fn root_certificates_pem(mut self, pem: &[u8]) -> Result<Self, Error> {
-        let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem)
-            .collect::<Result<_, _>>()
-            .map_err(|error| {
-                Error::new(Kind::Tls, "the root certificates are no PEM").with_source(error)
-            })?;
-        if certificates.is_empty() {
-            return Err(Error::new(
-                Kind::Tls,
-                "there is no certificate in the PEM of the root certificates",
-            ));
-        }
-        self.network.extra_roots.extend(certificates);
+        let roots = certificates(pem, "the root certificates")?;
+        self.network.extra_roots.extend(roots);
         Ok(self)
+    }
+
+    /// Shows a client certificate, for control planes that want one: a PEM text with the certificate and
+    /// those that lead to its CA, and one with its private key.
+    ///
+    /// Defaults to none.
+    ///
+    /// # Errors
+    ///
+    /// If one of the texts does not hold what it should.
+    pub fn client_certificate_pem(mut self, chain: &[u8], key: &[u8]) -> Result<Self, Error> {
+        let chain = certificates(chain, "the client certificate")?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| {
+            Error::new(
+                Kind::Tls,
+                "there is no private key in the PEM of the client certificate's key",
+            )
+            .with_source(error)
+        })?;
+        self.network.identity = Some(Identity {
+            chain,
+            key: Arc::new(key),
+        });
+        Ok(self)
+    }
+
+    /// Reaches the control plane through a forward proxy (`CONNECT`): `http://proxy.example:3128`, with
+    /// `user:password@` before the host if it wants that.
+    ///
+    /// Defaults to what `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` say, in either case.
+    /// This machine is always reached straight.
+    ///
+    /// # Errors
+    ///
+    /// If it is no URL of an HTTP proxy.
+    pub fn proxy(mut self, url: &str) -> Result<Self, Error> {
+        let uri: Uri = url.parse().map_err(|error: http::uri::InvalidUri| {
+            Error::new(Kind::Url, "the proxy's URL is none").with_source(error)
+        })?;
+        if uri.scheme_str() != Some("http") || uri.host().is_none_or(str::is_empty) {
+            let message = "the proxy's URL must be like http://proxy.example:3128";
+            return Err(Error::new(Kind::Url, message));
+        }
+        self.network.proxy = ProxyRule::All(uri);
+        Ok(self)
+    }
+
+    /// Reaches the control plane straight, whatever the environment says of proxies.
+    #[must_use]
+    pub fn no_proxy(mut self) -> Self {
+        self.network.proxy = ProxyRule::None;
+        self
     }
 
     /// Names your program in the `User-Agent` of token requests, before this crate: with `my-app/1.0`
@@ -173,7 +216,7 @@ impl ControlPlane {
     /// The same, with settings of the token's cache.
     ///
     /// ```
-    /// use std::time::Duration;
+    /// use std::{sync::Arc, time::Duration};
     /// use runai_auth::{ControlPlane, Credentials};
     ///
     /// let auth = ControlPlane::new("acme.run.ai")?.authenticate_with(
@@ -218,6 +261,22 @@ impl ControlPlane {
 
     pub(crate) fn origin(&self) -> &Origin {
         &self.origin
+    }
+}
+
+/// The certificates in a PEM text, of which there must be one at least.
+fn certificates(pem: &[u8], what: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<_, _>>()
+        .map_err(|error| {
+            Error::new(Kind::Tls, format!("{what}: this is no PEM")).with_source(error)
+        })?;
+    match certificates.is_empty() {
+        true => Err(Error::new(
+            Kind::Tls,
+            format!("{what}: there is none in the PEM"),
+        )),
+        false => Ok(certificates),
     }
 }
 

@@ -47,6 +47,7 @@ mod env;
 mod error;
 mod explain;
 mod jwt;
+mod proxy;
 mod secret;
 mod source;
 mod transport;

@@ -32,7 +32,7 @@ pub struct RunaiFake {
 struct Server {
     url: String,
     addr: SocketAddr,
-    ca_pem: Option<String>,
+    pem: Option<tls::Pem>,
     stop: watch::Sender<bool>,
     stopped: Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
@@ -51,6 +51,7 @@ pub struct Builder {
     lifetime: Duration,
     v1_expires_in: bool,
     tls: bool,
+    client_certificate: bool,
     port: u16,
 }
 
@@ -79,12 +80,21 @@ impl Builder {
         self
     }
 
-    /// Whether to speak TLS, with a certificate for `localhost`, `127.0.0.1` and `::1` by a CA of its
-    /// own: see [`RunaiFake::ca_pem`].
+    /// Whether to speak TLS, with a certificate for `localhost`, `127.0.0.1`, `::1` and, for tests with
+    /// a proxy, `runai-fake.example`, by a CA of its own: see [`RunaiFake::ca_pem`].
     ///
     /// Defaults to no.
     pub fn tls(mut self, tls: bool) -> Self {
         self.tls = tls;
+        self
+    }
+
+    /// Whether clients must show a certificate, where TLS is spoken: see
+    /// [`RunaiFake::client_certificate_pem`].
+    ///
+    /// Defaults to no.
+    pub fn client_certificate(mut self, wanted: bool) -> Self {
+        self.client_certificate = wanted;
         self
     }
 
@@ -113,8 +123,9 @@ impl Builder {
         )?);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).await?;
         let addr = listener.local_addr()?;
-        let (acceptor, ca_pem) = match self.tls {
-            true => tls::acceptor().map(|(acceptor, pem)| (Some(acceptor), Some(pem)))?,
+        let (acceptor, pem) = match self.tls {
+            true => tls::acceptor(self.client_certificate)
+                .map(|(acceptor, pem)| (Some(acceptor), Some(pem)))?,
             false => (None, None),
         };
         let url = match self.tls {
@@ -150,7 +161,7 @@ impl Builder {
             server: Arc::new(Server {
                 url,
                 addr,
-                ca_pem,
+                pem,
                 stop,
                 stopped: Mutex::new(Some(accepting)),
             }),
@@ -166,6 +177,7 @@ impl RunaiFake {
             lifetime: Duration::from_secs(3600),
             v1_expires_in: false,
             tls: false,
+            client_certificate: false,
             port: 0,
         }
     }
@@ -185,7 +197,14 @@ impl RunaiFake {
     /// The certificate of its CA, if it speaks TLS.
     #[must_use]
     pub fn ca_pem(&self) -> Option<&str> {
-        self.server.ca_pem.as_deref()
+        self.server.pem.as_ref().map(|pem| pem.ca.as_str())
+    }
+
+    /// A certificate for a client, by the fake's CA, and its key, if it speaks TLS.
+    #[must_use]
+    pub fn client_certificate_pem(&self) -> Option<(&str, &str)> {
+        let (certificate, key) = &self.server.pem.as_ref()?.client;
+        Some((certificate, key))
     }
 
     /// How the next token request is answered that nothing is planned for yet. Calls queue up.

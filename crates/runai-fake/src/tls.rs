@@ -2,28 +2,57 @@
 
 use std::{io, sync::Arc};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
 use rustls::{
-    ServerConfig,
+    RootCertStore, ServerConfig,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
+    server::WebPkiClientVerifier,
 };
 use tokio_rustls::TlsAcceptor;
 
-/// The acceptor, and the CA's certificate in PEM.
-pub(crate) fn acceptor() -> io::Result<(TlsAcceptor, String)> {
-    let (certificate, key, ca_pem) = certificates().map_err(io::Error::other)?;
-    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+/// What TLS is spoken with, in PEM.
+#[derive(Clone)]
+pub(crate) struct Pem {
+    pub(crate) ca: String,
+    /// A client's certificate and its key.
+    pub(crate) client: (String, String),
+}
+
+/// The acceptor. It may ask for a client certificate by the same CA.
+pub(crate) fn acceptor(client_certificate: bool) -> io::Result<(TlsAcceptor, Pem)> {
+    let (certificate, key, ca, pem) = certificates().map_err(io::Error::other)?;
+    let provider = Arc::new(ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
-        .with_no_client_auth()
+        .map_err(io::Error::other)?;
+    let config = match client_certificate {
+        false => config.with_no_client_auth(),
+        true => {
+            let mut roots = RootCertStore::empty();
+            roots.add(ca).map_err(io::Error::other)?;
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                .build()
+                .map_err(io::Error::other)?;
+            config.with_client_cert_verifier(verifier)
+        }
+    };
+    let mut config = config
         .with_single_cert(vec![certificate], key)
         .map_err(io::Error::other)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok((TlsAcceptor::from(Arc::new(config)), ca_pem))
+    Ok((TlsAcceptor::from(Arc::new(config)), pem))
 }
 
-type Certificates = (CertificateDer<'static>, PrivateKeyDer<'static>, String);
+type Certificates = (
+    CertificateDer<'static>,
+    PrivateKeyDer<'static>,
+    CertificateDer<'static>,
+    Pem,
+);
 
 fn certificates() -> Result<Certificates, rcgen::Error> {
     let mut ca = CertificateParams::new(Vec::new())?;
@@ -35,13 +64,29 @@ fn certificates() -> Result<Certificates, rcgen::Error> {
     ca.distinguished_name
         .push(DnType::CommonName, "runai-fake test CA");
     let ca_key = KeyPair::generate()?;
-    let ca_pem = ca.self_signed(&ca_key)?.pem();
+    let ca_certificate = ca.self_signed(&ca_key)?;
     let issuer = Issuer::new(ca, ca_key);
 
-    let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
-    let leaf = CertificateParams::new(names)?;
+    let names = ["localhost", "127.0.0.1", "::1", "runai-fake.example"].map(str::to_owned);
     let leaf_key = KeyPair::generate()?;
-    let certificate = leaf.signed_by(&leaf_key, &issuer)?.der().clone();
+    let leaf = CertificateParams::new(names)?.signed_by(&leaf_key, &issuer)?;
+    let client_key = KeyPair::generate()?;
+    let mut client = CertificateParams::new(Vec::new())?;
+    client
+        .distinguished_name
+        .push(DnType::CommonName, "runai-fake test client");
+    client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    let client = client.signed_by(&client_key, &issuer)?;
+
+    let pem = Pem {
+        ca: ca_certificate.pem(),
+        client: (client.pem(), client_key.serialize_pem()),
+    };
     let key = PrivatePkcs8KeyDer::from(leaf_key.serialize_der());
-    Ok((certificate, key.into(), ca_pem))
+    Ok((
+        leaf.der().clone(),
+        key.into(),
+        ca_certificate.der().clone(),
+        pem,
+    ))
 }
