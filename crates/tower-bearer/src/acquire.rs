@@ -16,7 +16,7 @@ use crate::{
     token::Token,
 };
 
-/// After so many flights that were lost under a caller, its runtime must be at fault.
+/// After so many flights that were of no use to a caller, its runtime must be at fault.
 const LOST_FLIGHTS: u32 = 10;
 
 /// A token that is on its way: what [`TokenCache`](crate::TokenCache)'s methods return.
@@ -71,6 +71,9 @@ impl Future for Acquire {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         loop {
+            if this.lost == LOST_FLIGHTS {
+                return Poll::Ready(Err(Error::new(Kind::NoRuntime)));
+            }
             match std::mem::replace(&mut this.stage, Stage::Looking) {
                 Stage::Looking => this.stage = Stage::Looked(this.core.look(this.want)),
                 Stage::Looked(Look::Serve(token)) => return Poll::Ready(Ok(token)),
@@ -97,21 +100,18 @@ impl Future for Acquire {
                     fallback,
                 } => match Pin::new(&mut waiter).poll(cx) {
                     Poll::Ready(Landing::Token(entry)) => {
-                        // A machine may have slept between the landing and this poll (C01).
-                        if !entry.is_expired(this.core.clock.now()) {
+                        // A machine may have slept between the landing and this poll (C01), or the
+                        // rejected token have come again after its end.
+                        if this.want.may_have(&entry) && !entry.is_expired(this.core.clock.now()) {
                             return Poll::Ready(Ok(entry.token.clone()));
                         }
+                        this.lost += 1;
                     }
                     Poll::Ready(Landing::Failed(error)) if !fallback => {
                         return Poll::Ready(Err(error));
                     }
                     Poll::Ready(Landing::Failed(_)) => {}
-                    Poll::Ready(Landing::Void) => {
-                        this.lost += 1;
-                        if this.lost == LOST_FLIGHTS {
-                            return Poll::Ready(Err(Error::new(Kind::NoRuntime)));
-                        }
-                    }
+                    Poll::Ready(Landing::Void) => this.lost += 1,
                     Poll::Pending => {
                         if timer.as_mut().poll(cx).is_pending() {
                             this.stage = Stage::Waiting {

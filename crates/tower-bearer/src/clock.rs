@@ -250,23 +250,32 @@ impl Future for ManualSleep {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // A waker's code, and that of the one that it replaces, runs outside the lock.
+        let mut waker = cx.waker().clone();
         let mut inner = self.clock.lock();
         if inner.monotonic >= self.deadline {
             return Poll::Ready(());
         }
         match inner.sleepers.iter_mut().find(|(id, ..)| *id == self.id) {
-            Some((_, _, waker)) => waker.clone_from(cx.waker()),
-            None => inner
-                .sleepers
-                .push((self.id, self.deadline, cx.waker().clone())),
+            Some((_, _, known)) => std::mem::swap(known, &mut waker),
+            None => {
+                inner.sleepers.push((self.id, self.deadline, waker));
+                return Poll::Pending;
+            }
         }
+        drop(inner);
+        drop(waker);
         Poll::Pending
     }
 }
 
 impl Drop for ManualSleep {
     fn drop(&mut self) {
-        self.clock.lock().sleepers.retain(|(id, ..)| *id != self.id);
+        let mut inner = self.clock.lock();
+        let place = inner.sleepers.iter().position(|(id, ..)| *id == self.id);
+        let left = place.map(|place| inner.sleepers.swap_remove(place));
+        drop(inner);
+        drop(left);
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::{
     future::{Future, poll_fn},
-    pin::pin,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::{Pin, pin},
     sync::{Arc, Weak},
-    task::Poll,
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -17,7 +18,7 @@ use crate::{
     flight::{Flight, Landing},
     limit,
     renewal::{Core, Verdict},
-    source::{ErasedSource, FetchContext, SourceError},
+    source::{ErasedSource, Fetch, FetchContext, SourceError},
     token::Token,
 };
 
@@ -50,7 +51,7 @@ pub(crate) fn launch(core: &Arc<Core>, flight: Arc<Flight>) {
     flight.set_task(task.abort_handle());
 }
 
-/// Lands the flight if its task ends without: by a panic of the source's, or with its runtime.
+/// Lands the flight if its task ends without a result: with its runtime.
 struct LandOnDrop {
     /// The task does not keep its cache alive: with the last handle it is aborted (G31).
     core: Weak<Core>,
@@ -59,16 +60,9 @@ struct LandOnDrop {
 
 impl Drop for LandOnDrop {
     fn drop(&mut self) {
-        let Some(core) = self.core.upgrade() else {
-            return self.flight.land(Landing::Void);
-        };
-        if std::thread::panicking() {
-            // The source's own code is not run again here: a second panic would abort the process.
-            let error = SourceError::new(Kind::Panicked, "the token source panicked");
-            let flight = &self.flight;
-            core.land(flight, flight.began, Err(error), flight.epoch, "");
-        } else {
-            core.lose(&self.flight);
+        match self.core.upgrade() {
+            Some(core) => core.lose(&self.flight),
+            None => self.flight.land(Landing::Void),
         }
     }
 }
@@ -80,6 +74,10 @@ async fn fly(guard: LandOnDrop, source: Arc<dyn ErasedSource>, mut total: Sleep)
         let Some(core) = guard.core.upgrade() else {
             return;
         };
+        if flight.has_landed() {
+            // It was given up, and another may be under way.
+            return;
+        }
         let settings = core.settings;
         let sent = core.clock.now();
         let left = flight.time_left(sent, settings.flight_timeout);
@@ -92,7 +90,7 @@ async fn fly(guard: LandOnDrop, source: Arc<dyn ErasedSource>, mut total: Sleep)
         drop(core);
 
         let cx = FetchContext::new(flight.reason, attempt, at_most);
-        let fetched = before(source.fetch(&cx), timer, &mut total).await;
+        let fetched = before(Caught::new(|| source.fetch(&cx)), timer, &mut total).await;
         let result = fetched.unwrap_or_else(|| Err(timed_out(&*source, at_most)));
 
         let Some(core) = guard.core.upgrade() else {
@@ -141,6 +139,34 @@ fn timed_out(source: &dyn ErasedSource, after: Duration) -> SourceError {
     let message =
         format!("{source} did not answer within {after}: check that it is up and in reach");
     SourceError::new(Kind::TimedOut, message)
+}
+
+/// A fetch whose panic is a failure (A06).
+enum Caught<'a> {
+    Fetching(Fetch<'a>),
+    Panicked,
+}
+
+impl<'a> Caught<'a> {
+    fn new(fetch: impl FnOnce() -> Fetch<'a>) -> Self {
+        catch_unwind(AssertUnwindSafe(fetch)).map_or(Self::Panicked, Self::Fetching)
+    }
+}
+
+impl Future for Caught<'_> {
+    type Output = Result<Token, SourceError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Self::Fetching(fetch) = &mut *self {
+            // What panicked is not polled again.
+            match catch_unwind(AssertUnwindSafe(|| fetch.as_mut().poll(cx))) {
+                Ok(poll) => return poll,
+                Err(_) => *self = Self::Panicked,
+            }
+        }
+        let error = SourceError::new(Kind::Panicked, "the token source panicked");
+        Poll::Ready(Err(error))
+    }
 }
 
 /// The future's output, or `None` if one of the two timers is first.

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{Arc, PoisonError},
     task::{Context, Poll, Waker},
@@ -87,11 +88,17 @@ impl Flight {
         })
     }
 
-    /// Remembers the task that flies, so that it can be ended early.
+    /// Remembers the task that flies, so that it can be ended early. One whose flight was given up
+    /// before it was known here is ended at once.
     pub(crate) fn set_task(&self, handle: AbortHandle) {
-        if let Progress::Flying { task, .. } = &mut *self.lock() {
-            *task = Some(handle);
+        match &mut *self.lock() {
+            Progress::Flying { task, .. } => *task = Some(handle),
+            Progress::Landed(_) => handle.abort(),
         }
+    }
+
+    pub(crate) fn has_landed(&self) -> bool {
+        matches!(*self.lock(), Progress::Landed(_))
     }
 
     /// Ends the flight and wakes all who wait. Only the first landing counts.
@@ -105,7 +112,11 @@ impl Flight {
         let flying = std::mem::replace(&mut *progress, Progress::Landed(landing));
         drop(progress);
         if let Progress::Flying { waiters, .. } = flying {
-            waiters.places.into_iter().flatten().for_each(Waker::wake);
+            for waker in waiters.places.into_iter().flatten() {
+                // One that panics does not keep the others from being woken; its panic was told by the
+                // panic hook.
+                let _told = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+            }
         }
     }
 
@@ -162,15 +173,22 @@ impl Future for Waiter {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Landing> {
         let this = &mut *self;
+        // A waker's code, and that of the one that it replaces, runs outside the lock.
+        let mut waker = cx.waker().clone();
         let mut progress = this.flight.lock();
         let waiters = match &mut *progress {
             Progress::Landed(landing) => return Poll::Ready(landing.clone()),
             Progress::Flying { waiters, .. } => waiters,
         };
         match this.place.and_then(|place| waiters.places[place].as_mut()) {
-            Some(waker) => waker.clone_from(cx.waker()),
-            None => this.place = Some(waiters.enter(cx.waker().clone())),
+            Some(known) => std::mem::swap(known, &mut waker),
+            None => {
+                this.place = Some(waiters.enter(waker));
+                return Poll::Pending;
+            }
         }
+        drop(progress);
+        drop(waker);
         Poll::Pending
     }
 }
@@ -183,5 +201,23 @@ impl Drop for Waiter {
         };
         // A waker's drop is other people's code: it runs after the lock is gone.
         drop(left);
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(tower_bearer_loom))]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_is_known_too_late_is_ended_at_once() {
+        let began = Reading::new(Duration::ZERO, UNIX_EPOCH);
+        let flight = Flight::new(Reason::Initial, 0, began, 1);
+        flight.give_up();
+        let task = tokio::spawn(std::future::pending::<()>());
+        flight.set_task(task.abort_handle());
+        assert!(task.await.unwrap_err().is_cancelled());
     }
 }

@@ -51,6 +51,7 @@
 //! # Limits
 //!
 //! - It runs on tokio, with its timer. Anywhere else the answer is a typed error.
+//! - A cache that is kept warm on a runtime which is parked, not ended, is not hosted anew.
 //! - Any 401 is taken for a rejection of the token; the challenge is not looked at.
 //! - The secret's memory is wiped when the last clone of a token is gone, but not what a connection
 //!   has copied into its buffers.

@@ -15,6 +15,9 @@ pub(crate) const DEFAULT_LIFETIME: Duration = Duration::from_secs(5 * 60);
 /// No token is believed for longer, whatever it says of itself.
 pub(crate) const MAX_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// A token that lives shorter is of no use: it would be fetched several times a second.
+pub(crate) const MIN_LIFETIME: Duration = Duration::from_secs(1);
+
 /// The longest time between the window's start and hard expiry.
 pub(crate) const MAX_WINDOW: Duration = Duration::from_secs(10 * 60);
 
@@ -85,7 +88,7 @@ impl Schedule {
 }
 
 /// How long `token` lives from `sent` on: the earlier of what it says, else the default; `None` if
-/// that is no time at all.
+/// that is less than a second.
 pub(crate) fn lifetime(token: &Token, sent: Reading, policy: &Policy) -> Option<Duration> {
     let (expires_in, expires_at) = token.stated_lifetime();
     let until = match expires_at {
@@ -97,7 +100,7 @@ pub(crate) fn lifetime(token: &Token, sent: Reading, policy: &Policy) -> Option<
         (Some(one), None) | (None, Some(one)) => one,
         (None, None) => policy.default_lifetime,
     };
-    (!stated.is_zero()).then_some(stated.min(MAX_LIFETIME))
+    (stated >= MIN_LIFETIME).then_some(stated.min(MAX_LIFETIME))
 }
 
 #[cfg(test)]
@@ -168,6 +171,7 @@ mod tests {
         assert_eq!(of(token().expires_at(at(300))), Some(secs(300)));
         assert_eq!(of(token()), Some(DEFAULT_LIFETIME));
         assert_eq!(of(token().expires_in(secs(0))), None);
+        assert_eq!(of(token().expires_in(Duration::from_millis(999))), None);
         assert_eq!(of(token().expires_at(UNIX_EPOCH)), None);
         assert_eq!(of(token().expires_in(Duration::MAX)), Some(MAX_LIFETIME));
     }

@@ -70,9 +70,6 @@ pub(crate) struct Limiter {
     filling_since: Option<Reading>,
     /// Renewals in a row whose token was rejected too.
     unhealed: u32,
-    /// The latest generation whose replacement was judged: many requests were sent again with it, and
-    /// it counts once.
-    judged: u64,
 }
 
 impl Limiter {
@@ -81,7 +78,6 @@ impl Limiter {
             level: BURST,
             filling_since: None,
             unhealed: 0,
-            judged: 0,
         }
     }
 
@@ -107,15 +103,12 @@ impl Limiter {
         Ok(())
     }
 
-    /// Notes whether a request was taken when it was sent again, with the token that replaced the
-    /// rejected one of generation `rejected`.
-    pub(crate) fn healed(&mut self, rejected: u64, healed: bool) {
-        if healed {
-            self.unhealed = 0;
-        } else if rejected > self.judged {
-            self.judged = rejected;
-            self.unhealed = self.unhealed.saturating_add(1);
-        }
+    /// Notes whether the token of a renewal was any better than the rejected one: once for each.
+    pub(crate) fn healed(&mut self, healed: bool) {
+        self.unhealed = match healed {
+            true => 0,
+            false => self.unhealed.saturating_add(1),
+        };
     }
 
     /// Whether renewals heal nothing at present, so that nobody should wait for one.
@@ -197,16 +190,14 @@ mod tests {
                 .is_ok()
         );
         assert!(!limiter.is_futile());
-        for _ in 0..100 {
-            limiter.healed(1, false);
-        }
+        limiter.healed(false);
         assert!(limiter.is_futile());
         assert_eq!(limiter.take(at(5)), Err(Duration::from_secs(5)));
-        for rejected in 2..20 {
-            limiter.healed(rejected, false);
+        for _ in 0..20 {
+            limiter.healed(false);
         }
         assert_eq!(limiter.take(at(10)), Err(Duration::from_secs(290)));
-        limiter.healed(20, true);
+        limiter.healed(true);
         assert!(!limiter.is_futile());
         assert_eq!(limiter.take(at(10)), Ok(()));
     }

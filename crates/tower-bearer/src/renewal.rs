@@ -6,7 +6,10 @@ mod state;
 use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, PoisonError},
+    sync::{
+        Arc, PoisonError, TryLockError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -51,6 +54,8 @@ pub(crate) struct Core {
     pub(crate) settings: Settings,
     pub(crate) telemetry: Telemetry,
     pub(crate) warm: Warm,
+    /// The generation that replaced a rejected one, until it is known whether it is any better; else 0.
+    unjudged: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -78,8 +83,14 @@ pub(crate) struct Want {
 }
 
 impl Want {
+    /// Whether the entry that stands in the cell already will do.
     fn takes(self, entry: &Entry) -> bool {
-        !self.force && self.avoid != Some(entry.generation())
+        !self.force && self.may_have(entry)
+    }
+
+    /// Whether this caller may be handed that entry at all.
+    pub(crate) fn may_have(self, entry: &Entry) -> bool {
+        self.avoid != Some(entry.generation())
     }
 
     pub(crate) const ANY: Self = Self {
@@ -115,6 +126,7 @@ impl Core {
             settings,
             telemetry,
             warm: Warm::default(),
+            unjudged: AtomicU64::new(0),
             state: Mutex::new(State::new(chance)),
         }
     }
@@ -168,35 +180,56 @@ impl Core {
         self.look_closer(Want::other_than(generation), now, Some(generation))
     }
 
-    /// Notes whether a request whose token of generation `rejected` was rejected was taken with
-    /// another.
-    pub(crate) fn healed(&self, rejected: u64, healed: bool) {
-        self.lock().limiter.healed(rejected, healed);
+    /// Notes that a server took the token of `generation`. It costs one look at an atomic unless that
+    /// token replaced a rejected one and nobody knew yet whether it is any better.
+    pub(crate) fn taken(&self, generation: u64) {
+        let unjudged = self.unjudged.load(Ordering::Relaxed);
+        if unjudged != 0 && generation >= unjudged {
+            self.judge(unjudged, true);
+        }
+    }
+
+    /// Notes that a request which was sent again with the token of `generation` was rejected once more.
+    pub(crate) fn rejected_again(&self, generation: u64) {
+        if self.unjudged.load(Ordering::Relaxed) == generation {
+            self.judge(generation, false);
+        }
+    }
+
+    /// Judges a replacement, once.
+    fn judge(&self, unjudged: u64, healed: bool) {
+        let mut state = self.lock();
+        let first =
+            self.unjudged
+                .compare_exchange(unjudged, 0, Ordering::Relaxed, Ordering::Relaxed);
+        if first.is_ok() {
+            state.limiter.healed(healed);
+        }
     }
 
     /// Begins a flight while the due token is served. If somebody else holds the lock, they see to
     /// it, or the next request does: nobody waits.
     fn renew_ahead(self: &Arc<Self>, now: Reading) {
         let epoch = self.source.epoch();
-        let Ok(mut state) = self.state.try_lock() else {
-            return;
+        let mut state = match self.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
         };
-        let lost = state.settle(now, epoch, self.settings.lost_after());
+        let over = state.settle(now, epoch, self.settings.lost_after());
         let still_due = self
             .cell
             .read(|entry| entry.is_some_and(|e| e.schedule.standing(now) == Standing::Due));
-        let begun = if still_due && matches!(state.phase, Phase::Idle) {
-            let reason = if epoch == state.published_epoch {
-                Reason::Ahead
-            } else {
-                Reason::SecretChanged
+        let idle = matches!(state.phase, Phase::Idle);
+        let begun = (still_due && idle && State::has_runtime()).then(|| {
+            let reason = match state.epoch == state.published_epoch {
+                true => Reason::Ahead,
+                false => Reason::SecretChanged,
             };
-            state.begin(reason, epoch, now, 1)
-        } else {
-            None
-        };
+            state.begin(reason, now, 1)
+        });
         drop(state);
-        self.after(lost, begun);
+        self.after(over, begun, None);
     }
 
     /// The whole decision, under the lock.
@@ -204,29 +237,29 @@ impl Core {
         // The source's code runs before the lock is taken.
         let epoch = self.source.epoch();
         let mut state = self.lock();
-        let lost = state.settle(now, epoch, self.settings.lost_after());
+        let over = state.settle(now, epoch, self.settings.lost_after());
         let current = self.cell.current();
         let rejected = current
             .as_ref()
             .filter(|entry| Some(entry.generation()) == rejected && entry.mark_suspect());
+        let newly_rejected = rejected.map(|entry| entry.generation());
         if let Some(entry) = rejected {
             state.note_rejection(entry);
+            let unjudged = self.unjudged.swap(0, Ordering::Relaxed);
+            if unjudged == entry.generation() {
+                // It replaced a rejected one, and was no better.
+                state.limiter.healed(false);
+            }
         }
-        let newly_rejected = rejected.map(|entry| entry.generation());
         let (look, begun) = self.decide(
             &mut state,
             current.as_ref(),
             want,
             newly_rejected.is_some(),
             now,
-            epoch,
         );
         drop(state);
-        // Logs and metrics are other people's code too.
-        if let Some(generation) = newly_rejected {
-            self.telemetry.rejected(generation);
-        }
-        self.after(lost, begun);
+        self.after(over, begun, newly_rejected);
         look
     }
 
@@ -237,7 +270,6 @@ impl Core {
         want: Want,
         newly_rejected: bool,
         now: Reading,
-        epoch: u64,
     ) -> (Look, Option<Arc<Flight>>) {
         let alive = current.filter(|entry| !entry.is_expired(now));
         if let Some(entry) = alive.filter(|entry| want.takes(entry) && !entry.is_suspect()) {
@@ -250,7 +282,13 @@ impl Core {
             None => Look::Fail(error),
         };
         let (flight, begun) = match &state.phase {
-            Phase::Flying { flight, .. } => (flight.clone(), None),
+            Phase::Flying { flight, .. } => {
+                let flight = flight.clone();
+                if want.force {
+                    state.note_force();
+                }
+                (flight, None)
+            }
             Phase::Cooling { until, error, .. } => {
                 let error = error.clone().with_next_try(now.until(*until));
                 return (or_fallback(error), None);
@@ -258,15 +296,20 @@ impl Core {
             Phase::Idle => {
                 let reason = match (current, alive) {
                     (None, _) => Reason::Initial,
-                    _ if epoch != state.published_epoch => Reason::SecretChanged,
+                    _ if state.epoch != state.published_epoch => Reason::SecretChanged,
                     (_, None) => Reason::Expired,
-                    (_, Some(entry)) if entry.is_suspect() => Reason::Rejected,
-                    _ => Reason::Forced,
+                    _ if want.force => Reason::Forced,
+                    _ => Reason::Rejected,
                 };
                 match (reason, alive) {
                     // What was fetched just now is new enough for anybody.
-                    (Reason::Forced, Some(entry)) if state.has_just_published(now) => {
+                    (Reason::Forced, Some(entry))
+                        if !entry.is_suspect() && state.has_just_published(now) =>
+                    {
                         return (Look::Serve(entry.token.clone()), None);
+                    }
+                    _ if !State::has_runtime() => {
+                        return (or_fallback(Error::new(Kind::NoRuntime)), None);
                     }
                     (Reason::Rejected, _) => {
                         if let Err(wait) = state.limiter.take(now) {
@@ -280,10 +323,8 @@ impl Core {
                     Some(_) => 1,
                     None => self.settings.attempts,
                 };
-                match state.begin(reason, epoch, now, attempts) {
-                    Some(flight) => (flight.clone(), Some(flight)),
-                    None => return (or_fallback(Error::new(Kind::NoRuntime)), None),
-                }
+                let flight = state.begin(reason, now, attempts);
+                (flight.clone(), Some(flight))
             }
         };
         if newly_rejected {
@@ -303,17 +344,32 @@ impl Core {
         (look, begun)
     }
 
-    /// What must happen outside the lock: it runs wakers, and a task's drop.
-    fn after(self: &Arc<Self>, lost: Option<Arc<Flight>>, begun: Option<Arc<Flight>>) {
-        if let Some(lost) = lost {
-            self.landed(&lost, &Landing::Void, self.clock.now());
-            lost.give_up();
-        }
+    /// What must happen outside the lock: it runs wakers, a task's drop, and last the log's and the
+    /// metrics' code, so that nothing is left undone if that panics.
+    fn after(
+        self: &Arc<Self>,
+        over: Option<Phase>,
+        begun: Option<Arc<Flight>>,
+        rejected: Option<u64>,
+    ) {
+        let lost = match over {
+            Some(Phase::Flying { flight, .. }) => {
+                flight.give_up();
+                Some(flight)
+            }
+            _ => None,
+        };
         if let Some(flight) = begun {
             exchange::launch(self, flight);
         }
         if self.warm.needs_host() {
             warm::host(self);
+        }
+        if let Some(generation) = rejected {
+            self.telemetry.rejected(generation);
+        }
+        if let Some(flight) = lost {
+            self.landed(&flight, &Landing::Void, self.clock.now());
         }
     }
 
@@ -333,7 +389,8 @@ impl Core {
 
     /// Whether the last flight failed.
     pub(crate) fn last_flight_failed(&self) -> bool {
-        self.lock().failures > 0
+        let state = self.lock();
+        state.failures > 0 || state.refusals > 0
     }
 
     /// A number in `0.0..1.0`.

@@ -27,7 +27,8 @@ pub trait TokenSource: Send + Sync + 'static {
     /// A number that grows when the secret changes.
     ///
     /// It is read whenever a request does not find a fresh token, so it must be quick. When it has
-    /// grown, a flight under way is given up and a remembered failure is forgotten.
+    /// grown, a flight under way is given up and a remembered failure is forgotten. What the source
+    /// itself changes while it fetches, a rotated refresh token, say, must not raise it.
     ///
     /// Defaults to 0: the secret never changes.
     fn epoch(&self) -> u64 {

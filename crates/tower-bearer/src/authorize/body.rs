@@ -58,6 +58,9 @@ struct Keep<B> {
     waker: Option<Waker>,
 }
 
+/// A piece of data that is smaller is copied, where there are many.
+const SMALL: usize = 1024;
+
 /// A kept frame. It cannot be [`Frame`], which does not clone.
 #[derive(Clone)]
 enum Kept {
@@ -196,12 +199,32 @@ impl<B> Keep<B> {
     }
 
     /// Keeps a frame, or lets go of all if it would be more than the cap.
-    fn keep(&mut self, frame: Kept, len: usize) {
+    fn keep(&mut self, frame: &Kept) {
+        let Some(frames) = &mut self.frames else {
+            return;
+        };
+        let len = match frame {
+            Kept::Data(data) => data.len(),
+            Kept::Trailers(trailers) => size_of_trailers(trailers),
+        };
         self.bytes = self.bytes.saturating_add(len);
         if self.bytes > self.cap {
             self.frames = None;
-        } else if let Some(frames) = &mut self.frames {
-            frames.push(frame);
+            return;
+        }
+        match (frame, frames.last_mut()) {
+            (Kept::Data(data), _) if data.is_empty() => {}
+            // Many small pieces would cost more than their bytes, and may each keep a large buffer
+            // alive, so they are put together.
+            (Kept::Data(data), Some(Kept::Data(last)))
+                if data.len() < SMALL && last.len() < SMALL =>
+            {
+                *last = [&last[..], &data[..]].concat().into();
+            }
+            (Kept::Data(data), Some(_)) if data.len() < SMALL => {
+                frames.push(Kept::Data(Bytes::copy_from_slice(data)));
+            }
+            _ => frames.push(frame.clone()),
         }
     }
 }
@@ -237,11 +260,7 @@ where
         };
         match into_bytes(frame) {
             Ok(kept) => {
-                let len = match &kept {
-                    Kept::Data(data) => data.len(),
-                    Kept::Trailers(trailers) => size_of_trailers(trailers),
-                };
-                self.keep(kept.clone(), len);
+                self.keep(&kept);
                 Poll::Ready(Some(Ok(kept.into())))
             }
             Err(unknown) => {
@@ -316,9 +335,7 @@ where
                     return Poll::Ready(Some(Ok(kept.clone().into())));
                 }
                 let frame = keep.poll_original(cx);
-                if frame.is_ready() {
-                    *sent += 1;
-                }
+                *sent = keep.frames.as_ref().map_or(*sent, Vec::len);
                 frame
             }
         }

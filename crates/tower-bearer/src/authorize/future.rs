@@ -16,7 +16,7 @@ use super::{
 use crate::{
     acquire::Acquire,
     cache::TokenCache,
-    error::BoxError,
+    error::{BoxError, Error},
     renewal::{Look, Want},
     token::Token,
 };
@@ -48,12 +48,12 @@ pin_project! {
         Waiting {
             cache: TokenCache,
             acquire: Acquire,
-            pending: Option<Pending<S, B>>,
+            next: Option<Next<S, B, R>>,
         },
         // There is a token; waits until the inner service is ready for the request (D22).
         Readying {
             cache: TokenCache,
-            pending: Option<Pending<S, B>>,
+            next: Option<Next<S, B, R>>,
         },
         // Sent. `again` is what a retry needs; without it there will be none.
         Sent {
@@ -62,17 +62,11 @@ pin_project! {
             generation: u64,
             again: Option<Again<S, B>>,
         },
-        // The token was rejected, and another is on its way. The first response is held until the
-        // outcome is known, since it is the answer if there is no other token (D08).
-        Renewing {
-            cache: TokenCache,
-            acquire: Acquire,
-            rejected: Option<Rejected<S, B, R>>,
-        },
-        // Sent again. Whatever comes now is the answer (D06).
+        // Sent again, with the token of `generation`. Whatever comes now is the answer (D06).
         SentAgain {
             cache: TokenCache,
             #[pin] response: F,
+            generation: u64,
             rejected: u64,
         },
     }
@@ -81,15 +75,22 @@ pin_project! {
 /// What a future says that is polled once more after it was ready.
 const POLLED_AGAIN: &str = "`ResponseFuture` polled after it was ready";
 
-/// A request that is not sent yet, or not sent again.
+/// What is sent once there is a token.
+enum Next<S, B, R> {
+    /// The request, for the first time.
+    First(Pending<S, B>),
+    /// The request again, whose token was rejected. The response that said so is held until it is sent,
+    /// since it is the answer if that comes to nothing (D08).
+    Retry(Rejected<S, B, R>),
+}
+
+/// A request that is not sent yet.
 pub(crate) struct Pending<S, B> {
     pub(crate) service: S,
     pub(crate) head: request::Parts,
     pub(crate) body: ReplayBody<B>,
     /// What a retry needs; without it there will be none.
     pub(crate) replay: Option<Replay<B>>,
-    /// The generation that was rejected, if the request was sent before.
-    pub(crate) rejected: Option<u64>,
 }
 
 /// What is needed to send a request again.
@@ -106,12 +107,50 @@ struct Rejected<S, B, R> {
     again: Again<S, B>,
 }
 
-impl<S, B> Pending<S, B> {
-    /// Which token will do for it.
-    pub(crate) fn want(&self) -> Want {
-        self.rejected.map_or(Want::ANY, Want::other_than)
+impl<S, B, R> Next<S, B, R> {
+    fn service(&mut self) -> &mut S {
+        match self {
+            Self::First(pending) => &mut pending.service,
+            Self::Retry(rejected) => &mut rejected.again.service,
+        }
     }
 
+    /// Which token will do.
+    fn want(&self) -> Want {
+        match self {
+            Self::First(_) => Want::ANY,
+            Self::Retry(rejected) => Want::other_than(rejected.generation),
+        }
+    }
+
+    /// What the caller gets if there is no token.
+    fn fail(self, error: Error) -> Result<Response<R>, BoxError> {
+        match self {
+            Self::First(_) => Err(error.into()),
+            Self::Retry(rejected) => {
+                let unhealed = Some(Unhealed::NoToken(error));
+                Ok(marked(rejected.response, rejected.generation, unhealed))
+            }
+        }
+    }
+
+    /// Stamps the request and sends it; or the response if it cannot be sent again.
+    fn send(
+        self,
+        cache: &TokenCache,
+        token: &Token,
+    ) -> Result<State<S, B, R, S::Future>, Response<R>>
+    where
+        S: Service<Request<ReplayBody<B>>, Response = Response<R>>,
+    {
+        match self {
+            Self::First(pending) => Ok(pending.send(cache.clone(), token)),
+            Self::Retry(rejected) => rejected.send(cache, token),
+        }
+    }
+}
+
+impl<S, B> Pending<S, B> {
     /// Stamps the request and sends it, with a copy of its head kept if it can be sent again.
     fn send<R>(self, cache: TokenCache, token: &Token) -> State<S, B, R, S::Future>
     where
@@ -122,19 +161,10 @@ impl<S, B> Pending<S, B> {
             mut head,
             body,
             replay,
-            rejected,
         } = self;
         let kept = replay.map(|replay| (replay, head.clone()));
         head.headers.insert(AUTHORIZATION, token.header_value());
         let response = service.call(Request::from_parts(head, body));
-        if let Some(rejected) = rejected {
-            cache.core().telemetry.retrying();
-            return State::SentAgain {
-                cache,
-                response,
-                rejected,
-            };
-        }
         State::Sent {
             cache,
             response,
@@ -148,14 +178,39 @@ impl<S, B> Pending<S, B> {
     }
 }
 
-impl<S, B> Again<S, B> {
-    fn pending(self, rejected: u64) -> Result<Pending<S, B>, NotReplayable> {
-        Ok(Pending {
-            service: self.service,
-            head: self.head,
-            body: self.replay.take()?,
-            replay: None,
-            rejected: Some(rejected),
+impl<S, B, R> Rejected<S, B, R> {
+    /// Takes the body back, lets go of the first response, and sends the request again.
+    fn send(
+        self,
+        cache: &TokenCache,
+        token: &Token,
+    ) -> Result<State<S, B, R, S::Future>, Response<R>>
+    where
+        S: Service<Request<ReplayBody<B>>, Response = Response<R>>,
+    {
+        let Self {
+            generation,
+            response,
+            again,
+        } = self;
+        let Again {
+            mut service,
+            mut head,
+            replay,
+        } = again;
+        let body = match replay.take() {
+            Ok(body) => body,
+            Err(why) => return Err(not_replayed(cache, response, generation, why)),
+        };
+        drop(response);
+        head.headers.insert(AUTHORIZATION, token.header_value());
+        let response = service.call(Request::from_parts(head, body));
+        cache.core().telemetry.retrying();
+        Ok(State::SentAgain {
+            cache: cache.clone(),
+            response,
+            generation: token.generation(),
+            rejected: generation,
         })
     }
 }
@@ -182,17 +237,17 @@ where
     }
 
     pub(crate) fn waiting(cache: TokenCache, pending: Pending<S, B>, look: Look) -> Self {
-        Self::new(State::waiting(cache, pending, look))
+        Self::new(State::waiting(cache, Next::First(pending), look))
     }
 }
 
 impl<S, B, R, F> State<S, B, R, F> {
-    fn waiting(cache: TokenCache, pending: Pending<S, B>, look: Look) -> Self {
-        let acquire = Acquire::looked(cache.core().clone(), pending.want(), look);
+    fn waiting(cache: TokenCache, next: Next<S, B, R>, look: Look) -> Self {
+        let acquire = Acquire::looked(cache.core().clone(), next.want(), look);
         Self::Waiting {
             cache,
             acquire,
-            pending: Some(pending),
+            next: Some(next),
         }
     }
 
@@ -211,14 +266,14 @@ impl<S, B, R, F> State<S, B, R, F> {
             None => Err(NotReplayable::TooLarge),
         };
         match (again, replayable) {
-            (Some(again), Ok(())) => Ok(Self::Renewing {
+            (Some(again), Ok(())) => Ok(Self::Waiting {
                 cache,
                 acquire,
-                rejected: Some(Rejected {
+                next: Some(Next::Retry(Rejected {
                     generation,
                     response,
                     again,
-                }),
+                })),
             }),
             (_, Err(why)) => Err(not_replayed(&cache, response, generation, why)),
             (None, Ok(())) => Err(response),
@@ -262,25 +317,31 @@ where
                 StateProj::Waiting {
                     cache,
                     acquire,
-                    pending,
-                } => {
-                    ready!(Pin::new(acquire).poll(cx))?;
-                    State::Readying {
+                    next,
+                } => match ready!(Pin::new(acquire).poll(cx)) {
+                    Ok(_) => State::Readying {
                         cache: cache.clone(),
-                        pending: pending.take(),
+                        next: next.take(),
+                    },
+                    Err(error) => {
+                        return Poll::Ready(next.take().expect(POLLED_AGAIN).fail(error));
                     }
-                }
-                StateProj::Readying { cache, pending } => {
-                    let service = &mut pending.as_mut().expect(POLLED_AGAIN).service;
+                },
+                StateProj::Readying { cache, next } => {
+                    let service = next.as_mut().expect(POLLED_AGAIN).service();
                     ready!(service.poll_ready(cx)).map_err(Into::into)?;
-                    let mut pending = pending.take().expect(POLLED_AGAIN);
+                    let mut next = next.take().expect(POLLED_AGAIN);
                     // The service may have taken its time, so the token is the one that is current
                     // now (G19).
-                    match cache.core().look(pending.want()) {
-                        Look::Serve(token) => pending.send(cache.clone(), &token),
+                    match cache.core().look(next.want()) {
+                        Look::Serve(token) => match next.send(cache, &token) {
+                            Ok(sent) => sent,
+                            Err(response) => return Poll::Ready(Ok(response)),
+                        },
                         look => {
-                            pending.service = pending.service.clone();
-                            State::waiting(cache.clone(), pending, look)
+                            let spare = next.service().clone();
+                            *next.service() = spare;
+                            State::waiting(cache.clone(), next, look)
                         }
                     }
                 }
@@ -292,6 +353,7 @@ where
                 } => {
                     let response = ready!(response.poll(cx)).map_err(Into::into)?;
                     if !is_rejection(&response) {
+                        cache.core().taken(*generation);
                         return Poll::Ready(Ok(response));
                     }
                     match State::rejected(cache.clone(), *generation, again.take(), response) {
@@ -299,44 +361,20 @@ where
                         Err(response) => return Poll::Ready(Ok(response)),
                     }
                 }
-                StateProj::Renewing {
-                    cache,
-                    acquire,
-                    rejected,
-                } => {
-                    let token = ready!(Pin::new(acquire).poll(cx));
-                    let Rejected {
-                        generation,
-                        response,
-                        again,
-                    } = rejected.take().expect(POLLED_AGAIN);
-                    let response = match token {
-                        Err(error) => marked(response, generation, Some(Unhealed::NoToken(error))),
-                        Ok(_) => match again.pending(generation) {
-                            Err(why) => not_replayed(cache, response, generation, why),
-                            Ok(pending) => {
-                                // The unread response goes before anything is sent again.
-                                drop(response);
-                                let next = State::Readying {
-                                    cache: cache.clone(),
-                                    pending: Some(pending),
-                                };
-                                state.set(next);
-                                continue;
-                            }
-                        },
-                    };
-                    return Poll::Ready(Ok(response));
-                }
                 StateProj::SentAgain {
                     cache,
                     response,
+                    generation,
                     rejected,
                 } => {
                     let response = ready!(response.poll(cx)).map_err(Into::into)?;
-                    let healed = !is_rejection(&response);
-                    cache.core().healed(*rejected, healed);
-                    let unhealed = (!healed).then_some(Unhealed::RejectedAgain);
+                    let unhealed = if is_rejection(&response) {
+                        cache.core().rejected_again(*generation);
+                        Some(Unhealed::RejectedAgain)
+                    } else {
+                        cache.core().taken(*generation);
+                        None
+                    };
                     return Poll::Ready(Ok(marked(response, *rejected, unhealed)));
                 }
             };

@@ -111,11 +111,16 @@ fn parts(uri: &Uri) -> Option<(bool, &Authority)> {
     };
     let authority = uri.authority()?;
     // The http crate lets `host:port` and `host:99999` through and then knows no port.
-    let names_port = !matches!(authority.as_str().rsplit_once(':'), None | Some((_, "")));
-    let ends_in_host = authority.as_str().ends_with(authority.host());
-    let bad_port = names_port && !ends_in_host && authority.port_u16().is_none();
+    let text = authority.as_str();
+    let after_user = text.rsplit_once('@').map_or(text, |(_, rest)| rest);
+    let port = after_user.strip_prefix(authority.host())?;
+    let is_port = port.is_empty()
+        || port.strip_prefix(':').is_some_and(|digits| {
+            digits.bytes().all(|byte| byte.is_ascii_digit())
+                && (digits.is_empty() || authority.port_u16().is_some())
+        });
     let bare = host(authority);
-    (!bare.is_empty() && bare != "[]" && !bad_port).then_some((secure, authority))
+    (!bare.is_empty() && bare != "[]" && is_port).then_some((secure, authority))
 }
 
 /// The host without user information, port and trailing dot.
@@ -338,6 +343,9 @@ mod tests {
             "https://:443",
             "https://acme.example:port",
             "https://acme.example:99999",
+            "https://acme.example:+443",
+            "https://acme.example:acme.example",
+            "https://[::1]evil.example:8443",
         ] {
             assert!(text(none).contains("is no origin"), "{none}");
         }

@@ -14,7 +14,11 @@ use super::{
     layer::Rules,
     origin::Route,
 };
-use crate::{cache::TokenCache, error::BoxError, renewal::Look};
+use crate::{
+    cache::TokenCache,
+    error::BoxError,
+    renewal::{Look, Want},
+};
 
 /// Stamps a bearer token onto each request, and heals a rejected one. See [`AuthorizeLayer`] and the
 /// [module's docs](crate::authorize).
@@ -77,7 +81,11 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         match self.rules.origins.route(request.uri()) {
-            Err(error) => return ResponseFuture::refused(error.into()),
+            Err(error) => {
+                // The service that was made ready is not called, so it gives its capacity back (G39).
+                self.inner = self.inner.clone();
+                return ResponseFuture::refused(error.into());
+            }
             Ok(Route::Pass) => {}
             Ok(Route::Stamp) if request.headers().contains_key(AUTHORIZATION) => {}
             Ok(Route::Stamp) => return self.stamp_and_call(request),
@@ -102,10 +110,9 @@ impl<S> Authorize<S> {
             head,
             body,
             replay,
-            rejected: None,
         };
         let cache = self.cache.clone();
-        match cache.core().look(pending.want()) {
+        match cache.core().look(Want::ANY) {
             Look::Serve(token) => ResponseFuture::sent(cache, pending, &token),
             look => {
                 // What waits must not hold the capacity of a service that is ready (G39).

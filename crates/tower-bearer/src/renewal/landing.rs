@@ -1,6 +1,9 @@
 //! What becomes of a flight's result: whether its token is taken, or how long to cool.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use super::{
     Core,
@@ -15,6 +18,9 @@ use crate::{
     source::SourceError,
     token::Token,
 };
+
+/// After so many flights in a row whose secret changed meanwhile it cools.
+const MAX_SUPERSEDED: u32 = 3;
 
 /// What becomes of a flight's result.
 pub(crate) enum Verdict {
@@ -42,24 +48,37 @@ impl Core {
             // It was given up; those who waited look elsewhere already.
             return Verdict::Landed;
         }
-        if result
+        state.epoch = state.epoch.max(epoch);
+        let landing = if state.epoch != flight.epoch {
+            state.superseded = state.superseded.saturating_add(1);
+            if state.superseded < MAX_SUPERSEDED {
+                state.phase = Phase::Idle;
+                Landing::Void
+            } else {
+                // Such a source would be asked without end.
+                let error = SourceError::transient(format!(
+                    "{described} changed its secret during each of the last {MAX_SUPERSEDED} fetches"
+                ));
+                Landing::Failed(state.cool(error, None, now))
+            }
+        } else if result
             .as_ref()
             .is_ok_and(|token| state.was_rejected(token, now))
             && state.takes_another_try()
         {
             return Verdict::AskAgain;
-        }
-        let landing = if epoch != flight.epoch {
-            state.phase = Phase::Idle;
-            Landing::Void
         } else {
-            match result.and_then(|token| {
-                self.accept(&mut state, flight, token, sent, now)
+            let accepted = result.and_then(|token| {
+                self.accept(&mut state, token, sent, now)
                     .map_err(|what| SourceError::malformed(format!("{described} gave {what}")))
-            }) {
+            });
+            match accepted {
                 Ok(entry) => {
                     state.published(flight, &entry, now);
                     self.cell.publish(entry.clone());
+                    if flight.reason == Reason::Rejected {
+                        self.unjudged.store(entry.generation(), Ordering::Relaxed);
+                    }
                     Landing::Token(entry)
                 }
                 Err(error) => {
@@ -67,13 +86,13 @@ impl Core {
                         .cell
                         .read(|entry| entry.map(|entry| now.until(entry.schedule.hard_expiry)))
                         .filter(|left| !left.is_zero());
-                    Landing::Failed(state.cool(error, epoch, left, now))
+                    Landing::Failed(state.cool(error, left, now))
                 }
             }
         };
         drop(state);
+        flight.land(landing.clone());
         self.landed(flight, &landing, now);
-        flight.land(landing);
         Verdict::Landed
     }
 
@@ -85,8 +104,8 @@ impl Core {
         }
         state.phase = Phase::Idle;
         drop(state);
-        self.landed(flight, &Landing::Void, self.clock.now());
         flight.land(Landing::Void);
+        self.landed(flight, &Landing::Void, self.clock.now());
     }
 
     /// Tells of a landing; not under the lock, since logs and metrics are other people's code.
@@ -101,7 +120,6 @@ impl Core {
     fn accept(
         &self,
         state: &mut State,
-        flight: &Flight,
         token: Token,
         sent: Reading,
         now: Reading,
@@ -110,14 +128,15 @@ impl Core {
         let schedule = lifetime::lifetime(&token, sent, policy)
             .map(|lifetime| Schedule::new(sent, lifetime, policy, state.chance.f64()))
             .filter(|schedule| schedule.standing(now) != Standing::Expired)
-            .ok_or("a token that has expired already: a clock may be wrong, here or there")?;
+            .ok_or("a token that has expired already or will within a second: a clock may be wrong, here or there")?;
         if state.was_rejected(&token, now) {
             return Err("the token again that was rejected");
         }
         let current = self.cell.current();
-        let good = current.as_ref().filter(|entry| entry.is_usable(now));
-        let same = good.filter(|entry| entry.token.same_secret(&token));
-        if let Some(entry) = good {
+        let same = current
+            .as_ref()
+            .filter(|entry| entry.token.same_secret(&token));
+        if let Some(entry) = current.as_ref().filter(|entry| entry.is_usable(now)) {
             // What is left is compared, since the clocks may have parted since the last renewal.
             let left = now.until(schedule.hard_expiry);
             let gained = left.saturating_sub(now.until(entry.schedule.hard_expiry));
@@ -125,7 +144,9 @@ impl Core {
             if same.is_some() && gained <= Duration::from_secs(1) {
                 return Err("the current token again, which lives no longer");
             }
-            if flight.reason == Reason::Ahead && gained.is_zero() {
+            // A forced renewal may bring other roles, and a changed secret another account.
+            let is_new = state.is_forced() || state.epoch != state.published_epoch;
+            if !is_new && gained.is_zero() {
                 return Err("a token that expires no later than the current one");
             }
         }

@@ -447,3 +447,84 @@ async fn settings_at_the_ends_of_the_range_make_no_panic() {
         .build();
     assert_eq!(control.fill(&cache, "t1").await.expose_secret(), "t1");
 }
+
+#[test]
+fn a13_a_runtime_that_ends_in_an_unwind_is_lost_and_the_source_not_blamed() {
+    let (cache, control) = cache();
+    let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let mut leader = task::spawn(cache.token());
+            assert_pending!(leader.poll());
+            control.asked().await
+        });
+        panic!("a bug elsewhere");
+    }));
+    assert!(unwound.is_err());
+    assert_eq!(cache.status().phase, Phase::Idle);
+}
+
+/// A waker whose drop, or wake, is other people's code.
+struct Odd {
+    cache: TokenCache,
+    panics: bool,
+}
+
+impl std::task::Wake for Odd {
+    fn wake(self: Arc<Self>) {
+        assert!(!self.panics, "a bug in an executor");
+    }
+}
+
+impl Drop for Odd {
+    fn drop(&mut self) {
+        // It would wait for ever if a lock of the cache's were held.
+        assert!(self.cache.peek().is_none() || !self.cache.status().suspect);
+        let mut caller = task::spawn(self.cache.token());
+        drop(caller.poll());
+    }
+}
+
+#[tokio::test]
+async fn a08_wakers_run_outside_the_locks_and_do_not_harm_each_other() {
+    use std::{future::Future, pin::pin, task::Context};
+
+    let (cache, control) = cache();
+    let odd = |panics| {
+        std::task::Waker::from(Arc::new(Odd {
+            cache: cache.clone(),
+            panics,
+        }))
+    };
+    let mut first = pin!(cache.token());
+    assert_pending!(first.as_mut().poll(&mut Context::from_waker(&odd(false))));
+    // It replaces the one before, whose drop looks at the cache.
+    assert_pending!(first.as_mut().poll(&mut Context::from_waker(&odd(true))));
+    let mut second = task::spawn(cache.token());
+    assert_pending!(second.poll());
+    control.asked().await.token("t1");
+    settle().await;
+    assert!(second.is_woken(), "although the waker before it panicked");
+    assert!(assert_ready!(second.poll()).is_ok());
+}
+
+#[test]
+fn a14_rejections_outside_a_runtime_do_not_use_up_the_bucket() {
+    let (cache, control) = cache();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    let t1 = runtime.block_on(control.fill(&cache, "t1"));
+    for _ in 0..5 {
+        drop(cache.reject(&t1));
+    }
+    runtime.block_on(async {
+        let rejecter = tokio::spawn(cache.reject(&t1));
+        control.asked().await.token("t2");
+        assert_eq!(rejecter.await.unwrap().unwrap().expose_secret(), "t2");
+    });
+}

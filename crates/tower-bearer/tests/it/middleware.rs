@@ -249,6 +249,118 @@ async fn d20_a_healed_request_leaves_no_mark_on_the_next() {
 }
 
 #[tokio::test]
+async fn d28_revocations_are_healed_as_far_as_the_bucket_reaches() {
+    let (cache, control) = ready("t1").await;
+    control.answer_all();
+    let api = Api::answering(&[401, 200, 401, 200, 401]);
+    let service = authorized!(&cache, api);
+    let send = async || service.clone().oneshot(get()).await.unwrap();
+    assert_eq!(
+        (send().await.status(), send().await.status()),
+        (StatusCode::OK, StatusCode::OK)
+    );
+    let response = send().await;
+    assert_eq!(response.status(), 401);
+    let why = response
+        .extensions()
+        .get::<Rejection>()
+        .unwrap()
+        .unhealed()
+        .unwrap()
+        .to_string();
+    assert!(
+        why.contains("renewals because of rejections are limited (next try in 5 s)"),
+        "{why}"
+    );
+    control.advance(5.0);
+    api.statuses.lock().unwrap().push_back(401);
+    assert_eq!(
+        send().await.status(),
+        200,
+        "healing resumes as the bucket fills"
+    );
+}
+
+#[tokio::test]
+async fn d08_the_rejection_is_the_answer_even_if_the_new_token_ends_before_the_service_is_ready() {
+    let (cache, control) = ready("t1").await;
+    let (inner, mut handle) =
+        tower_test::mock::pair::<Request<ReplayBody<Empty<Bytes>>>, Response<()>>();
+    handle.allow(1);
+    let mut request = task::spawn(layer(&cache).layer(inner).oneshot(get()));
+    assert_pending!(request.poll());
+    let (_, answer) = handle.next_request().await.unwrap();
+    handle.allow(0);
+    answer.send_response(Response::builder().status(401).body(()).unwrap());
+    assert_pending!(request.poll());
+    control.asked().await.token("t2");
+    settle().await;
+    assert_pending!(request.poll());
+    control.advance(3600.0);
+    handle.allow(1);
+    assert_pending!(request.poll());
+    let refused = tower_bearer::SourceError::refused("no");
+    control.asked().await.answer(Err(refused));
+    settle().await;
+    let response = assert_ready!(request.poll()).unwrap();
+    assert_eq!(response.status(), 401);
+}
+
+#[tokio::test]
+async fn f15_a_refused_request_gives_its_capacity_back() {
+    let (cache, _control) = ready("t1").await;
+    let api = Api::default();
+    let inner = {
+        let api = api.clone();
+        service_fn(move |request: Request<ReplayBody<Empty<Bytes>>>| api.clone().answer(request))
+    };
+    let mut one = layer(&cache).layer(ConcurrencyLimit::new(inner, 1));
+    let mut other = one.clone();
+    let elsewhere = Request::get("https://elsewhere.example/")
+        .body(Empty::new())
+        .unwrap();
+    one.ready()
+        .await
+        .unwrap()
+        .call(elsewhere)
+        .await
+        .unwrap_err();
+    let mut ready = task::spawn(other.ready());
+    assert!(ready.poll().is_ready());
+}
+
+/// A response whose body tells when it is dropped.
+struct Dropped(Arc<Mutex<Vec<&'static str>>>, &'static str);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().push(self.1);
+    }
+}
+
+#[tokio::test]
+async fn d19_the_first_response_is_dropped_before_the_request_is_sent_again() {
+    let (cache, control) = ready("t1").await;
+    control.answer_all();
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let seen = log.clone();
+    let inner = service_fn(move |_: Request<ReplayBody<Empty<Bytes>>>| {
+        let first = seen.lock().unwrap().is_empty();
+        seen.lock().unwrap().push("sent");
+        let (status, name) = if first {
+            (401, "first gone")
+        } else {
+            (200, "second gone")
+        };
+        let body = Dropped(seen.clone(), name);
+        async move { Ok::<_, BoxError>(Response::builder().status(status).body(body).unwrap()) }
+    });
+    let response = layer(&cache).layer(inner).oneshot(get()).await.unwrap();
+    assert_eq!(*log.lock().unwrap(), ["sent", "first gone", "sent"]);
+    drop(response);
+}
+
+#[tokio::test]
 async fn d28_many_requests_that_one_renewal_did_not_heal_count_once() {
     let (cache, control) = ready("t1").await;
     control.answer_all();

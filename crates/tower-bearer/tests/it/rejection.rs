@@ -114,7 +114,7 @@ async fn d27_one_spurious_rejection_during_an_outage_stops_nobody_else() {
 }
 
 #[tokio::test]
-async fn d28_rejections_are_healed_as_far_as_the_bucket_reaches() {
+async fn d28_rejections_are_renewed_as_far_as_the_bucket_reaches() {
     let (cache, control) = cache();
     let mut current = control.fill(&cache, "t1").await;
     for secret in ["t2", "t3"] {
@@ -124,13 +124,14 @@ async fn d28_rejections_are_healed_as_far_as_the_bucket_reaches() {
     }
     let error = cache.reject(&current).await.unwrap_err();
     assert_eq!(*error.kind(), Kind::Limited);
-    assert_eq!(error.retry_after(), Some(Duration::from_secs(5)));
+    // Two replacements were rejected too, and nobody said that either was taken in between.
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(20)));
     assert_eq!(
         cache.token().await.unwrap().expose_secret(),
         "t3",
         "others are served the suspect"
     );
-    control.advance(5.0);
+    control.advance(20.0);
     let rejecter = tokio::spawn(cache.reject(&current));
     control.asked().await.token("t4");
     assert_eq!(rejecter.await.unwrap().unwrap().expose_secret(), "t4");
@@ -173,4 +174,51 @@ async fn f11_a_rejection_of_another_caches_token_changes_nothing() {
     assert_eq!(ours.reject(&foreign).await.unwrap().expose_secret(), "ours");
     assert!(!ours.status().suspect);
     assert_eq!(control.calls(), 1);
+}
+
+#[tokio::test]
+async fn d24_rejected_tokens_are_not_handed_out_in_turns() {
+    let (cache, control) = cache();
+    let t1 = control.fill(&cache, "t1").await;
+    let rejecter = tokio::spawn(cache.reject(&t1));
+    control.asked().await.token("t2");
+    let t2 = rejecter.await.unwrap().unwrap();
+    let rejecter = tokio::spawn(cache.reject(&t2));
+    control.asked().await.token("t1");
+    let error = rejecter.await.unwrap().unwrap_err();
+    assert!(
+        chain(&error).contains("the token again that was rejected"),
+        "{}",
+        chain(&error)
+    );
+}
+
+#[tokio::test]
+async fn d07_rejections_without_a_retry_are_limited_as_well() {
+    let (cache, control) = cache();
+    control.answer_all();
+    let mut token = cache.token().await.unwrap();
+    for _ in 0..3600 {
+        if let Ok(next) = cache.reject(&token).await {
+            token = next;
+        }
+        control.advance(1.0);
+    }
+    assert!((10..=18).contains(&control.calls()), "{}", control.calls());
+}
+
+#[tokio::test]
+async fn a_suspect_is_refreshed_whatever_the_limiter_says() {
+    let (cache, control) = cache();
+    control.answer_all();
+    let mut token = cache.token().await.unwrap();
+    while let Ok(next) = cache.reject(&token).await {
+        token = next;
+    }
+    let calls = control.calls();
+    assert_ne!(
+        cache.refresh().await.unwrap().generation(),
+        token.generation()
+    );
+    assert_eq!(control.calls(), calls + 1);
 }

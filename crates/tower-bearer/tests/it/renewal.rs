@@ -494,3 +494,96 @@ fn a_warm_cache_whose_runtime_ended_is_hosted_by_the_next_caller() {
         control.advance(3600.0);
     }
 }
+
+#[tokio::test]
+async fn refresh_takes_a_sooner_token_from_the_flight_that_it_joined() {
+    let (cache, control) = cache();
+    control.fill(&cache, "t1").await;
+    control.advance(DUE);
+    cache.token().await.unwrap();
+    let ahead = control.asked().await;
+    let forced = tokio::spawn(cache.refresh());
+    settle().await;
+    let sooner = Token::new("t2")
+        .unwrap()
+        .expires_in(Duration::from_secs(60));
+    ahead.answer(Ok(sooner));
+    assert_eq!(forced.await.unwrap().unwrap().expose_secret(), "t2");
+}
+
+#[tokio::test]
+async fn e03_refusals_among_other_failures_are_remembered_for_a_growing_while() {
+    let (builder, control) = crate::support::scripted();
+    let cache = builder.attempts(1).build();
+    let mut remembered = Vec::new();
+    for _ in 0..4 {
+        for error in [SourceError::refused("no"), SourceError::transient("down")] {
+            let caller = tokio::spawn(cache.token());
+            control.asked().await.answer(Err(error));
+            let error = caller.await.unwrap().unwrap_err();
+            let wait = error.retry_after().unwrap();
+            if error.is_refused() {
+                remembered.push(wait.as_secs());
+            }
+            control.clock.advance(wait);
+        }
+    }
+    assert_eq!(remembered, [10, 20, 40, 80]);
+}
+
+#[tokio::test]
+async fn e11_a_secret_that_changes_during_each_fetch_ends_in_an_error_that_says_so() {
+    let (cache, control) = cache();
+    let caller = tokio::spawn(cache.token());
+    for turn in 1..=3 {
+        let fetching = control.asked().await;
+        control.change_secret();
+        fetching.token(&format!("t{turn}"));
+    }
+    let error = caller.await.unwrap().unwrap_err();
+    let text = crate::support::chain(&error);
+    assert!(
+        text.contains("changed its secret during each of the last 3 fetches"),
+        "{text}"
+    );
+    assert_eq!(cache.status().phase, Phase::Cooling);
+    assert!(cache.token().await.is_err());
+    assert_eq!(control.calls(), 3);
+}
+
+#[tokio::test]
+async fn a_late_result_of_a_flight_that_was_given_up_is_not_published() {
+    let (builder, control) = crate::support::scripted();
+    let cache = builder.attempt_timeout(Duration::from_secs(3600)).build();
+    let mut caller = task::spawn(cache.token());
+    assert_pending!(caller.poll());
+    let old = control.asked().await;
+    control.change_secret();
+    assert_pending!(caller.poll());
+    let mut other = task::spawn(cache.token());
+    assert_pending!(other.poll());
+    let new = control.asked().await;
+    assert!(
+        !old.is_awaited(),
+        "the flight that was given up asks no more"
+    );
+    new.token("t2");
+    old.token("t1");
+    settle().await;
+    assert_eq!(cache.peek().unwrap().expose_secret(), "t2");
+}
+
+#[tokio::test]
+async fn a_token_of_less_than_a_second_is_of_no_use() {
+    let (cache, control) = cache();
+    let caller = tokio::spawn(cache.token());
+    let short = Token::new("t1")
+        .unwrap()
+        .expires_in(Duration::from_millis(999));
+    control.asked().await.answer(Ok(short));
+    let error = caller.await.unwrap().unwrap_err();
+    assert!(
+        crate::support::chain(&error).contains("will within a second"),
+        "{error}"
+    );
+}

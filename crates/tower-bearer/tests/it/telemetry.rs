@@ -208,3 +208,50 @@ async fn f07_a_soak_with_faults_leaks_nothing() {
     let fetches = control.calls();
     assert!((2880..=3270).contains(&fetches), "{fetches}");
 }
+
+/// A log that panics at each event of a level or above.
+struct Panicking(tracing::Level);
+
+impl tracing::Subscriber for Panicking {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.is_event()
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        assert!(*event.metadata().level() > self.0, "a bug in the log");
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test]
+async fn f12_a_log_that_panics_leaves_nothing_undone() {
+    let _log = tracing::subscriber::set_default(Panicking(tracing::Level::INFO));
+    let (cache, control) = cache();
+    let mut callers: Vec<_> = (0..3).map(|_| task::spawn(cache.token())).collect();
+    for caller in &mut callers {
+        assert_pending!(caller.poll());
+    }
+    // The event that a token was renewed panics in the flight's own task.
+    control.asked().await.token("t1");
+    settle().await;
+    assert!(callers.iter().all(|caller| caller.is_woken()));
+    let t1 = cache.peek().unwrap();
+    // The event that it was rejected panics in the caller, after the flight has begun.
+    let rejected =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(cache.reject(&t1))));
+    assert!(rejected.is_err());
+    control.asked().await.token("t2");
+    settle().await;
+    assert_eq!(cache.peek().unwrap().expose_secret(), "t2");
+}

@@ -103,7 +103,11 @@ fn a_body_that_was_sent_whole_is_sent_again_whole() {
         "it is framed as the first was"
     );
     assert!(!again.is_end_stream());
-    assert_eq!(rest(&mut again), ["one", "two"]);
+    assert_eq!(
+        rest(&mut again),
+        ["onetwo"],
+        "small pieces are put together"
+    );
     assert!(again.is_end_stream());
 }
 
@@ -184,4 +188,21 @@ fn a_body_that_failed_is_not_sent_again() {
     let error = assert_ready!(poll(&mut first)).unwrap().unwrap_err();
     assert_eq!(error.to_string(), "broken");
     assert_eq!(replay.take().unwrap_err(), NotReplayable::Failed);
+}
+
+#[test]
+fn many_small_pieces_cost_little_more_than_their_bytes() {
+    let source = Source::default();
+    let (mut first, replay) = kept(&source, 64 * 1024);
+    for _ in 0..20_000 {
+        source.data("");
+        source.data("abc");
+    }
+    source.end();
+    while assert_ready!(poll(&mut first)).is_some() {}
+    let kept = replay.kept.as_ref().unwrap().lock();
+    assert!(kept.frames.as_ref().unwrap().len() <= 60);
+    drop(kept);
+    let mut again = task::spawn(replay.take().unwrap());
+    assert_eq!(rest(&mut again).concat(), "abc".repeat(20_000));
 }
