@@ -160,3 +160,51 @@ impl Core {
         )))
     }
 }
+
+#[cfg(test)]
+#[cfg(not(tower_bearer_loom))]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::ManualClock,
+        renewal::{Look, Settings, Want},
+        source::source_fn,
+        telemetry::Telemetry,
+    };
+
+    #[tokio::test]
+    async fn a_flight_that_was_given_up_publishes_nothing() {
+        let clock = ManualClock::new();
+        let settings = Settings {
+            lifetime: lifetime::Policy::default(),
+            attempts: 1,
+            attempt_timeout: Duration::from_secs(10),
+            flight_timeout: Duration::from_secs(30),
+        };
+        let core = Arc::new(Core::new(
+            Arc::new(source_fn(|_| std::future::pending())),
+            Arc::new(clock.clone()),
+            settings,
+            Telemetry::new("test".into()),
+            fastrand::Rng::with_seed(7),
+        ));
+        let Look::Wait { flight: first, .. } = core.look(Want::ANY) else {
+            panic!("there is no token yet");
+        };
+        clock.advance(Duration::from_secs(60));
+        let Look::Wait { flight: second, .. } = core.look(Want::ANY) else {
+            panic!("there is no token yet");
+        };
+        assert!(!Arc::ptr_eq(&first, &second));
+        // Its task was between the source's answer and the landing when it was given up.
+        let land = |flight: &Arc<Flight>, secret: &str| {
+            let token = Token::new(secret).map_err(SourceError::from);
+            core.land(flight, clock.now(), token, 0, "the test")
+        };
+        land(&first, "late");
+        assert!(core.cell.current().is_none());
+        land(&second, "t1");
+        let current = core.cell.current().expect("a token");
+        assert_eq!(current.token.expose_secret(), "t1");
+    }
+}
