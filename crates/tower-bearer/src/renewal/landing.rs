@@ -166,7 +166,7 @@ impl Core {
 mod tests {
     use super::*;
     use crate::{
-        clock::ManualClock,
+        clock::{Clock, ManualClock},
         renewal::{Look, Settings, Want},
         source::source_fn,
         telemetry::Telemetry,
