@@ -138,10 +138,7 @@ impl Core {
             return self.look_closer(want, now, None);
         }
         let usable = self.cell.read(|entry| {
-            let entry = entry.filter(|entry| !entry.is_suspect())?;
-            if want.avoid == Some(entry.generation()) {
-                return None;
-            }
+            let entry = entry.filter(|entry| !entry.is_suspect() && want.may_have(entry))?;
             let standing = entry.schedule.standing(now);
             (standing != Standing::Expired).then(|| (entry.token.clone(), standing))
         });

@@ -1,9 +1,15 @@
 //! Expiry, renewal ahead, and clocks.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio_test::{assert_pending, assert_ready, task};
-use tower_bearer::{Phase, Reason, SourceError, Token};
+use tower_bearer::{Phase, Reason, SourceError, Token, TokenCache, clock::Clock, source_fn};
 
 use crate::support::{Control, cache, settle, token};
 
@@ -586,4 +592,39 @@ async fn a_token_of_less_than_a_second_is_of_no_use() {
         crate::support::chain(&error).contains("will within a second"),
         "{error}"
     );
+}
+
+/// The system's clock, whose sleeps are counted.
+#[derive(Debug)]
+struct Counted(tower_bearer::clock::SystemClock, Arc<AtomicUsize>);
+
+impl Clock for Counted {
+    fn now(&self) -> tower_bearer::clock::Reading {
+        self.0.now()
+    }
+
+    fn sleep(&self, duration: Duration) -> tower_bearer::clock::Sleep {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        self.0.sleep(duration)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn g30_clocks_that_disagree_make_no_busy_loop() {
+    // Tokio's time is paused and jumps; the wall clock stands still, more or less.
+    let sleeps = Arc::new(AtomicUsize::new(0));
+    let clock = Counted(tower_bearer::clock::SystemClock::new(), sleeps.clone());
+    let turns = AtomicUsize::new(0);
+    let source = source_fn(move |_| {
+        let turn = turns.fetch_add(1, Ordering::SeqCst);
+        async move { Ok(token(&format!("t{turn}"))) }
+    });
+    let cache = TokenCache::builder(source).clock(clock).seed(7).build();
+    cache.keep_warm();
+    tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
+    let fetches = cache.status().counts.fetches;
+    assert!((29..=34).contains(&fetches), "{fetches}");
+    // A look each 30 s, and a few for each flight.
+    let sleeps = sleeps.load(Ordering::SeqCst);
+    assert!((2880..=3300).contains(&sleeps), "{sleeps}");
 }
