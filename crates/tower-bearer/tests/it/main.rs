@@ -7,8 +7,10 @@
     reason = "a test that unwraps fails, as it should"
 )]
 
+mod api;
 mod bounds;
 mod cold;
+mod healing;
 mod interleavings;
 #[cfg(feature = "metrics")]
 mod measures;
