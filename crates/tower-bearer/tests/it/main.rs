@@ -9,6 +9,7 @@
 
 mod api;
 mod bounds;
+mod clocks;
 mod cold;
 mod healing;
 mod interleavings;
@@ -17,5 +18,6 @@ mod measures;
 mod middleware;
 mod rejection;
 mod renewal;
+mod runtimes;
 mod support;
 mod telemetry;
