@@ -34,10 +34,10 @@ use tokio::time::sleep;
 use tower::ServiceExt;
 
 /// How long the fake's tokens live: short, so that the story is.
-const LIFETIME: Duration = Duration::from_secs(6);
+const LIFETIME: Duration = Duration::from_secs(8);
 
-/// How long the token endpoint is down; the window in which a token is renewed has 1.5 s.
-const OUTAGE: Duration = Duration::from_millis(800);
+/// How long the token endpoint is down; the window in which a token is renewed has 2 s.
+const OUTAGE: Duration = Duration::from_millis(400);
 
 type Api = Client<Full<Bytes>>;
 
@@ -233,7 +233,7 @@ impl Story {
         fake.always_on_token(None);
         let failed = self.auth.status().counts.failed_flights;
         self.tell(&format!(
-            "it is up again; {failed} renewals had failed, and no request"
+            "it is up again; {failed} failed renewal, and no request"
         ));
         self.renewed(Reason::Ahead, ahead + 1).await?;
         self.tell("the token was renewed in time");
