@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body::Frame;
 use http_body_util::{Channel, StreamBody};
-use runai_auth::{Client, Rejection};
+use runai_auth::{Client, Stamped};
 use runai_fake::Behaviour;
 use tower::ServiceExt;
 
@@ -27,9 +27,9 @@ async fn d16_a_stream_beyond_the_cap_is_sent_once_and_heals_the_next() {
             .unwrap();
         let response = api.oneshot(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
-        let rejection = response.extensions().get::<Rejection>().unwrap();
+        let stamped = response.extensions().get::<Stamped>().unwrap();
         assert_eq!(
-            rejection.unhealed().unwrap().to_string(),
+            stamped.unhealed().unwrap().to_string(),
             "the request's body is larger than what is kept for a retry"
         );
         assert_eq!(setup.get(CLUSTERS).await.unwrap().status, StatusCode::OK);

@@ -120,7 +120,7 @@ async fn d09_without_an_access_rule_the_403_passes() {
     assert!(setup.fake.drop_access_rule(APPLICATION));
     let answer = setup.get(CLUSTERS).await.unwrap();
     assert_eq!(answer.status, StatusCode::FORBIDDEN);
-    assert!(answer.rejection.is_none());
+    assert!(answer.stamped.is_none());
     assert_eq!(
         (setup.fake.token_requests(), setup.fake.api_requests()),
         (1, 2)

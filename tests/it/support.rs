@@ -78,7 +78,7 @@ impl Setup {
         let (head, body) = self.api.clone().oneshot(request).await?.into_parts();
         Ok(Answer {
             status: head.status,
-            rejection: head.extensions.get().cloned(),
+            stamped: head.extensions.get().cloned(),
             headers: head.headers,
             body: body.collect().await?.to_bytes(),
         })
@@ -103,14 +103,14 @@ impl Setup {
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: http::HeaderMap,
-    pub(crate) rejection: Option<runai_auth::Rejection>,
+    pub(crate) stamped: Option<runai_auth::Stamped>,
     pub(crate) body: Bytes,
 }
 
 impl Answer {
-    /// Why it is still a rejection.
+    /// Why it is still a stamped.
     pub(crate) fn unhealed(&self) -> Option<String> {
-        self.rejection.as_ref()?.unhealed().map(ToString::to_string)
+        self.stamped.as_ref()?.unhealed().map(ToString::to_string)
     }
 }
 

@@ -53,8 +53,8 @@ mod source;
 mod transport;
 
 pub use tower_bearer::{
-    self, Authorize, AuthorizeLayer, BoxError, Rejection, ReplayBody, Status, Token, TokenCache,
-    Unhealed,
+    self, Authorize, AuthorizeLayer, BoxError, ReplayBody, RequestOptions, Stamped, Status, Token,
+    TokenCache, Unhealed,
 };
 
 pub use crate::{

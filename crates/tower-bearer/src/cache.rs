@@ -111,12 +111,12 @@ impl TokenCache {
         if is_foreign {
             return self.token();
         }
-        self.reject_generation(token.generation())
+        self.reject_generation(token.generation(), Want::ANY)
     }
 
-    pub(crate) fn reject_generation(&self, generation: u64) -> Acquire {
-        let look = self.core.reject(generation);
-        Acquire::looked(self.core.clone(), Want::other_than(generation), look)
+    pub(crate) fn reject_generation(&self, generation: u64, want: Want) -> Acquire {
+        let look = self.core.reject(generation, want);
+        Acquire::looked(self.core.clone(), want.other_than(generation), look)
     }
 
     /// Fetches a new token although the current one may be good: new roles, say.

@@ -78,7 +78,9 @@ mod warm;
 
 pub use crate::{
     acquire::Acquire,
-    authorize::{Authorize, AuthorizeLayer, InvalidOrigin, Rejection, ReplayBody, Unhealed},
+    authorize::{
+        Authorize, AuthorizeLayer, InvalidOrigin, ReplayBody, RequestOptions, Stamped, Unhealed,
+    },
     builder::Builder,
     cache::TokenCache,
     error::{BoxError, Error, Kind},

@@ -45,6 +45,8 @@ impl Default for Policy {
 /// The instants of one token's life, fixed when it is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Schedule {
+    /// Half of the lifetime is over: who asks for more time than is left gets a new token from now on.
+    pub(crate) half: Reading,
     pub(crate) due: Reading,
     pub(crate) hard_expiry: Reading,
 }
@@ -71,6 +73,7 @@ impl Schedule {
         let hard = lifetime.saturating_sub(margin);
         let early = (window / 2).mul_f64(jitter.clamp(0.0, 1.0));
         Self {
+            half: sent + lifetime / 2,
             due: sent + hard.saturating_sub(window).saturating_sub(early),
             hard_expiry: sent + hard,
         }
@@ -84,6 +87,14 @@ impl Schedule {
         } else {
             Standing::Fresh
         }
+    }
+
+    /// Whether the token may be used for `remaining` from now on, or is as good as new: a token is
+    /// renewed for more time only after half of its lifetime, so it costs at most two fetches (G6).
+    pub(crate) fn lasts(&self, remaining: Duration, now: Reading) -> bool {
+        remaining.is_zero()
+            || now.until(self.hard_expiry) >= remaining
+            || !now.has_reached(self.half)
     }
 }
 
@@ -131,6 +142,19 @@ mod tests {
         // Five minutes: 30 s, 75 s, 37.5 s.
         assert_eq!(spans(300, &policy, 0.0), (195.0, 270.0));
         assert_eq!(spans(300, &policy, 1.0), (157.5, 270.0));
+    }
+
+    #[test]
+    fn more_time_than_is_left_is_worth_a_new_token_after_half_of_a_lifetime() {
+        let secs = Duration::from_secs;
+        let schedule = Schedule::new(start(), secs(3600), &Policy::default(), 0.0);
+        let lasts = |remaining, at| schedule.lasts(secs(remaining), start() + secs(at));
+        assert!(lasts(0, 3569));
+        assert!(lasts(600, 2970));
+        assert!(!lasts(600, 2971));
+        // Nobody can ask for more than half a lifetime.
+        assert!(lasts(86_400, 1799));
+        assert!(!lasts(86_400, 1800));
     }
 
     #[test]
@@ -198,6 +222,7 @@ mod tests {
             let policy = Policy { max_window, max_margin, ..Policy::default() };
             let schedule = Schedule::new(sent, lifetime, &policy, jitter);
             prop_assert!(schedule.hard_expiry.has_reached(schedule.due));
+            prop_assert!((schedule.due + Duration::from_nanos(8)).has_reached(schedule.half));
             prop_assert!((sent + lifetime).has_reached(schedule.hard_expiry));
             // Rounding may take a few nanoseconds of the half.
             prop_assert!((schedule.due + Duration::from_nanos(8)).has_reached(sent + lifetime / 2));

@@ -74,12 +74,14 @@ pub(crate) enum Look {
 }
 
 /// Who looks, and what for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Want {
     /// The generation that the caller saw rejected and is never handed again (G13).
     avoid: Option<u64>,
     /// Only a flight's result will do; never what stands in the cell already.
     force: bool,
+    /// How long the token should be of use from now on, if that can be had.
+    remaining: Duration,
 }
 
 impl Want {
@@ -96,17 +98,25 @@ impl Want {
     pub(crate) const ANY: Self = Self {
         avoid: None,
         force: false,
+        remaining: Duration::ZERO,
     };
 
     pub(crate) const NEW: Self = Self {
-        avoid: None,
         force: true,
+        ..Self::ANY
     };
 
-    pub(crate) fn other_than(generation: u64) -> Self {
+    pub(crate) fn lasting(remaining: Duration) -> Self {
+        Self {
+            remaining,
+            ..Self::ANY
+        }
+    }
+
+    pub(crate) fn other_than(self, generation: u64) -> Self {
         Self {
             avoid: Some(generation),
-            force: false,
+            ..self
         }
     }
 }
@@ -140,7 +150,8 @@ impl Core {
         let usable = self.cell.read(|entry| {
             let entry = entry.filter(|entry| !entry.is_suspect() && want.may_have(entry))?;
             let standing = entry.schedule.standing(now);
-            (standing != Standing::Expired).then(|| (entry.token.clone(), standing))
+            let usable = standing != Standing::Expired && entry.schedule.lasts(want.remaining, now);
+            usable.then(|| (entry.token.clone(), standing))
         });
         match usable {
             Some((token, Standing::Fresh)) => Look::Serve(token),
@@ -172,9 +183,9 @@ impl Core {
 
     /// Marks the token of `generation` as rejected if it is still the current one, begins or joins a
     /// flight, and looks for another.
-    pub(crate) fn reject(self: &Arc<Self>, generation: u64) -> Look {
+    pub(crate) fn reject(self: &Arc<Self>, generation: u64, want: Want) -> Look {
         let now = self.clock.now();
-        self.look_closer(Want::other_than(generation), now, Some(generation))
+        self.look_closer(want.other_than(generation), now, Some(generation))
     }
 
     /// Notes that a server took the token of `generation`. It costs one look at an atomic unless that
@@ -269,11 +280,14 @@ impl Core {
         now: Reading,
     ) -> (Look, Option<Arc<Flight>>) {
         let alive = current.filter(|entry| !entry.is_expired(now));
-        if let Some(entry) = alive.filter(|entry| want.takes(entry) && !entry.is_suspect()) {
+        // What this caller is served where no flight is to be had: a suspect that others saw rejected,
+        // or a token that lasts less long than was asked for.
+        let fallback = alive.filter(|entry| want.takes(entry));
+        let good = fallback
+            .filter(|entry| !entry.is_suspect() && entry.schedule.lasts(want.remaining, now));
+        if let Some(entry) = good {
             return (Look::Serve(entry.token.clone()), None);
         }
-        // What this caller is served where no flight is to be had: a suspect that others saw rejected.
-        let fallback = alive.filter(|entry| want.takes(entry));
         let or_fallback = |error: Error| match fallback {
             Some(entry) => Look::Serve(entry.token.clone()),
             None => Look::Fail(error),
@@ -296,6 +310,9 @@ impl Core {
                     _ if state.epoch != state.published_epoch => Reason::SecretChanged,
                     (_, None) => Reason::Expired,
                     _ if want.force => Reason::Forced,
+                    (_, Some(entry)) if !entry.is_suspect() && want.may_have(entry) => {
+                        Reason::Ahead
+                    }
                     _ => Reason::Rejected,
                 };
                 match (reason, alive) {
@@ -330,6 +347,7 @@ impl Core {
         let left = flight.time_left(now, self.settings.lost_after());
         let at_most = match (fallback, state.suspect_wait) {
             (None, _) => left,
+            (Some(entry), _) if !entry.is_suspect() => left,
             (Some(_), Some(until)) if !now.has_reached(until) => now.until(until).min(left),
             (Some(entry), _) => return (Look::Serve(entry.token.clone()), begun),
         };

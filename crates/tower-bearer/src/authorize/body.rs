@@ -90,6 +90,8 @@ pub enum NotReplayable {
     TooLarge,
     /// It failed while it was sent.
     Failed,
+    /// Retries are turned off, for the layer or the request.
+    TurnedOff,
 }
 
 impl NotReplayable {
@@ -99,6 +101,7 @@ impl NotReplayable {
         match self {
             Self::TooLarge => "too_large",
             Self::Failed => "failed",
+            Self::TurnedOff => "turned_off",
         }
     }
 }
@@ -116,14 +119,13 @@ impl<B: Body> ReplayBody<B> {
 
     /// A body that is kept up to `cap` bytes, with what a retry needs; without, if it is known to be
     /// larger.
-    pub(crate) fn kept(body: B, cap: usize) -> (Self, Option<Replay<B>>) {
+    pub(crate) fn kept(body: B, cap: usize) -> (Self, Result<Replay<B>, NotReplayable>) {
         if body.is_end_stream() {
-            let inner = Inner::Empty;
-            return (Self { inner }, Some(Replay { kept: None }));
+            return (Self::default(), Ok(Replay { kept: None }));
         }
         let hint = body.size_hint();
         if hint.lower() > cap as u64 || cap == 0 {
-            return (Self::once(body), None);
+            return (Self::once(body), Err(NotReplayable::TooLarge));
         }
         let shared = Arc::new(Shared(Mutex::new(Keep {
             body: Box::pin(body),
@@ -144,7 +146,7 @@ impl<B: Body> ReplayBody<B> {
             turn: 0,
             sent: 0,
         };
-        (Self { inner }, Some(replay))
+        (Self { inner }, Ok(replay))
     }
 }
 
@@ -152,9 +154,7 @@ impl<B> Replay<B> {
     /// Takes the body back and gives it to a new attempt.
     pub(crate) fn take(self) -> Result<ReplayBody<B>, NotReplayable> {
         let Some(shared) = self.kept else {
-            return Ok(ReplayBody {
-                inner: Inner::Empty,
-            });
+            return Ok(ReplayBody::default());
         };
         let mut keep = shared.lock();
         keep.check()?;
@@ -365,6 +365,15 @@ where
     }
 }
 
+/// An empty body: what a client sends that was redirected to `GET`.
+impl<B> Default for ReplayBody<B> {
+    fn default() -> Self {
+        Self {
+            inner: Inner::Empty,
+        }
+    }
+}
+
 impl<B> fmt::Debug for ReplayBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let how = match &self.inner {
@@ -381,6 +390,7 @@ impl fmt::Display for NotReplayable {
         f.write_str(match self {
             Self::TooLarge => "the request's body is larger than what is kept for a retry",
             Self::Failed => "the request's body failed while it was sent",
+            Self::TurnedOff => "sending it again is turned off",
         })
     }
 }

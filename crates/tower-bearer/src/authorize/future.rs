@@ -2,22 +2,23 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response, header::AUTHORIZATION, request};
+use http::{Request, Response, Uri, header::AUTHORIZATION, request};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
     body::{NotReplayable, Replay, ReplayBody},
-    rejection::{Rejection, Unhealed, is_rejection},
+    layer::Shared,
+    stamped::{Stamped, Unhealed},
 };
 use crate::{
     acquire::Acquire,
-    cache::TokenCache,
     error::{BoxError, Error},
-    renewal::{Look, Want},
+    renewal::{Core, Look, Want},
     token::Token,
 };
 
@@ -46,27 +47,30 @@ pin_project! {
         Passed { #[pin] response: F },
         // Waits for a token, holding no capacity of the inner service (G39).
         Waiting {
-            cache: TokenCache,
+            shared: Arc<Shared>,
             acquire: Acquire,
             next: Option<Next<S, B, R>>,
         },
         // There is a token; waits until the inner service is ready for the request (D22).
         Readying {
-            cache: TokenCache,
+            shared: Arc<Shared>,
             next: Option<Next<S, B, R>>,
         },
-        // Sent. `again` is what a retry needs; without it there will be none.
+        // Sent, and what is needed to send it again is kept, if it can be.
         Sent {
-            cache: TokenCache,
+            shared: Arc<Shared>,
             #[pin] response: F,
             generation: u64,
-            again: Option<Again<S, B>>,
+            sent_to: Option<Uri>,
+            want: Want,
+            again: Option<Result<Again<S, B>, NotReplayable>>,
         },
         // Sent again, with the token of `generation`. Whatever comes now is the answer (D06).
         SentAgain {
-            cache: TokenCache,
+            shared: Arc<Shared>,
             #[pin] response: F,
             generation: u64,
+            sent_to: Option<Uri>,
             rejected: u64,
         },
     }
@@ -78,23 +82,24 @@ const POLLED_AGAIN: &str = "`ResponseFuture` polled after it was ready";
 /// What is sent once there is a token.
 enum Next<S, B, R> {
     /// The request, for the first time.
-    First(Pending<S, B>),
+    First { service: S, unsent: Unsent<B> },
     /// The request again, whose token was rejected. The response that said so is held until it is sent,
     /// since it is the answer if that comes to nothing (D08).
     Retry(Rejected<S, B, R>),
 }
 
 /// A request that is not sent yet.
-pub(crate) struct Pending<S, B> {
-    pub(crate) service: S,
+pub(crate) struct Unsent<B> {
     pub(crate) head: request::Parts,
     pub(crate) body: ReplayBody<B>,
-    /// What a retry needs; without it there will be none.
-    pub(crate) replay: Option<Replay<B>>,
+    /// What a retry needs.
+    pub(crate) replay: Result<Replay<B>, NotReplayable>,
+    /// Which token will do.
+    pub(crate) want: Want,
 }
 
 /// What is needed to send a request again.
-pub(crate) struct Again<S, B> {
+struct Again<S, B> {
     service: S,
     head: request::Parts,
     replay: Replay<B>,
@@ -104,13 +109,14 @@ pub(crate) struct Again<S, B> {
 struct Rejected<S, B, R> {
     generation: u64,
     response: Response<R>,
+    want: Want,
     again: Again<S, B>,
 }
 
 impl<S, B, R> Next<S, B, R> {
     fn service(&mut self) -> &mut S {
         match self {
-            Self::First(pending) => &mut pending.service,
+            Self::First { service, .. } => service,
             Self::Retry(rejected) => &mut rejected.again.service,
         }
     }
@@ -118,18 +124,18 @@ impl<S, B, R> Next<S, B, R> {
     /// Which token will do.
     fn want(&self) -> Want {
         match self {
-            Self::First(_) => Want::ANY,
-            Self::Retry(rejected) => Want::other_than(rejected.generation),
+            Self::First { unsent, .. } => unsent.want,
+            Self::Retry(rejected) => rejected.want.other_than(rejected.generation),
         }
     }
 
     /// What the caller gets if there is no token.
     fn fail(self, error: Error) -> Result<Response<R>, BoxError> {
         match self {
-            Self::First(_) => Err(error.into()),
+            Self::First { .. } => Err(error.into()),
             Self::Retry(rejected) => {
-                let unhealed = Some(Unhealed::NoToken(error));
-                Ok(marked(rejected.response, rejected.generation, unhealed))
+                let why = Unhealed::NoToken(error);
+                Ok(unhealed(rejected.response, rejected.generation, why))
             }
         }
     }
@@ -137,43 +143,69 @@ impl<S, B, R> Next<S, B, R> {
     /// Stamps the request and sends it; or the response if it cannot be sent again.
     fn send(
         self,
-        cache: &TokenCache,
+        shared: Arc<Shared>,
         token: &Token,
     ) -> Result<State<S, B, R, S::Future>, Response<R>>
     where
-        S: Service<Request<ReplayBody<B>>, Response = Response<R>>,
+        S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
     {
         match self {
-            Self::First(pending) => Ok(pending.send(cache.clone(), token)),
-            Self::Retry(rejected) => rejected.send(cache, token),
+            Self::First {
+                mut service,
+                unsent,
+            } => Ok(unsent.send(shared, &mut service, token)),
+            Self::Retry(rejected) => rejected.send(shared, token),
         }
     }
 }
 
-impl<S, B> Pending<S, B> {
-    /// Stamps the request and sends it, with a copy of its head kept if it can be sent again.
-    fn send<R>(self, cache: TokenCache, token: &Token) -> State<S, B, R, S::Future>
+/// Stamps a request and sends it; the second is where it went, if that is of interest.
+fn stamp_and_send<S, B>(
+    shared: &Shared,
+    service: &mut S,
+    mut head: request::Parts,
+    body: ReplayBody<B>,
+    token: &Token,
+) -> (S::Future, Option<Uri>)
+where
+    S: Service<Request<ReplayBody<B>>>,
+{
+    let sent_to = shared.rules.final_uri.is_some().then(|| head.uri.clone());
+    head.headers.insert(AUTHORIZATION, token.header_value());
+    (service.call(Request::from_parts(head, body)), sent_to)
+}
+
+impl<B> Unsent<B> {
+    /// Stamps the request and sends it, with a copy of its head and of the service kept if it can be
+    /// sent again.
+    fn send<S, R>(
+        self,
+        shared: Arc<Shared>,
+        service: &mut S,
+        token: &Token,
+    ) -> State<S, B, R, S::Future>
     where
-        S: Service<Request<ReplayBody<B>>, Response = Response<R>>,
+        S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
     {
         let Self {
-            mut service,
-            mut head,
+            head,
             body,
             replay,
+            want,
         } = self;
-        let kept = replay.map(|replay| (replay, head.clone()));
-        head.headers.insert(AUTHORIZATION, token.header_value());
-        let response = service.call(Request::from_parts(head, body));
+        let again = replay.map(|replay| Again {
+            service: service.clone(),
+            head: head.clone(),
+            replay,
+        });
+        let (response, sent_to) = stamp_and_send(&shared, service, head, body, token);
         State::Sent {
-            cache,
+            shared,
             response,
             generation: token.generation(),
-            again: kept.map(|(replay, head)| Again {
-                service,
-                head,
-                replay,
-            }),
+            sent_to,
+            want,
+            again: Some(again),
         }
     }
 }
@@ -182,35 +214,36 @@ impl<S, B, R> Rejected<S, B, R> {
     /// Takes the body back, lets go of the first response, and sends the request again.
     fn send(
         self,
-        cache: &TokenCache,
+        shared: Arc<Shared>,
         token: &Token,
     ) -> Result<State<S, B, R, S::Future>, Response<R>>
     where
         S: Service<Request<ReplayBody<B>>, Response = Response<R>>,
     {
         let Self {
-            generation,
+            generation: rejected,
             response,
             again,
+            ..
         } = self;
         let Again {
             mut service,
-            mut head,
+            head,
             replay,
         } = again;
         let body = match replay.take() {
             Ok(body) => body,
-            Err(why) => return Err(not_replayed(cache, response, generation, why)),
+            Err(why) => return Err(not_replayed(shared.cache.core(), response, rejected, why)),
         };
         drop(response);
-        head.headers.insert(AUTHORIZATION, token.header_value());
-        let response = service.call(Request::from_parts(head, body));
-        cache.core().telemetry.retrying();
+        let (response, sent_to) = stamp_and_send(&shared, &mut service, head, body, token);
+        shared.cache.core().telemetry.retrying();
         Ok(State::SentAgain {
-            cache: cache.clone(),
+            shared,
             response,
             generation: token.generation(),
-            rejected: generation,
+            sent_to,
+            rejected,
         })
     }
 }
@@ -232,20 +265,29 @@ where
     }
 
     /// Sends the request at once: there is a token, and the service is ready.
-    pub(crate) fn sent(cache: TokenCache, pending: Pending<S, B>, token: &Token) -> Self {
-        Self::new(pending.send(cache, token))
+    pub(crate) fn sent(
+        shared: Arc<Shared>,
+        service: &mut S,
+        unsent: Unsent<B>,
+        token: &Token,
+    ) -> Self
+    where
+        S: Clone,
+    {
+        Self::new(unsent.send(shared, service, token))
     }
 
-    pub(crate) fn waiting(cache: TokenCache, pending: Pending<S, B>, look: Look) -> Self {
-        Self::new(State::waiting(cache, Next::First(pending), look))
+    pub(crate) fn waiting(shared: Arc<Shared>, service: S, unsent: Unsent<B>, look: Look) -> Self {
+        let next = Next::First { service, unsent };
+        Self::new(State::waiting(shared, next, look))
     }
 }
 
 impl<S, B, R, F> State<S, B, R, F> {
-    fn waiting(cache: TokenCache, next: Next<S, B, R>, look: Look) -> Self {
-        let acquire = Acquire::looked(cache.core().clone(), next.want(), look);
+    fn waiting(shared: Arc<Shared>, next: Next<S, B, R>, look: Look) -> Self {
+        let acquire = Acquire::looked(shared.cache.core().clone(), next.want(), look);
         Self::Waiting {
-            cache,
+            shared,
             acquire,
             next: Some(next),
         }
@@ -253,49 +295,61 @@ impl<S, B, R, F> State<S, B, R, F> {
 
     /// What follows on a rejection: the renewal, or the response if it ends here.
     fn rejected(
-        cache: TokenCache,
+        shared: Arc<Shared>,
         generation: u64,
-        again: Option<Again<S, B>>,
+        want: Want,
+        again: Result<Again<S, B>, NotReplayable>,
         response: Response<R>,
     ) -> Result<Self, Response<R>> {
         // First the token is rejected, then it is seen whether this request can be sent again: one
         // that cannot still heals the next (G10).
-        let acquire = cache.reject_generation(generation);
-        let replayable = match &again {
-            Some(again) => again.replay.check(),
-            None => Err(NotReplayable::TooLarge),
-        };
-        match (again, replayable) {
-            (Some(again), Ok(())) => Ok(Self::Waiting {
-                cache,
+        let acquire = shared.cache.reject_generation(generation, want);
+        match again.and_then(|again| again.replay.check().map(|()| again)) {
+            Ok(again) => Ok(Self::Waiting {
+                shared,
                 acquire,
                 next: Some(Next::Retry(Rejected {
                     generation,
                     response,
+                    want,
                     again,
                 })),
             }),
-            (_, Err(why)) => Err(not_replayed(&cache, response, generation, why)),
-            (None, Ok(())) => Err(response),
+            Err(why) => Err(not_replayed(shared.cache.core(), response, generation, why)),
         }
     }
 }
 
 fn not_replayed<R>(
-    cache: &TokenCache,
+    core: &Core,
     response: Response<R>,
     generation: u64,
     why: NotReplayable,
 ) -> Response<R> {
-    cache.core().telemetry.replay_refused(why);
-    marked(response, generation, Some(Unhealed::NotReplayed(why)))
+    core.telemetry.replay_refused(why);
+    unhealed(response, generation, Unhealed::NotReplayed(why))
 }
 
-fn marked<R>(mut response: Response<R>, generation: u64, why: Option<Unhealed>) -> Response<R> {
+/// A rejection that reaches the caller, with the reason.
+fn unhealed<R>(response: Response<R>, generation: u64, why: Unhealed) -> Response<R> {
+    marked(
+        response,
+        Stamped::after_rejection(generation, generation, Some(why)),
+    )
+}
+
+fn marked<R>(mut response: Response<R>, stamped: Stamped) -> Response<R> {
+    response.extensions_mut().insert(stamped);
     response
-        .extensions_mut()
-        .insert(Rejection::new(generation, why));
-    response
+}
+
+impl Shared {
+    /// Notes that a server took a token: it answered, and with no failure of its own.
+    fn note_taken<R>(&self, response: &Response<R>, generation: u64) {
+        if !response.status().is_server_error() {
+            self.cache.core().taken(generation);
+        }
+    }
 }
 
 impl<S, B, R> Future for ResponseFuture<S, B, R>
@@ -315,67 +369,78 @@ where
                 }
                 StateProj::Passed { response } => return response.poll(cx).map_err(Into::into),
                 StateProj::Waiting {
-                    cache,
+                    shared,
                     acquire,
                     next,
                 } => match ready!(Pin::new(acquire).poll(cx)) {
                     Ok(_) => State::Readying {
-                        cache: cache.clone(),
+                        shared: shared.clone(),
                         next: next.take(),
                     },
                     Err(error) => {
                         return Poll::Ready(next.take().expect(POLLED_AGAIN).fail(error));
                     }
                 },
-                StateProj::Readying { cache, next } => {
+                StateProj::Readying { shared, next } => {
                     let service = next.as_mut().expect(POLLED_AGAIN).service();
                     ready!(service.poll_ready(cx)).map_err(Into::into)?;
                     let mut next = next.take().expect(POLLED_AGAIN);
                     // The service may have taken its time, so the token is the one that is current
                     // now (G19).
-                    match cache.core().look(next.want()) {
-                        Look::Serve(token) => match next.send(cache, &token) {
+                    match shared.cache.core().look(next.want()) {
+                        Look::Serve(token) => match next.send(shared.clone(), &token) {
                             Ok(sent) => sent,
                             Err(response) => return Poll::Ready(Ok(response)),
                         },
                         look => {
                             let spare = next.service().clone();
                             *next.service() = spare;
-                            State::waiting(cache.clone(), next, look)
+                            State::waiting(shared.clone(), next, look)
                         }
                     }
                 }
                 StateProj::Sent {
-                    cache,
+                    shared,
                     response,
                     generation,
+                    sent_to,
+                    want,
                     again,
                 } => {
                     let response = ready!(response.poll(cx)).map_err(Into::into)?;
-                    if !is_rejection(&response) {
-                        cache.core().taken(*generation);
+                    let (rejects, response) = shared.rules.rejects(response, sent_to.as_ref());
+                    if !rejects {
+                        shared.note_taken(&response, *generation);
+                        let response = match shared.rules.mark_responses {
+                            true => marked(response, Stamped::taken(*generation)),
+                            false => response,
+                        };
                         return Poll::Ready(Ok(response));
                     }
-                    match State::rejected(cache.clone(), *generation, again.take(), response) {
+                    let again = again.take().expect(POLLED_AGAIN);
+                    match State::rejected(shared.clone(), *generation, *want, again, response) {
                         Ok(renewing) => renewing,
                         Err(response) => return Poll::Ready(Ok(response)),
                     }
                 }
                 StateProj::SentAgain {
-                    cache,
+                    shared,
                     response,
                     generation,
+                    sent_to,
                     rejected,
                 } => {
                     let response = ready!(response.poll(cx)).map_err(Into::into)?;
-                    let unhealed = if is_rejection(&response) {
-                        cache.core().rejected_again(*generation);
+                    let (rejects, response) = shared.rules.rejects(response, sent_to.as_ref());
+                    let unhealed = if rejects {
+                        shared.cache.core().rejected_again(*generation);
                         Some(Unhealed::RejectedAgain)
                     } else {
-                        cache.core().taken(*generation);
+                        shared.note_taken(&response, *generation);
                         None
                     };
-                    return Poll::Ready(Ok(marked(response, *rejected, unhealed)));
+                    let stamped = Stamped::after_rejection(*generation, *rejected, unhealed);
+                    return Poll::Ready(Ok(marked(response, stamped)));
                 }
             };
             state.set(next);

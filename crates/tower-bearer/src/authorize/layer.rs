@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use http::{Uri, response};
 use tower_layer::Layer;
 
 use super::{
@@ -23,15 +24,26 @@ use crate::cache::TokenCache;
 /// ```
 #[derive(Clone, Debug)]
 pub struct AuthorizeLayer {
-    cache: TokenCache,
-    rules: Arc<Rules>,
+    shared: Arc<Shared>,
+}
+
+/// What all services of one layer share.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    pub(crate) cache: TokenCache,
+    pub(crate) rules: Arc<Rules>,
 }
 
 /// What the requests of one layer have in common.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
     pub(crate) origins: Origins,
+    pub(crate) overwrite: bool,
+    pub(crate) retry: bool,
     pub(crate) replay_limit: usize,
+    pub(crate) mark_responses: bool,
+    pub(crate) reject_when: Option<fn(&response::Parts) -> bool>,
+    pub(crate) final_uri: Option<fn(&response::Parts) -> Option<&Uri>>,
 }
 
 impl AuthorizeLayer {
@@ -42,11 +54,19 @@ impl AuthorizeLayer {
     /// A layer that stamps the tokens of `cache`, for no origin yet: see [`allow`](Self::allow).
     #[must_use]
     pub fn new(cache: TokenCache) -> Self {
+        let rules = Rules {
+            origins: Origins::default(),
+            overwrite: false,
+            retry: true,
+            replay_limit: Self::DEFAULT_REPLAY_LIMIT,
+            mark_responses: false,
+            reject_when: None,
+            final_uri: None,
+        };
         Self {
-            cache,
-            rules: Arc::new(Rules {
-                origins: Origins::default(),
-                replay_limit: Self::DEFAULT_REPLAY_LIMIT,
+            shared: Arc::new(Shared {
+                cache,
+                rules: Arc::new(rules),
             }),
         }
     }
@@ -76,9 +96,8 @@ impl AuthorizeLayer {
 
     /// Lets the token go to an origin that was parsed before, without a further check of its TLS.
     #[must_use]
-    pub fn allow_origin(mut self, origin: Origin) -> Self {
-        Arc::make_mut(&mut self.rules).origins.allow_origin(origin);
-        self
+    pub fn allow_origin(self, origin: Origin) -> Self {
+        self.with(|rules| rules.origins.allow_origin(origin))
     }
 
     /// Says where requests go whose URI does not: around tonic's channel the layer sees only a path.
@@ -98,9 +117,18 @@ impl AuthorizeLayer {
     ///
     /// Defaults to refusing them.
     #[must_use]
-    pub fn pass_other_origins(mut self) -> Self {
-        Arc::make_mut(&mut self.rules).origins.pass_others();
-        self
+    pub fn pass_other_origins(self) -> Self {
+        self.with(|rules| rules.origins.pass_others())
+    }
+
+    /// Takes an `Authorization` header off that a request has already, so that it is stamped like any
+    /// other, and one that goes without a token goes without any: for gateways, which must not hand on
+    /// what their callers authenticate to them with.
+    ///
+    /// Defaults to leaving such a request as it is. Its 401 then renews nothing.
+    #[must_use]
+    pub fn overwrite_authorization(self) -> Self {
+        self.with(|rules| rules.overwrite = true)
     }
 
     /// How many bytes of each request's body are kept for a retry. With 0 only requests without a
@@ -108,17 +136,76 @@ impl AuthorizeLayer {
     ///
     /// Defaults to [`DEFAULT_REPLAY_LIMIT`](Self::DEFAULT_REPLAY_LIMIT).
     #[must_use]
-    pub fn replay_limit(mut self, bytes: usize) -> Self {
-        Arc::make_mut(&mut self.rules).replay_limit = bytes;
+    pub fn replay_limit(self, bytes: usize) -> Self {
+        self.with(|rules| rules.replay_limit = bytes)
+    }
+
+    /// Sends each request once. A 401 still renews the token, for the next request.
+    ///
+    /// Defaults to sending a request once more whose token was rejected.
+    #[must_use]
+    pub fn without_retry(self) -> Self {
+        self.with(|rules| rules.retry = false)
+    }
+
+    /// Takes other responses for rejections of the token too: a 419, say. `reject` sees the heads of
+    /// the responses that are none yet.
+    ///
+    /// Defaults to a 401 whose challenges do not complain of something else, and gRPC's
+    /// `UNAUTHENTICATED` in a response's headers.
+    ///
+    /// ```
+    /// # use tower_bearer::{AuthorizeLayer, source_fn, Token, TokenCache};
+    /// # let cache = TokenCache::new(source_fn(|_| async { Ok(Token::new("t")?) }));
+    /// let layer = AuthorizeLayer::new(cache).reject_when(|head| head.status.as_u16() == 419);
+    /// # drop(layer);
+    /// ```
+    #[must_use]
+    pub fn reject_when(self, reject: fn(&response::Parts) -> bool) -> Self {
+        self.with(|rules| rules.reject_when = Some(reject))
+    }
+
+    /// Says where a response came from, if a client inside the layer follows redirects: one that came
+    /// from another origin than the request went to rejects no token, since such a client leaves the
+    /// token behind (it must; tower-http's `FollowRedirect` does).
+    ///
+    /// Defaults to where the request went. Redirects are better followed outside the layer, where each
+    /// hop passes it: see the [module's docs](crate::authorize#redirects).
+    ///
+    /// ```
+    /// use tower_http::follow_redirect::RequestUri;
+    /// # use tower_bearer::{AuthorizeLayer, source_fn, Token, TokenCache};
+    /// # let cache = TokenCache::new(source_fn(|_| async { Ok(Token::new("t")?) }));
+    /// let layer = AuthorizeLayer::new(cache)
+    ///     .final_uri(|head| head.extensions.get::<RequestUri>().map(|uri| &uri.0));
+    /// # drop(layer);
+    /// ```
+    #[must_use]
+    pub fn final_uri(self, final_uri: fn(&response::Parts) -> Option<&Uri>) -> Self {
+        self.with(|rules| rules.final_uri = Some(final_uri))
+    }
+
+    /// Puts a [`Stamped`](crate::Stamped) into each response to a stamped request, so that its caller
+    /// can tell which generation it was sent with.
+    ///
+    /// Defaults to those only whose token was rejected, since it costs a few allocations.
+    #[must_use]
+    pub fn mark_responses(self) -> Self {
+        self.with(|rules| rules.mark_responses = true)
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Rules)) -> Self {
+        change(Arc::make_mut(&mut Arc::make_mut(&mut self.shared).rules));
         self
     }
 
     fn with_origins(
-        mut self,
+        self,
         change: impl FnOnce(&mut Origins) -> Result<(), InvalidOrigin>,
     ) -> Result<Self, InvalidOrigin> {
-        change(&mut Arc::make_mut(&mut self.rules).origins)?;
-        Ok(self)
+        let mut changed = Ok(());
+        let this = self.with(|rules| changed = change(&mut rules.origins));
+        changed.map(|()| this)
     }
 }
 
@@ -126,6 +213,6 @@ impl<S> Layer<S> for AuthorizeLayer {
     type Service = Authorize<S>;
 
     fn layer(&self, inner: S) -> Authorize<S> {
-        Authorize::new(inner, self.cache.clone(), self.rules.clone())
+        Authorize::new(inner, self.shared.clone())
     }
 }

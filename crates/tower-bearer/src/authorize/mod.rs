@@ -13,7 +13,7 @@
 //! A retry needs the request's body again. [`ReplayBody`] keeps up to 64 KiB of it while it is sent
 //! ([`AuthorizeLayer::replay_limit`]); a larger one is not sent again, but its 401 still renews the
 //! token, so the next request succeeds. What became of a rejection stands in the response's
-//! extensions, as a [`Rejection`].
+//! extensions, as a [`Stamped`].
 //!
 //! # Inner services with one body type
 //!
@@ -61,17 +61,21 @@
 //! ```
 
 mod body;
+mod challenge;
 mod future;
 mod layer;
+mod options;
 mod origin;
 mod rejection;
 mod service;
+mod stamped;
 
 pub use self::{
     body::{NotReplayable, ReplayBody},
     future::ResponseFuture,
     layer::AuthorizeLayer,
+    options::RequestOptions,
     origin::{InvalidOrigin, Origin},
-    rejection::{Rejection, Unhealed},
     service::Authorize,
+    stamped::{Stamped, Unhealed},
 };

@@ -245,6 +245,15 @@ impl Origins {
         self.pass_others = true;
     }
 
+    /// Whether two URIs go to one origin; one that does not say where it goes, to the assumed one.
+    pub(crate) fn are_one(&self, a: &Uri, b: &Uri) -> bool {
+        let origin = |uri: &Uri| match uri.authority() {
+            Some(_) => Origin::of(uri),
+            None => self.assumed.clone(),
+        };
+        origin(a).is_some_and(|a| origin(b) == Some(a))
+    }
+
     pub(crate) fn route(&self, uri: &Uri) -> Result<Route, Error> {
         if self.allowed.iter().any(|origin| origin.is_of(uri)) {
             return Ok(Route::Stamp);

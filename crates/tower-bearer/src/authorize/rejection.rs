@@ -1,88 +1,54 @@
-use http::{Response, StatusCode};
+//! Whether a response means that the token was rejected.
 
-use super::body::NotReplayable;
-use crate::error::Error;
+use http::{HeaderName, Response, StatusCode, Uri, response};
 
-/// What became of a request whose token was rejected: in the extensions of its response.
-///
-/// A response without it was given to a token that was not rejected, or to a request that carried
-/// none of ours.
-///
-/// ```
-/// use http::Response;
-/// use tower_bearer::Rejection;
-///
-/// fn explain<B>(response: &Response<B>) -> String {
-///     match response.extensions().get::<Rejection>() {
-///         None => "the token was taken".into(),
-///         Some(rejection) => match rejection.unhealed() {
-///             None => "a new token was taken".into(),
-///             Some(why) => format!("still rejected: {why}"),
-///         },
-///     }
-/// }
-/// # assert_eq!(explain(&Response::new(())), "the token was taken");
-/// ```
-#[derive(Clone, Debug)]
-pub struct Rejection {
-    generation: u64,
-    unhealed: Option<Unhealed>,
-}
+use super::{
+    challenge::{Complaint, complaint},
+    layer::Rules,
+};
 
-impl Rejection {
-    pub(crate) fn new(generation: u64, unhealed: Option<Unhealed>) -> Self {
-        Self {
-            generation,
-            unhealed,
+/// Where gRPC tells its status; in the headers only if there is no body (gRPC over HTTP/2, "Responses").
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
+/// gRPC's `UNAUTHENTICATED`.
+const UNAUTHENTICATED: &[u8] = b"16";
+
+impl Rules {
+    /// Whether a response means that the token was rejected that went to `sent_to`.
+    pub(crate) fn rejects<R>(
+        &self,
+        response: Response<R>,
+        sent_to: Option<&Uri>,
+    ) -> (bool, Response<R>) {
+        let rejects = is_rejection(response.status(), &response);
+        let asks_user = self.reject_when.is_some() && !rejects;
+        if !asks_user && (sent_to.is_none() || !rejects) {
+            return (rejects, response);
         }
+        let (head, body) = response.into_parts();
+        let rejects = rejects || self.reject_when.is_some_and(|user| user(&head));
+        let rejects = rejects && !self.has_left(&head, sent_to);
+        (rejects, Response::from_parts(head, body))
     }
 
-    /// The generation of the token that was rejected first.
-    #[must_use]
-    pub fn generation(&self) -> u64 {
-        self.generation
-    }
-
-    /// Why this response is still the rejection; `None` if the request was sent again and taken.
-    #[must_use]
-    pub fn unhealed(&self) -> Option<&Unhealed> {
-        self.unhealed.as_ref()
-    }
-}
-
-/// Why a rejection reached the caller.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Unhealed {
-    /// The request could not be sent again. The token is renewed nevertheless.
-    NotReplayed(NotReplayable),
-    /// No other token could be had.
-    NoToken(Error),
-    /// The request was sent again with another token, which was rejected too.
-    RejectedAgain,
-}
-
-impl std::fmt::Display for Unhealed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::NotReplayed(why) => why.fmt(f),
-            Self::NoToken(error) => error.fmt(f),
-            Self::RejectedAgain => f.write_str("another token was rejected too"),
+    /// Whether a response comes from another origin than the token was sent to: a client inside the
+    /// layer followed a redirect, and left the token behind.
+    fn has_left(&self, head: &response::Parts, sent_to: Option<&Uri>) -> bool {
+        let came_from = self.final_uri.and_then(|final_uri| final_uri(head));
+        match (sent_to, came_from) {
+            (Some(sent_to), Some(came_from)) => !self.origins.are_one(sent_to, came_from),
+            _ => false,
         }
     }
 }
 
-impl std::error::Error for Unhealed {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            // The error's own text is this one's too.
-            Self::NoToken(error) => error.source(),
-            Self::NotReplayed(_) | Self::RejectedAgain => None,
-        }
+fn is_rejection<R>(status: StatusCode, response: &Response<R>) -> bool {
+    match status {
+        StatusCode::UNAUTHORIZED => complaint(response.headers()) == Complaint::Token,
+        StatusCode::OK => response
+            .headers()
+            .get(GRPC_STATUS)
+            .is_some_and(|status| status.as_bytes() == UNAUTHENTICATED),
+        _ => false,
     }
-}
-
-/// Whether a response means that the token was rejected.
-pub(crate) fn is_rejection<B>(response: &Response<B>) -> bool {
-    response.status() == StatusCode::UNAUTHORIZED
 }

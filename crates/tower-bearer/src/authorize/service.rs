@@ -9,16 +9,13 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::{
-    body::ReplayBody,
-    future::{Pending, ResponseFuture},
-    layer::Rules,
+    body::{NotReplayable, ReplayBody},
+    future::{ResponseFuture, Unsent},
+    layer::Shared,
+    options::RequestOptions,
     origin::Route,
 };
-use crate::{
-    cache::TokenCache,
-    error::BoxError,
-    renewal::{Look, Want},
-};
+use crate::{cache::TokenCache, error::BoxError, renewal::Look};
 
 /// Stamps a bearer token onto each request, and heals a rejected one. See [`AuthorizeLayer`] and the
 /// [module's docs](crate::authorize).
@@ -30,17 +27,12 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Authorize<S> {
     inner: S,
-    cache: TokenCache,
-    rules: Arc<Rules>,
+    shared: Arc<Shared>,
 }
 
 impl<S> Authorize<S> {
-    pub(crate) fn new(inner: S, cache: TokenCache, rules: Arc<Rules>) -> Self {
-        Self {
-            inner,
-            cache,
-            rules,
-        }
+    pub(crate) fn new(inner: S, shared: Arc<Shared>) -> Self {
+        Self { inner, shared }
     }
 
     /// The inner service.
@@ -61,7 +53,7 @@ impl<S> Authorize<S> {
     /// The cache whose tokens are stamped.
     #[must_use]
     pub fn cache(&self) -> &TokenCache {
-        &self.cache
+        &self.shared.cache
     }
 }
 
@@ -79,18 +71,30 @@ where
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        match self.rules.origins.route(request.uri()) {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let rules = &self.shared.rules;
+        if rules.overwrite {
+            request.headers_mut().remove(AUTHORIZATION);
+        }
+        let options = request.extensions().get::<RequestOptions>();
+        let route = match options.is_none_or(RequestOptions::wants_token) {
+            true => rules.origins.route(request.uri()),
+            false => Ok(Route::Pass),
+        };
+        match route {
             Err(error) => {
                 // The service that was made ready is not called, so it gives its capacity back (G39).
                 self.inner = self.inner.clone();
-                return ResponseFuture::refused(error.into());
+                ResponseFuture::refused(error.into())
             }
-            Ok(Route::Pass) => {}
-            Ok(Route::Stamp) if request.headers().contains_key(AUTHORIZATION) => {}
-            Ok(Route::Stamp) => return self.stamp_and_call(request),
+            // A caller's own header wins (G27).
+            Ok(Route::Stamp) if !request.headers().contains_key(AUTHORIZATION) => {
+                self.stamp_and_call(request)
+            }
+            Ok(Route::Stamp | Route::Pass) => {
+                ResponseFuture::passed(self.inner.call(request.map(ReplayBody::once)))
+            }
         }
-        ResponseFuture::passed(self.inner.call(request.map(ReplayBody::once)))
     }
 }
 
@@ -101,23 +105,35 @@ impl<S> Authorize<S> {
         S::Error: Into<BoxError>,
         B: Body,
     {
+        let options = request.extensions().get::<RequestOptions>();
+        let shared = match options.and_then(RequestOptions::other_cache) {
+            None => self.shared.clone(),
+            Some(cache) => Arc::new(Shared {
+                cache: cache.clone(),
+                rules: self.shared.rules.clone(),
+            }),
+        };
+        let want = options.map(RequestOptions::want).unwrap_or_default();
+        let retry = shared.rules.retry && options.is_none_or(RequestOptions::wants_retry);
         let (head, body) = request.into_parts();
-        let (body, replay) = ReplayBody::kept(body, self.rules.replay_limit);
-        // The service that was made ready is the one that is called; its clone takes its place.
-        let spare = self.inner.clone();
-        let mut pending = Pending {
-            service: mem::replace(&mut self.inner, spare),
+        let (body, replay) = match retry {
+            true => ReplayBody::kept(body, shared.rules.replay_limit),
+            false => (ReplayBody::once(body), Err(NotReplayable::TurnedOff)),
+        };
+        let unsent = Unsent {
             head,
             body,
             replay,
+            want,
         };
-        let cache = self.cache.clone();
-        match cache.core().look(Want::ANY) {
-            Look::Serve(token) => ResponseFuture::sent(cache, pending, &token),
+        match shared.cache.core().look(want) {
+            // The service that was made ready is the one that is called.
+            Look::Serve(token) => ResponseFuture::sent(shared, &mut self.inner, unsent, &token),
             look => {
                 // What waits must not hold the capacity of a service that is ready (G39).
-                pending.service = pending.service.clone();
-                ResponseFuture::waiting(cache, pending, look)
+                let spare = self.inner.clone();
+                let ready = mem::replace(&mut self.inner, spare);
+                ResponseFuture::waiting(shared, ready.clone(), unsent, look)
             }
         }
     }

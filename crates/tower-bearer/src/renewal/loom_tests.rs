@@ -94,7 +94,7 @@ fn a_rejected_token_is_not_published_again() {
         let core = filled();
         let flying = flight(core.look(Want::NEW));
         let rejecting = core.clone();
-        let rejected = thread::spawn(move || rejecting.reject(1));
+        let rejected = thread::spawn(move || rejecting.reject(1, Want::ANY));
         land(&core, &flying, Ok(token("t1")));
         drop(rejected.join().unwrap());
         // Either the rejection was first, and the flight is to ask once more; or the token was, and was
@@ -112,7 +112,7 @@ fn who_saw_a_token_rejected_is_not_handed_it_again() {
         let core = filled();
         let flying = flight(core.look(Want::NEW));
         let rejecting = core.clone();
-        let rejected = thread::spawn(move || match rejecting.reject(1) {
+        let rejected = thread::spawn(move || match rejecting.reject(1, Want::ANY) {
             Look::Serve(token) => assert_eq!(token.generation(), 2),
             Look::Wait { flight, .. } => match block_on(Waiter::new(flight)) {
                 Landing::Token(entry) => assert_eq!(entry.generation(), 2),
@@ -133,8 +133,8 @@ fn a_late_rejection_does_not_touch_the_newer_token() {
         let core = filled();
         let flying = flight(core.look(Want::NEW));
         let (one, two) = (core.clone(), core.clone());
-        let first = thread::spawn(move || drop(one.reject(1)));
-        let second = thread::spawn(move || drop(two.reject(1)));
+        let first = thread::spawn(move || drop(one.reject(1, Want::ANY)));
+        let second = thread::spawn(move || drop(two.reject(1, Want::ANY)));
         land(&core, &flying, Ok(token("t2")));
         first.join().unwrap();
         second.join().unwrap();

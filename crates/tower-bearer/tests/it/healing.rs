@@ -10,7 +10,7 @@ use http::{Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_bearer::{BoxError, Kind, Rejection, ReplayBody, Unhealed};
+use tower_bearer::{BoxError, Kind, ReplayBody, Stamped, Unhealed};
 
 use crate::{
     api::{API, Api, authorized, get, layer, ready},
@@ -27,9 +27,9 @@ async fn d01_a_revoked_token_heals_inside_the_request() {
         (response.status().as_u16(), response.body().as_str()),
         (200, "answer 200")
     );
-    let rejection = response.extensions().get::<Rejection>().unwrap();
-    assert_eq!(rejection.generation(), 1);
-    assert!(rejection.unhealed().is_none());
+    let stamped = response.extensions().get::<Stamped>().unwrap();
+    assert_eq!(stamped.rejected(), Some(1));
+    assert!(stamped.unhealed().is_none());
     assert_eq!(api.bearers(), [Some("t1".into()), Some("t2".into())]);
     assert_eq!(control.calls(), 2);
     assert_eq!(cache.status().counts.retries, 1);
@@ -46,11 +46,8 @@ async fn d06_the_second_rejection_is_the_answer() {
         (401, "answer 401")
     );
     assert_eq!(response.headers()["x-answer"], "kept");
-    let rejection = response.extensions().get::<Rejection>().unwrap();
-    assert!(matches!(
-        rejection.unhealed(),
-        Some(Unhealed::RejectedAgain)
-    ));
+    let stamped = response.extensions().get::<Stamped>().unwrap();
+    assert!(matches!(stamped.unhealed(), Some(Unhealed::RejectedAgain)));
     assert_eq!(api.seen().len(), 2, "no third try");
     assert_eq!(
         cache.peek().unwrap().expose_secret(),
@@ -89,7 +86,7 @@ async fn c05_a_server_whose_clock_lags_costs_a_bounded_number_of_fetches() {
         assert!(
             response
                 .extensions()
-                .get::<Rejection>()
+                .get::<Stamped>()
                 .unwrap()
                 .unhealed()
                 .is_some()
@@ -116,14 +113,14 @@ async fn d20_a_healed_request_leaves_no_mark_on_the_next() {
         assert!(
             response
                 .extensions()
-                .get::<Rejection>()
+                .get::<Stamped>()
                 .unwrap()
                 .unhealed()
                 .is_none()
         );
     }
     let response = service.ready().await.unwrap().call(get()).await.unwrap();
-    assert!(response.extensions().get::<Rejection>().is_none());
+    assert!(response.extensions().get::<Stamped>().is_none());
     assert_eq!(cache.status().counts.retries, 2);
 }
 
@@ -142,7 +139,7 @@ async fn d28_revocations_are_healed_as_far_as_the_bucket_reaches() {
     assert_eq!(response.status(), 401);
     let why = response
         .extensions()
-        .get::<Rejection>()
+        .get::<Stamped>()
         .unwrap()
         .unhealed()
         .unwrap()
@@ -248,8 +245,8 @@ async fn d08_while_no_other_token_can_be_had_the_rejection_is_returned() {
         (response.status().as_u16(), response.body().as_str()),
         (401, "answer 401")
     );
-    let rejection = response.extensions().get::<Rejection>().unwrap();
-    match rejection.unhealed() {
+    let stamped = response.extensions().get::<Stamped>().unwrap();
+    match stamped.unhealed() {
         Some(Unhealed::NoToken(error)) => assert_eq!(*error.kind(), Kind::Unavailable),
         other => panic!("{other:?}"),
     }
@@ -299,7 +296,7 @@ async fn d16_a_body_that_was_not_kept_is_not_sent_again_but_heals_the_next() {
     assert_eq!(response.status(), 401);
     let why = response
         .extensions()
-        .get::<Rejection>()
+        .get::<Stamped>()
         .unwrap()
         .unhealed()
         .unwrap()

@@ -9,6 +9,7 @@
 
 mod api;
 mod bounds;
+mod challenges;
 mod clocks;
 mod cold;
 mod healing;
@@ -16,6 +17,8 @@ mod interleavings;
 #[cfg(feature = "metrics")]
 mod measures;
 mod middleware;
+mod options;
+mod readiness;
 mod rejection;
 mod renewal;
 mod runtimes;

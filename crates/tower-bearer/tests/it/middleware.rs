@@ -5,7 +5,7 @@ use http::{Request, Response};
 use http_body_util::{Empty, Full};
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimit, service_fn};
-use tower_bearer::{Authorize, Kind, Rejection, ReplayBody};
+use tower_bearer::{Authorize, Kind, ReplayBody, Stamped};
 
 use crate::{
     api::{Api, authorized, get, layer, ours, ready},
@@ -18,7 +18,7 @@ async fn a_fresh_token_is_stamped_and_sensitive() {
     let api = Api::default();
     let response = authorized!(&cache, api).oneshot(get()).await.unwrap();
     assert_eq!(response.status(), 200);
-    assert!(response.extensions().get::<Rejection>().is_none());
+    assert!(response.extensions().get::<Stamped>().is_none());
     let seen = api.seen();
     assert_eq!(seen[0].bearer(), Some("t1"));
     assert!(seen[0].headers["authorization"].is_sensitive());
