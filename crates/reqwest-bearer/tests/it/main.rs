@@ -1,0 +1,314 @@
+//! The middleware in a real reqwest client, against a fake control plane over sockets.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that unwraps fails, as it should"
+)]
+
+use std::{convert::Infallible, time::Duration};
+
+use bytes::Bytes;
+use reqwest::{Body, Certificate, StatusCode};
+use reqwest_bearer::AuthorizeMiddleware;
+use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error};
+use reqwest_retry::{RetryTransientMiddleware, policies::ExponentialBackoff};
+use runai_auth::{
+    Auth, ControlPlane, Credentials, RequestOptions, Stamped, tower_bearer,
+    tower_bearer::{Kind, clock::ManualClock},
+};
+use runai_fake::{Behaviour, RunaiFake};
+
+const CLUSTERS: &str = "/api/v1/clusters";
+const SUBMIT: &str = "/api/v1/workloads/trainings";
+
+struct Setup {
+    fake: RunaiFake,
+    auth: Auth,
+    http: reqwest::Client,
+    clock: ManualClock,
+}
+
+/// A fake, over TLS or not, and a client that has its CA.
+async fn setup_over(tls: bool) -> Setup {
+    // The process has none unless it was installed before.
+    let _installed_before = rustls::crypto::ring::default_provider().install_default();
+    let fake = RunaiFake::builder()
+        .application("ci-bot", "s3cr3t")
+        .tls(tls)
+        .start()
+        .await
+        .unwrap();
+    let mut control_plane = ControlPlane::new(fake.url()).unwrap();
+    let mut http = reqwest::Client::builder();
+    if let Some(pem) = fake.ca_pem() {
+        let ca = Certificate::from_pem(pem.as_bytes()).unwrap();
+        http = http.tls_certs_only([ca]);
+        control_plane = control_plane.root_certificates_pem(pem.as_bytes()).unwrap();
+    }
+    let clock = ManualClock::new();
+    let ticking = clock.clone();
+    let auth = control_plane.authenticate_with(Credentials::client("ci-bot", "s3cr3t"), |cache| {
+        cache.clock(ticking).seed(7).attempts(1)
+    });
+    Setup {
+        fake,
+        auth,
+        http: http.build().unwrap(),
+        clock,
+    }
+}
+
+async fn setup() -> Setup {
+    setup_over(false).await
+}
+
+impl Setup {
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.fake.url())
+    }
+
+    fn bearer(&self) -> AuthorizeMiddleware {
+        AuthorizeMiddleware::new(self.auth.layer())
+    }
+
+    fn client(&self) -> ClientWithMiddleware {
+        ClientBuilder::new(self.http.clone())
+            .with(self.bearer())
+            .build()
+    }
+
+    /// Has a token, which is revoked.
+    async fn revoked(&self) -> ClientWithMiddleware {
+        let client = self.client();
+        let response = client.get(self.url(CLUSTERS)).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        self.fake.revoke_all();
+        client
+    }
+
+    fn sent_to(&self, path: &str) -> Vec<runai_fake::Exchange> {
+        let journal = self.fake.journal();
+        journal.into_iter().filter(|it| it.path == path).collect()
+    }
+}
+
+fn stream(pieces: usize, piece: usize) -> Body {
+    let pieces = (0..pieces).map(move |at| {
+        let byte = u8::try_from(at % 251).unwrap();
+        Ok::<_, Infallible>(Bytes::from(vec![byte; piece]))
+    });
+    Body::wrap_stream(futures_util::stream::iter(pieces))
+}
+
+#[tokio::test]
+async fn d01_a_revoked_token_heals_inside_the_request() {
+    for tls in [false, true] {
+        let setup = setup_over(tls).await;
+        let client = setup.revoked().await;
+        let response = client.get(setup.url(CLUSTERS)).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        let stamped = response.extensions().get::<Stamped>().unwrap();
+        assert_eq!((stamped.rejected(), stamped.generation()), (Some(1), 2));
+        assert!(response.headers().contains_key("content-type"));
+        assert!(!response.text().await.unwrap().is_empty());
+        assert_eq!(
+            (setup.fake.token_requests(), setup.fake.api_requests()),
+            (2, 3)
+        );
+    }
+}
+
+#[tokio::test]
+async fn d06_the_second_rejection_reaches_the_caller_whole() {
+    let setup = setup().await;
+    let client = setup.revoked().await;
+    let no = |text: &str| Behaviour::status(401).body("text/plain", text);
+    setup.fake.on_api(no("first"));
+    setup.fake.on_api(no("second"));
+    let response = client.get(setup.url(CLUSTERS)).send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    let stamped = response.extensions().get::<Stamped>().unwrap();
+    assert!(stamped.retried() && stamped.unhealed().is_some());
+    assert_eq!(response.text().await.unwrap(), "second");
+}
+
+#[tokio::test]
+async fn d17_bodies_are_sent_again_byte_for_byte() {
+    for tls in [false, true] {
+        let setup = setup_over(tls).await;
+        for in_memory in [true, false] {
+            let client = setup.revoked().await;
+            setup.fake.clear_journal();
+            // What is in memory may be of any size.
+            let body = match in_memory {
+                true => Body::from(vec![b'x'; 300_000]),
+                false => stream(60, 1000),
+            };
+            let response = client
+                .post(setup.url(SUBMIT))
+                .header("content-type", "application/json")
+                .body(body)
+                .send()
+                .await
+                .unwrap();
+            assert_ne!(response.status(), StatusCode::UNAUTHORIZED);
+            let sent = setup.sent_to(SUBMIT);
+            assert_eq!(sent.len(), 2, "in memory: {in_memory}");
+            assert_eq!(sent[0].body.len(), if in_memory { 300_000 } else { 60_000 });
+            assert_eq!(sent[0].body, sent[1].body);
+            let bare = |at: usize| {
+                let mut headers = sent[at].headers.clone();
+                headers.remove("authorization");
+                headers
+            };
+            assert_eq!(bare(0), bare(1));
+            setup.clock.advance(Duration::from_secs(10));
+        }
+    }
+}
+
+#[tokio::test]
+async fn d16_a_stream_beyond_the_cap_is_sent_once_and_heals_the_next() {
+    let setup = setup().await;
+    let client = setup.revoked().await;
+    let upload = client.post(setup.url(SUBMIT)).body(stream(16, 8192));
+    let response = upload.send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    let why = response
+        .extensions()
+        .get::<Stamped>()
+        .unwrap()
+        .unhealed()
+        .unwrap();
+    assert!(why.to_string().contains("larger than what is kept"));
+    let response = client.get(setup.url(CLUSTERS)).send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(setup.sent_to(SUBMIT).len(), 1);
+}
+
+#[tokio::test]
+async fn an_own_header_wins_and_its_401_renews_nothing() {
+    let setup = setup().await;
+    let client = setup.client();
+    let own = client.get(setup.url(CLUSTERS)).bearer_auth("my-own");
+    let response = own.send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(setup.fake.token_requests(), 0);
+    assert_eq!(setup.sent_to(CLUSTERS)[0].bearer(), Some("my-own"));
+}
+
+#[tokio::test]
+async fn f06_another_origin_is_an_error_that_names_it() {
+    let setup = setup().await;
+    let client = setup.client();
+    let error = client
+        .get("https://api.evil.example/x")
+        .send()
+        .await
+        .unwrap_err();
+    let Error::Middleware(error) = error else {
+        panic!("{error}");
+    };
+    let ours = error.downcast_ref::<tower_bearer::Error>().unwrap();
+    assert_eq!(
+        *ours.kind(),
+        Kind::OriginNotAllowed("https://api.evil.example".into())
+    );
+    assert_eq!(setup.fake.token_requests(), 0);
+}
+
+#[tokio::test]
+async fn f04_a_401_after_a_redirect_elsewhere_rejects_nothing() {
+    let setup = setup().await;
+    let elsewhere = RunaiFake::builder().start().await.unwrap();
+    elsewhere.always_on_api(Some(Behaviour::status(401)));
+    let away = format!("{}/bucket", elsewhere.url());
+    setup
+        .fake
+        .on_api(Behaviour::status(307).header("location", &away));
+    let client = setup.client();
+    let response = client.get(setup.url(CLUSTERS)).send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(response.url().as_str(), away);
+    assert!(response.extensions().get::<Stamped>().is_none());
+    let seen = elsewhere.journal();
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].bearer(), None, "the token stays at home");
+    assert_eq!(setup.auth.status().counts.rejections, 0);
+}
+
+#[tokio::test]
+async fn options_come_in_with_the_request() {
+    let setup = setup().await;
+    let client = setup.revoked().await;
+    let response = client
+        .get(setup.url(CLUSTERS))
+        .with_extension(RequestOptions::new().without_retry())
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(setup.sent_to(CLUSTERS).len(), 2);
+    let response = client
+        .get(setup.url(CLUSTERS))
+        .with_extension(RequestOptions::new().without_token())
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(setup.sent_to(CLUSTERS)[2].bearer(), None);
+}
+
+#[tokio::test]
+async fn d23_with_reqwest_retry_the_sends_stay_within_the_product() {
+    let retries = || {
+        let at_once = Duration::from_millis(1);
+        let policy = ExponentialBackoff::builder()
+            .retry_bounds(at_once, at_once)
+            .build_with_max_retries(2);
+        RetryTransientMiddleware::new_with_policy(policy)
+    };
+    // The worst of each: the retries inside are used up twice, with a rejection in between; outside, each
+    // of three tries may be rejected, and two renewals are what the limiter lets through.
+    let worst_inside: &[u16] = &[503, 503, 401, 503, 503, 503];
+    let worst_outside: &[u16] = &[401, 503, 401, 503, 503];
+    let healed: &[u16] = &[401, 503, 200];
+    for (retry_outside, statuses, status) in [
+        (true, worst_outside, 503),
+        (true, healed, 200),
+        (false, worst_inside, 503),
+        (false, healed, 200),
+    ] {
+        let setup = setup().await;
+        let client = ClientBuilder::new(setup.http.clone());
+        let client = match retry_outside {
+            true => client.with(retries()).with(setup.bearer()),
+            false => client.with(setup.bearer()).with(retries()),
+        };
+        for &status in statuses {
+            setup.fake.on_api(match status {
+                200 => Behaviour::default(),
+                _ => Behaviour::status(status),
+            });
+        }
+        let request = client.build().get(setup.url(CLUSTERS));
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), status, "retry outside: {retry_outside}");
+        assert_eq!(
+            setup.fake.api_requests(),
+            statuses.len(),
+            "retry outside: {retry_outside}"
+        );
+        assert!(setup.fake.api_requests() <= 2 * 3);
+    }
+}
+
+#[test]
+fn the_middleware_is_what_a_client_needs() {
+    fn middleware<M: reqwest_middleware::Middleware + Clone + std::fmt::Debug>() {}
+    middleware::<AuthorizeMiddleware>();
+    println!(
+        "AuthorizeMiddleware: {} bytes",
+        size_of::<AuthorizeMiddleware>()
+    );
+}
