@@ -15,7 +15,7 @@
 
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
-use std::{env, error::Error, process::ExitCode, time::Duration};
+use std::{env, error::Error, future::pending, process::ExitCode, time::Duration};
 
 use axum::{
     Json, Router,
@@ -73,7 +73,9 @@ async fn serve_a_control_plane() -> Result<(), BoxError> {
     axum::serve(listener, gateway.router())
         .with_graceful_shutdown(async {
             // Without a handler for it, Ctrl-C ends the program anyway.
-            let _handled = ctrl_c().await;
+            if ctrl_c().await.is_err() {
+                pending().await
+            }
         })
         .await?;
     Ok(())
