@@ -1,0 +1,164 @@
+//! What the daemon is put through in a few seconds: what happens to it in months.
+
+use std::{
+    env, fs, io,
+    path::PathBuf,
+    process::{self, Command},
+    sync::atomic::Ordering::Relaxed,
+    time::Duration,
+};
+
+use axum::{body::Body, http::Uri};
+use http_body_util::BodyExt;
+use hyper_util::{client::legacy, rt::TokioExecutor};
+use runai_auth::{BoxError, ControlPlane, Credentials, tower_bearer::Reason};
+use runai_fake::{Exchange, Kind, RunaiFake};
+use tokio::{net::TcpListener, time::sleep};
+
+use crate::{Daemon, told_to_stop};
+
+/// How often the story polls.
+const EVERY: Duration = Duration::from_millis(500);
+
+/// The story: a secret is rotated, a token revoked and another renewed, and then comes SIGTERM.
+pub(crate) async fn play() -> Result<(), BoxError> {
+    let fake = RunaiFake::builder()
+        .application("daemon", "the first secret")
+        .token_lifetime(Duration::from_secs(8))
+        .tls(true)
+        .start()
+        .await?;
+    let secret = SecretFile::new("the first secret")?;
+    let ca = fake.ca_pem().ok_or("the fake has no CA")?;
+    let auth = ControlPlane::new(fake.url())?
+        .root_certificates_pem(ca.as_bytes())?
+        .authenticate(Credentials::client_secret_file("daemon", secret.path()));
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?.to_string();
+    let stop = told_to_stop()?;
+    let daemon = Daemon::new(auth)?;
+    println!(
+        "{} is polled twice a second; see http://{address}",
+        fake.url()
+    );
+    let running = tokio::spawn(daemon.clone().run(EVERY, listener, stop));
+
+    polled(&fake, 4).await;
+    expect(&address, "/readyz", 200).await?;
+    let rotated = fake.rotate_secret("daemon", "the second secret");
+    hold(rotated, "the application is known")?;
+    secret.write("the second secret")?;
+    fake.revoke_all();
+    println!("the secret is rotated, in its file too, and the tokens are revoked");
+    let so_far = fake.api_requests();
+    polled(&fake, so_far + 3).await;
+    println!("the next poll got a 401, and was sent again with a token for the new secret");
+    while daemon.auth.status().counts.renewals.of(Reason::Ahead) == 0 {
+        sleep(Duration::from_millis(20)).await;
+    }
+    println!("the token was renewed ahead of its expiry");
+    expect(&address, "/livez", 200).await?;
+    let scraped = expect(&address, "/metrics", 200).await?;
+    let flights = || {
+        scraped
+            .lines()
+            .filter(|line| line.starts_with("tower_bearer_flights_total"))
+    };
+    flights().for_each(|line| println!("  {line}"));
+    hold(
+        flights().any(|line| line.contains(r#"reason="ahead""#)),
+        "the renewal is counted",
+    )?;
+
+    let gate = fake.hold_api();
+    gate.reached().await;
+    // The shell's parent is this program.
+    let signalled = Command::new("sh")
+        .args(["-c", "kill -TERM $PPID"])
+        .status()?;
+    hold(signalled.success(), "SIGTERM is sent")?;
+    daemon
+        .stopping
+        .subscribe()
+        .wait_for(|stopping| *stopping)
+        .await?;
+    println!("SIGTERM comes in the middle of a poll");
+    let told = expect(&address, "/readyz", 503).await?;
+    println!("  {told}");
+    hold(!running.is_finished(), "the poll under way is waited for")?;
+    gate.release();
+    running.await??;
+    println!("the poll was finished, and the daemon has ended");
+
+    println!("summary: {}", daemon.summary());
+    let polls = daemon.polls.all.load(Relaxed);
+    hold(daemon.polls.failed.load(Relaxed) == 0, "no poll fails")?;
+    let counts = daemon.auth.status().counts;
+    let answered = |it: &Exchange| it.kind == Kind::Api && it.status == Some(200);
+    let answers = fake.journal().into_iter().filter(answered).count() as u64;
+    hold(answers == polls, "each poll is answered once")?;
+    hold(counts.retries == 1, "one poll is sent again")?;
+    hold(
+        fake.token_requests() as u64 == counts.fetches,
+        "both sides count the same fetches",
+    )
+}
+
+/// Waits until the control plane has answered so many polls.
+async fn polled(fake: &RunaiFake, polls: usize) {
+    let answered = |it: &&Exchange| it.kind == Kind::Api && it.status.is_some();
+    fake.wait_for(|journal| journal.iter().filter(answered).count() >= polls)
+        .await;
+}
+
+/// Asks the daemon how it is.
+async fn expect(address: &str, path: &str, status: u16) -> Result<String, BoxError> {
+    let uri: Uri = format!("http://{address}{path}").parse()?;
+    let client = legacy::Client::builder(TokioExecutor::new()).build_http::<Body>();
+    let response = client.get(uri).await?;
+    println!("GET {path}: {}", response.status());
+    hold(
+        response.status() == status,
+        &format!("{path} is answered {status}"),
+    )?;
+    let body = response.into_body().collect().await?.to_bytes();
+    Ok(String::from_utf8_lossy(&body).into_owned())
+}
+
+/// A secret in a file, which goes with it.
+struct SecretFile(PathBuf);
+
+impl SecretFile {
+    fn new(secret: &str) -> io::Result<Self> {
+        let folder = env::temp_dir().join(format!("runai-daemon-{}", process::id()));
+        fs::create_dir_all(&folder)?;
+        let this = Self(folder);
+        this.write(secret)?;
+        Ok(this)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.join("secret")
+    }
+
+    /// By a rename, so that nobody reads half of it.
+    fn write(&self, secret: &str) -> io::Result<()> {
+        let new = self.0.join("secret.new");
+        fs::write(&new, secret)?;
+        fs::rename(new, self.path())
+    }
+}
+
+impl Drop for SecretFile {
+    fn drop(&mut self) {
+        // What is left of it is the fake's, and of no use to anybody.
+        let _removed = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn hold(held: bool, what: &str) -> Result<(), BoxError> {
+    match held {
+        true => Ok(()),
+        false => Err(format!("this was to be shown, and did not hold: {what}").into()),
+    }
+}

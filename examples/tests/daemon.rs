@@ -1,0 +1,145 @@
+//! The daemon's program, run as a user runs it.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+use std::{env, fs, process, time::Duration};
+
+use runai_fake::RunaiFake;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+mod support;
+
+use support::Program;
+
+#[cfg(unix)]
+#[tokio::test]
+async fn the_daemons_story_goes_as_told() {
+    let output = Program::start("daemon", &[], &[]).end().await;
+    let told = output.success();
+    for line in [
+        "GET /readyz: 200 OK",
+        "the secret is rotated, in its file too, and the tokens are revoked",
+        "the next poll got a 401, and was sent again with a token for the new secret",
+        "the token was renewed ahead of its expiry",
+        "GET /metrics: 200 OK",
+        "SIGTERM comes in the middle of a poll",
+        "GET /readyz: 503 Service Unavailable",
+        r#"  {"ready":false,"reason":"it is stopping"}"#,
+        "the poll was finished, and the daemon has ended",
+    ] {
+        assert!(told.lines().any(|it| it == line), "no `{line}` in {told}");
+    }
+    let last = told.lines().last().unwrap();
+    assert!(last.starts_with("summary: polls="), "{last}");
+    assert!(last.contains(" failed=0 token_fetches=3 "), "{last}");
+    assert!(last.ends_with(" rejections=1 retried=1"), "{last}");
+
+    let log = &output.stderr;
+    for part in [
+        "flight reason=initial",
+        "flight reason=ahead",
+        "told to stop",
+        "ended",
+    ] {
+        assert!(log.contains(part), "no `{part}` in {log}");
+    }
+    for secret in ["the first secret", "the second secret", "Bearer ", "eyJ"] {
+        assert!(!log.contains(secret) && !told.contains(secret), "{secret}");
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn with_the_variables_it_polls_that_control_plane_until_sigterm() {
+    let fake = RunaiFake::builder().start().await.unwrap();
+    let file = env::temp_dir().join(format!("daemon-test-{}", process::id()));
+    fs::write(&file, "test-secret\n").unwrap();
+    let variables = [
+        ("RUNAI_BASE_URL", fake.url()),
+        ("RUNAI_CLIENT_ID", "test-app"),
+        ("RUNAI_CLIENT_SECRET_FILE", file.to_str().unwrap()),
+    ];
+    let mut daemon = Program::start("daemon", &["127.0.0.1:0"], &variables);
+    let line = daemon.line().await;
+    let (control_plane, address) = line
+        .split_once(" is polled, and how that goes is told at http://")
+        .unwrap();
+    assert_eq!(control_plane, fake.url());
+    fake.wait_for(|journal| {
+        journal
+            .iter()
+            .any(|it| it.status == Some(200) && it.path.ends_with("/clusters"))
+    })
+    .await;
+    assert!(
+        get(address, "/readyz")
+            .await
+            .starts_with("HTTP/1.1 200 OK\r\n")
+    );
+    let metrics = get(address, "/metrics").await;
+    assert!(
+        metrics.contains("tower_bearer_authenticated{cache=\"default\"} 1"),
+        "{metrics}"
+    );
+
+    daemon.signal("TERM");
+    let output = daemon.end().await;
+    let last = output.success().lines().last().unwrap();
+    assert!(
+        last.starts_with("summary: polls=1 failed=0 token_fetches=1 "),
+        "{last}"
+    );
+    fs::remove_file(file).unwrap();
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_refused_secret_makes_it_not_ready_and_does_not_end_it() {
+    let fake = RunaiFake::builder().start().await.unwrap();
+    let variables = [
+        ("RUNAI_BASE_URL", fake.url()),
+        ("RUNAI_CLIENT_ID", "test-app"),
+        ("RUNAI_CLIENT_SECRET", "a-wrong-secret"),
+    ];
+    let mut daemon = Program::start("daemon", &["127.0.0.1:0"], &variables);
+    let line = daemon.line().await;
+    let (_, address) = line.split_once(" is told at http://").unwrap();
+    fake.wait_for(|journal| journal.iter().any(|it| it.status == Some(401)))
+        .await;
+    // The answer is on its way to the daemon still.
+    let failed = async { while !get(address, "/livez").await.contains("polls=1 failed=1 ") {} };
+    timeout(Duration::from_secs(60), failed).await.unwrap();
+    let told = get(address, "/readyz").await;
+    assert!(
+        told.starts_with("HTTP/1.1 503 Service Unavailable\r\n"),
+        "{told}"
+    );
+    assert!(told.contains("application `test-app`"), "{told}");
+
+    daemon.signal("TERM");
+    let output = daemon.end().await;
+    let told = output.success();
+    assert!(
+        told.contains("summary: polls=1 failed=1 token_fetches=1 "),
+        "{told}"
+    );
+    assert!(output.stderr.contains("poll failed"), "{}", output.stderr);
+    assert!(
+        !output.stderr.contains("a-wrong-secret"),
+        "{}",
+        output.stderr
+    );
+}
+
+async fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: daemon\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}

@@ -1,0 +1,86 @@
+//! The gateway's program, run as a user runs it.
+
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+use runai_fake::RunaiFake;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+mod support;
+
+use support::Program;
+
+#[tokio::test]
+async fn the_gateways_story_goes_as_told() {
+    let output = Program::start("gateway", &[], &[]).end().await;
+    let told = output.success();
+    for line in [
+        "a list: 200 OK",
+        "  the caller's Authorization was replaced, its Cookie and hop-by-hop headers stayed",
+        "a submission: 202 Accepted",
+        "  4194331 bytes, the latter half sent once the control plane had seen the head",
+        "a watch whose body is still to come: 200 OK",
+        "  the same again: 202 Accepted",
+        "a connection that breaks: 502 Bad Gateway",
+        "a list: 503 Service Unavailable",
+        "GET /readyz: 503 Service Unavailable",
+        "a list: 502 Bad Gateway",
+        "the endpoint is up: GET /readyz is 200 again, without a call",
+    ] {
+        assert!(told.lines().any(|it| it == line), "no `{line}` in {told}");
+    }
+    assert!(told.contains(", all answered 200"), "{told}");
+    assert!(told.contains("  Retry-After: 1, "), "{told}");
+    let last = told.lines().last().unwrap();
+    assert!(last.starts_with("summary: token_fetches="), "{last}");
+    assert!(last.ends_with(" caller_credentials_forwarded=0"), "{last}");
+    assert!(!told.contains("s3cr3t"), "{told}");
+}
+
+#[tokio::test]
+async fn with_the_variables_it_serves_that_control_plane_until_ctrl_c() {
+    let fake = RunaiFake::builder().start().await.unwrap();
+    let variables = [
+        ("RUNAI_BASE_URL", fake.url()),
+        ("RUNAI_CLIENT_ID", "test-app"),
+        ("RUNAI_CLIENT_SECRET", "test-secret"),
+    ];
+    let mut gateway = Program::start("gateway", &["127.0.0.1:0"], &variables);
+    let line = gateway.line().await;
+    let (control_plane, address) = line.split_once(" is served at http://").unwrap();
+    assert_eq!(control_plane, fake.url());
+
+    let mut caller = TcpStream::connect(address).await.unwrap();
+    let request = "GET /api/v1/clusters?verbose=1 HTTP/1.1\r\nhost: gateway\r\n\
+                   authorization: Bearer the-callers-own\r\nconnection: close\r\n\r\n";
+    caller.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    caller.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.contains("fake-cluster"), "{answer}");
+
+    let journal = fake.journal();
+    let sent = journal.last().unwrap();
+    assert_eq!(sent.bearer(), Some(fake.issued()[0].token.as_str()));
+    assert_eq!(sent.query.as_deref(), Some("verbose=1"));
+    assert_eq!(sent.headers["host"], fake.addr().to_string());
+
+    gateway.signal("INT");
+    gateway.end().await.success();
+}
+
+#[tokio::test]
+async fn with_some_of_the_variables_it_says_what_is_missing() {
+    let variables = [("RUNAI_BASE_URL", "http://127.0.0.1:9")];
+    let output = Program::start("gateway", &[], &variables).end().await;
+    assert!(!output.status.success());
+    assert!(
+        output
+            .stdout
+            .contains("the environment lacks RUNAI_CLIENT_ID"),
+        "{}",
+        output.stdout
+    );
+}
