@@ -5,12 +5,12 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body::Frame;
-use http_body_util::{Channel, StreamBody};
+use http_body_util::{BodyExt, Channel, Full, StreamBody};
 use runai_auth::{Client, Stamped};
 use runai_fake::Behaviour;
 use tower::ServiceExt;
 
-use crate::support::{BOTH, CLUSTERS, SUBMIT, setup_over};
+use crate::support::{BOTH, CLUSTERS, SUBMIT, Wire, setup_over};
 
 #[tokio::test]
 async fn d16_a_stream_beyond_the_cap_is_sent_once_and_heals_the_next() {
@@ -75,5 +75,80 @@ async fn d18_a_body_that_was_not_fully_sent_is_taken_back() {
         let journal = setup.fake.journal();
         let again = journal.iter().rfind(|it| it.path == SUBMIT).unwrap();
         assert_eq!(again.body, "{\"name\":\"taken back\"}", "{wire:?}");
+    }
+}
+
+const KIB: usize = 1024;
+
+/// A rejection before the body was read, or after it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Rejected {
+    Early,
+    Late,
+}
+
+#[tokio::test]
+async fn d17_every_size_arrives_whole_or_not_at_all() {
+    for wire in BOTH {
+        for size in [0, 1, 64 * KIB - 1, 64 * KIB, 64 * KIB + 1, 10 * KIB * KIB] {
+            for known in [true, false] {
+                for rejected in [Rejected::Early, Rejected::Late] {
+                    replayed_whole_or_not_at_all(wire, size, known, rejected).await;
+                }
+            }
+        }
+    }
+}
+
+async fn replayed_whole_or_not_at_all(wire: Wire, size: usize, known: bool, rejected: Rejected) {
+    let what = format!("{wire:?}, {size} bytes, length known: {known}, {rejected:?}");
+    let setup = setup_over(wire).await;
+    setup.get(CLUSTERS).await.unwrap();
+    let no = Behaviour::status(401);
+    setup.fake.on_api(match rejected {
+        Rejected::Early => no.without_reading_body(),
+        Rejected::Late => no,
+    });
+    let content: Bytes = (0..size).map(|at| (at % 251) as u8).collect();
+    let body = match known {
+        true => Full::new(content.clone()).boxed(),
+        false => {
+            let pieces: Vec<_> = content.chunks(5000).map(Bytes::copy_from_slice).collect();
+            let frames = pieces
+                .into_iter()
+                .map(|piece| Ok::<_, Infallible>(Frame::data(piece)));
+            StreamBody::new(futures_util::stream::iter(frames)).boxed()
+        }
+    };
+    let api: Client<_> = setup.auth.client().unwrap();
+    let request = Request::post(setup.auth.url(SUBMIT).unwrap())
+        .body(body)
+        .unwrap();
+    let answer = api.oneshot(request).await;
+    let journal = setup.fake.journal();
+    let sent: Vec<_> = journal.iter().filter(|it| it.path == SUBMIT).collect();
+    let response = match answer {
+        Ok(response) => response,
+        // A server that answers early may break the connection under a body that was not kept.
+        Err(error) => {
+            assert!(
+                rejected == Rejected::Early && size > 64 * KIB,
+                "{what}: {error}"
+            );
+            assert_eq!(sent.len(), 1, "{what}");
+            return;
+        }
+    };
+    let stamped = response.extensions().get::<Stamped>().unwrap();
+    if size <= 64 * KIB {
+        assert!(stamped.retried(), "{what}");
+    }
+    if stamped.retried() {
+        assert_eq!(sent.len(), 2, "{what}");
+        assert!(sent[1].body == content, "{what}");
+        assert_ne!(response.status(), StatusCode::UNAUTHORIZED, "{what}");
+    } else {
+        assert_eq!(sent.len(), 1, "{what}");
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{what}");
     }
 }

@@ -14,6 +14,11 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
+mod upload;
+
+/// What is allocated is counted for the whole process, so one test runs at a time.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 const MANY: usize = 1000;
 
 /// The live bytes that each of many of these costs, what is on its stack or in a vector included.
@@ -31,6 +36,7 @@ fn bytes_each<T>(mut make: impl FnMut() -> T) -> usize {
 
 #[tokio::test]
 async fn g37_a_cache_and_a_request_that_waits_are_small() {
+    let _alone = ALONE.lock().await;
     let idle = bytes_each(|| TokenCache::new(source_fn(|_| std::future::pending())));
     let full = {
         let secret = "t".repeat(1200);
