@@ -1,5 +1,7 @@
 //! The clients' programs, run as a user runs them.
 
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
 mod support;
 
 use support::Program;
@@ -14,6 +16,21 @@ async fn the_hyper_clients_story_goes_as_told() {
         "HTTP/2.0: a list: 200 OK",
         "HTTP/2.0: a submission whose token was revoked: 202 Accepted, sent again: true",
         "summary: token_fetches=3",
+    ];
+    assert_eq!(told.lines().collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
+async fn d25_the_grpc_clients_story_goes_as_told() {
+    let output = Program::start("grpc", &[], &[]).end().await;
+    let told = output.success();
+    let expected = [
+        "a unary call: job-1",
+        "a unary call, the token revoked before: job-2",
+        "a client stream, refused before its end: 5 jobs, in order",
+        "a server stream, the token revoked before: 3 jobs",
+        "UNAUTHENTICATED after the first message is passed on",
+        "summary: token_fetches=4 retried=3",
     ];
     assert_eq!(told.lines().collect::<Vec<_>>(), expected);
 }

@@ -18,7 +18,7 @@ use crate::{
     connection,
     gate::{Gate, gate},
     journal::{Exchange, Kind},
-    state::{Issued, Planned, State},
+    state::{Access, Issued, Planned, State},
     tls,
 };
 
@@ -205,6 +205,20 @@ impl RunaiFake {
     pub fn client_certificate_pem(&self) -> Option<(&str, &str)> {
         let (certificate, key) = &self.server.pem.as_ref()?.client;
         Some((certificate, key))
+    }
+
+    /// Its own certificate, by the fake's CA, and the key, if it speaks TLS: for a server of the test's
+    /// beside it.
+    #[must_use]
+    pub fn server_certificate_pem(&self) -> Option<(&str, &str)> {
+        let (certificate, key) = &self.server.pem.as_ref()?.server;
+        Some((certificate, key))
+    }
+
+    /// Whether a token would be taken: for a server of the test's that takes the same ones.
+    #[must_use]
+    pub fn accepts(&self, token: &str) -> bool {
+        !matches!(self.state.check(Some(token)).0, Access::Unauthenticated)
     }
 
     /// How the next token request is answered that nothing is planned for yet. Calls queue up.

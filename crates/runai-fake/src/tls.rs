@@ -18,6 +18,8 @@ use tokio_rustls::TlsAcceptor;
 #[derive(Clone)]
 pub(crate) struct Pem {
     pub(crate) ca: String,
+    /// The server's certificate and its key.
+    pub(crate) server: (String, String),
     /// A client's certificate and its key.
     pub(crate) client: (String, String),
 }
@@ -80,6 +82,7 @@ fn certificates() -> Result<Certificates, rcgen::Error> {
 
     let pem = Pem {
         ca: ca_certificate.pem(),
+        server: (leaf.pem(), leaf_key.serialize_pem()),
         client: (client.pem(), client_key.serialize_pem()),
     };
     let key = PrivatePkcs8KeyDer::from(leaf_key.serialize_der());

@@ -387,3 +387,19 @@ async fn it_speaks_both_versions_with_and_without_tls() {
     let refused = stranger.at(url).send("GET", "/", &[], "").await;
     assert!(refused.expect_err("the CA is unknown").is_connect());
 }
+
+#[tokio::test]
+async fn a_server_beside_it_can_ask_which_tokens_are_taken() {
+    let fake = start().await;
+    let client = Client::new(&fake);
+    let answer = client
+        .v1(&json!({"grantType": "app_token", "AppId": ID, "AppSecret": SECRET}))
+        .await;
+    let token = answer.json()["accessToken"].as_str().unwrap().to_owned();
+    assert!(fake.accepts(&token));
+    assert!(!fake.accepts("another"));
+    assert!(fake.drop_access_rule(ID));
+    assert!(fake.accepts(&token), "403 is not 401");
+    fake.revoke_all();
+    assert!(!fake.accepts(&token));
+}

@@ -68,7 +68,7 @@ fn parse_element(element: &[Char], parts: &mut Vec<Part>) {
 fn parameter(text: &[Char]) -> Option<(Vec<u8>, Vec<u8>, Vec<Char>)> {
     let name = leading(text, is_token);
     let equals = trim(&text[name.len()..]);
-    if name.is_empty() || equals.first() != Some(&(b'=', false)) {
+    if name.is_empty() || equals.first().is_none_or(|&(byte, _)| byte != b'=') {
         return None;
     }
     let value = trim(&equals[1..]);

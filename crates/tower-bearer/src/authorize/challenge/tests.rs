@@ -107,6 +107,13 @@ fn d13_the_values_are_read_without_their_quotes_and_backslashes() {
     assert_eq!(read, expected);
 }
 
+#[test]
+fn d13_a_stray_quote_in_a_value_hides_no_comma_before_it() {
+    // Found by the fuzz target.
+    let line = b"#= -=\xd1\"\0]\0#=\t -=\t \xf4 \t";
+    assert_eq!(read(line), slow::parse(line));
+}
+
 /// What is read of a line, in the slow parser's words.
 fn read(line: &[u8]) -> Vec<slow::Part> {
     Parts::new(line)
