@@ -52,7 +52,9 @@
 //!
 //! - It runs on tokio, with its timer. Anywhere else the answer is a typed error.
 //! - A cache that is kept warm on a runtime which is parked, not ended, is not hosted anew.
-//! - Any 401 is taken for a rejection of the token; the challenge is not looked at.
+//! - gRPC's `UNAUTHENTICATED` is seen in a response's headers, not in trailers after a body.
+//! - Thousands of uploads taken back on one HTTP/2 connection may make a server end it (too many
+//!   resets); the limiter keeps rejections that lead to a retry far below that.
 //! - The secret's memory is wiped when the last clone of a token is gone, but not what a connection
 //!   has copied into its buffers.
 

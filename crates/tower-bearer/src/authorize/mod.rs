@@ -5,15 +5,43 @@
 //! | a fresh token | is stamped without a lock |
 //! | a due one | too, and its renewal begins |
 //! | none | the request waits for a flight; the inner service's capacity is given back meanwhile |
-//! | the server answers 401 | exactly the token that was sent is rejected, and the request is sent once more with another |
-//! | the second answer is 401 too | it reaches the caller as it is |
-//! | the request has an `Authorization` of its own | it stays, and its 401 rejects nothing |
+//! | the server rejects it | exactly the token that was sent is rejected, and the request is sent once more with another |
+//! | the second answer is a rejection too | it reaches the caller as it is |
+//! | the request has an `Authorization` of its own | it stays, and its 401 rejects nothing ([`AuthorizeLayer::overwrite_authorization`] takes it off) |
 //! | its origin is not an allowed one | an error that names it, before anything is sent |
 //!
+//! # What rejects a token
+//!
+//! | response | rejects the token |
+//! | --- | --- |
+//! | 401 without a challenge, or without one of `Bearer` | yes |
+//! | 401, `Bearer` without an error, or `error="invalid_token"` | yes |
+//! | 401, `Bearer` with another error (`insufficient_scope`) | no: another token would not help (RFC 6750, section 3.1) |
+//! | 403, 407 | no |
+//! | 200, `grpc-status: 16` in the headers (a trailers-only response of gRPC) | yes |
+//! | the same in trailers after a body | no: the body is with the caller already |
+//! | what [`AuthorizeLayer::reject_when`] says | yes |
+//!
+//! # Bodies
+//!
 //! A retry needs the request's body again. [`ReplayBody`] keeps up to 64 KiB of it while it is sent
-//! ([`AuthorizeLayer::replay_limit`]); a larger one is not sent again, but its 401 still renews the
-//! token, so the next request succeeds. What became of a rejection stands in the response's
-//! extensions, as a [`Stamped`].
+//! ([`AuthorizeLayer::replay_limit`]), and takes over where the first sending stopped if the rejection
+//! comes before its end. A larger one is not sent again, but its rejection still renews the token, so the
+//! next request succeeds.
+//!
+//! # What the caller sees
+//!
+//! What became of a rejection stands in the response's extensions, as a [`Stamped`]. What one request
+//! wants otherwise goes into its own, as [`RequestOptions`]: more time than is left, no token, no retry,
+//! another cache.
+//!
+//! # Redirects
+//!
+//! Follow them outside of this layer: then each hop passes it, and one to another origin is an error, or
+//! goes without the token ([`AuthorizeLayer::pass_other_origins`]). A client inside that follows them
+//! must leave the token behind when the origin changes; [`AuthorizeLayer::final_uri`] tells the layer
+//! where its response came from, so that a 401 from there rejects no token. One that returns to the first
+//! origin after another, without the token, looks to the layer as if it had it.
 //!
 //! # Inner services with one body type
 //!

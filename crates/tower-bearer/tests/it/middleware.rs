@@ -3,9 +3,11 @@
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{Empty, Full};
+use hyper::body::Incoming;
+use hyper_util::client::legacy;
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimit, service_fn};
-use tower_bearer::{Authorize, Kind, ReplayBody, Stamped};
+use tower_bearer::{Authorize, BoxError, Kind, ReplayBody, Stamped};
 
 use crate::{
     api::{Api, authorized, get, layer, ours, ready},
@@ -159,12 +161,27 @@ async fn g19_a_token_that_expires_while_the_service_is_not_ready_is_not_sent() {
 
 #[test]
 fn the_service_and_its_future_are_what_stacks_need() {
-    fn service<S: Clone + Send + Sync + std::fmt::Debug>() {}
-    fn future<F: Send>() {}
-    type Client = hyper_util::client::legacy::Client<
-        hyper_util::client::legacy::connect::HttpConnector,
-        ReplayBody<Full<Bytes>>,
+    fn check<S, B, R>(stack: &str)
+    where
+        Authorize<S>: Service<Request<B>, Response = Response<R>, Future: Send>,
+        Authorize<S>: Clone + Send + Sync + std::fmt::Debug,
+    {
+        let service = size_of::<Authorize<S>>();
+        let future = size_of::<<Authorize<S> as Service<Request<B>>>::Future>();
+        println!("{stack}: Authorize {service} bytes, its future {future}");
+    }
+    type Hyper<B> = legacy::Client<legacy::connect::HttpConnector, ReplayBody<B>>;
+    check::<Hyper<Full<Bytes>>, Full<Bytes>, Incoming>("hyper, Full");
+    check::<Hyper<Empty<Bytes>>, Empty<Bytes>, Incoming>("hyper, Empty");
+    check::<Hyper<String>, String, Incoming>("hyper, String");
+    check::<Hyper<Incoming>, Incoming, Incoming>("hyper, Incoming");
+    type Boxed = http_body_util::combinators::BoxBody<Bytes, BoxError>;
+    check::<Hyper<Boxed>, Boxed, Incoming>("hyper, BoxBody");
+    check::<Hyper<axum::body::Body>, axum::body::Body, Incoming>("hyper, axum's Body");
+    type Tonic = tonic::body::Body;
+    type Mapped = tower::util::MapRequest<
+        tonic::transport::Channel,
+        fn(Request<ReplayBody<Tonic>>) -> Request<Tonic>,
     >;
-    service::<Authorize<Client>>();
-    future::<<Authorize<Client> as Service<Request<Full<Bytes>>>>::Future>();
+    check::<Mapped, Tonic, Tonic>("tonic");
 }
