@@ -39,8 +39,8 @@
 //!
 //! # Options and marks
 //!
-//! [`RequestOptions`](tower_bearer::RequestOptions) go in with
-//! [`RequestBuilder::with_extension`](reqwest_middleware::RequestBuilder::with_extension), and
+//! [`RequestOptions`] go in with
+//! [`with_extension`](reqwest_middleware::RequestBuilder::with_extension), and
 //! [`Stamped`](tower_bearer::Stamped) comes out in the response's extensions.
 //!
 //! # Errors
