@@ -135,7 +135,7 @@ impl<S, B, R> Next<S, B, R> {
             Self::First { .. } => Err(error.into()),
             Self::Retry(rejected) => {
                 let why = Unhealed::NoToken(error);
-                Ok(unhealed(rejected.response, rejected.generation, why))
+                Ok(Stamped::unhealed_by(rejected.generation, why).onto(rejected.response))
             }
         }
     }
@@ -327,20 +327,7 @@ fn not_replayed<R>(
     why: NotReplayable,
 ) -> Response<R> {
     core.telemetry.replay_refused(why);
-    unhealed(response, generation, Unhealed::NotReplayed(why))
-}
-
-/// A rejection that reaches the caller, with the reason.
-fn unhealed<R>(response: Response<R>, generation: u64, why: Unhealed) -> Response<R> {
-    marked(
-        response,
-        Stamped::after_rejection(generation, generation, Some(why)),
-    )
-}
-
-fn marked<R>(mut response: Response<R>, stamped: Stamped) -> Response<R> {
-    response.extensions_mut().insert(stamped);
-    response
+    Stamped::unhealed_by(generation, Unhealed::NotReplayed(why)).onto(response)
 }
 
 impl Shared {
@@ -412,7 +399,7 @@ where
                     if !rejects {
                         shared.note_taken(&response, *generation);
                         let response = match shared.rules.mark_responses {
-                            true => marked(response, Stamped::taken(*generation)),
+                            true => Stamped::taken(*generation).onto(response),
                             false => response,
                         };
                         return Poll::Ready(Ok(response));
@@ -440,7 +427,7 @@ where
                         None
                     };
                     let stamped = Stamped::after_rejection(*generation, *rejected, unhealed);
-                    return Poll::Ready(Ok(marked(response, stamped)));
+                    return Poll::Ready(Ok(stamped.onto(response)));
                 }
             };
             state.set(next);

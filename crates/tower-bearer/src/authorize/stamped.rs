@@ -1,5 +1,7 @@
 use std::{error, fmt};
 
+use http::Response;
+
 use super::body::NotReplayable;
 use crate::error::Error;
 
@@ -52,6 +54,16 @@ impl Stamped {
             rejected: Some(rejected),
             unhealed,
         }
+    }
+
+    /// The token of `generation` was rejected, and the request is not sent again.
+    pub(crate) fn unhealed_by(generation: u64, why: Unhealed) -> Self {
+        Self::after_rejection(generation, generation, Some(why))
+    }
+
+    pub(crate) fn onto<R>(self, mut response: Response<R>) -> Response<R> {
+        response.extensions_mut().insert(self);
+        response
     }
 
     /// The generation of the token that this response answers.
