@@ -139,6 +139,7 @@ async fn a_request_or_a_layer_may_go_without_a_retry() {
 async fn f11_a_request_may_take_its_token_from_another_cache() {
     let (ours, ours_control) = ready("ours").await;
     let (theirs, theirs_control) = ready("theirs").await;
+    ours_control.answer_all();
     theirs_control.answer_all();
     let api = Api::answering(&[200, 401, 200]);
     let service = authorized!(&ours, api);
