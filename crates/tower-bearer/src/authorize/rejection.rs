@@ -20,7 +20,7 @@ impl Rules {
         response: Response<R>,
         sent_to: Option<&Uri>,
     ) -> (bool, Response<R>) {
-        let rejects = is_rejection(response.status(), &response);
+        let rejects = is_rejection(&response);
         let asks_user = self.reject_when.is_some() && !rejects;
         if !asks_user && (sent_to.is_none() || !rejects) {
             return (rejects, response);
@@ -42,8 +42,8 @@ impl Rules {
     }
 }
 
-fn is_rejection<R>(status: StatusCode, response: &Response<R>) -> bool {
-    match status {
+fn is_rejection<R>(response: &Response<R>) -> bool {
+    match response.status() {
         StatusCode::UNAUTHORIZED => complaint(response.headers()) == Complaint::Token,
         StatusCode::OK => response
             .headers()

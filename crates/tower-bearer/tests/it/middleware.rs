@@ -50,7 +50,6 @@ async fn f15_a_refused_request_gives_its_capacity_back() {
     assert!(ready.poll().is_ready());
 }
 
-/// A response whose body tells when it is dropped.
 #[tokio::test]
 async fn f15_a_request_that_waits_for_a_token_holds_no_capacity() {
     let (cache, control) = cache();
