@@ -11,7 +11,7 @@ use std::{
 use axum::{body::Body, http::Uri};
 use http_body_util::BodyExt;
 use hyper_util::{client::legacy, rt::TokioExecutor};
-use runai_auth::{BoxError, ControlPlane, Credentials, tower_bearer::Reason};
+use runai_auth::{BoxError, ControlPlane, Credentials, Secret, tower_bearer::Reason};
 use runai_fake::{Exchange, Kind, RunaiFake};
 use tokio::{net::TcpListener, time::sleep};
 
@@ -32,7 +32,7 @@ pub(crate) async fn play() -> Result<(), BoxError> {
     let ca = fake.ca_pem().ok_or("the fake has no CA")?;
     let auth = ControlPlane::new(fake.url())?
         .root_certificates_pem(ca.as_bytes())?
-        .authenticate(Credentials::client_secret_file("daemon", secret.path()));
+        .authenticate(Credentials::client("daemon", Secret::file(secret.path())));
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?.to_string();
     let stop = told_to_stop()?;

@@ -92,7 +92,7 @@ async fn f02_no_secret_shows_anywhere_at_any_level() {
             if let Some(pem) = fake.ca_pem() {
                 control_plane = control_plane.root_certificates_pem(pem.as_bytes()).unwrap();
             }
-            let credentials = Credentials::client("ci-bot", secret);
+            let credentials = Credentials::from(Credentials::client("ci-bot", secret));
             printed_of(&control_plane, &credentials);
             control_plane.authenticate_with(credentials, |cache| cache.attempts(1))
         };

@@ -365,7 +365,7 @@ async fn e13_a_rotated_secret_file_is_used_by_the_next_fetch() {
     let auth = runai_auth::ControlPlane::new(setup.fake.url())
         .unwrap()
         .authenticate_with(
-            runai_auth::Credentials::client_secret_file("ci-bot", &path),
+            runai_auth::Credentials::client("ci-bot", runai_auth::Secret::file(&path)),
             |cache| cache.clock(clock).attempts(1),
         );
     auth.cache().token().await.unwrap();

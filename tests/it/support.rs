@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Request, StatusCode, header::AUTHORIZATION};
 use http_body_util::{BodyExt, Full};
 use runai_auth::{
-    Auth, BoxError, Client, ControlPlane, Credentials,
+    Auth, BoxError, Client, ControlPlane, Credentials, TokenEndpoint,
     tower_bearer::{Kind, clock::ManualClock},
 };
 use runai_fake::RunaiFake;
@@ -58,7 +58,10 @@ pub(crate) async fn setup_over(wire: Wire) -> Setup {
 
 /// Credentials for a fake, on a clock of the test's, with one attempt in a flight.
 pub(crate) fn authenticate(fake: &RunaiFake, clock: &ManualClock, secret: &str) -> Auth {
-    let mut control_plane = ControlPlane::new(fake.url()).unwrap();
+    // What is found out where v1 is absent is told in `endpoints`.
+    let mut control_plane = ControlPlane::new(fake.url())
+        .unwrap()
+        .token_endpoint(TokenEndpoint::V1);
     if let Some(pem) = fake.ca_pem() {
         control_plane = control_plane.root_certificates_pem(pem.as_bytes()).unwrap();
     }

@@ -31,8 +31,8 @@ impl Auth {
         credentials: Credentials,
         configure: impl FnOnce(Builder<ControlPlaneSource>) -> Builder<ControlPlaneSource>,
     ) -> Self {
-        let control_plane = Arc::new(control_plane);
         let source = ControlPlaneSource::new(control_plane.clone(), credentials);
+        let control_plane = Arc::new(control_plane);
         Self {
             control_plane,
             cache: configure(TokenCache::builder(source)).build(),
@@ -40,13 +40,14 @@ impl Auth {
     }
 
     /// Takes the control plane and the credentials from the environment: `RUNAI_BASE_URL`,
-    /// `RUNAI_CLIENT_ID`, and `RUNAI_CLIENT_SECRET` or `RUNAI_CLIENT_SECRET_FILE`, which names a file
-    /// that holds the secret and may be rotated. One line break at the secret's end is not part of it.
+    /// `RUNAI_CLIENT_ID` and `RUNAI_CLIENT_SECRET`. Each of the latter two may be in a file that
+    /// `RUNAI_CLIENT_ID_FILE` or `RUNAI_CLIENT_SECRET_FILE` names, and that may be rotated. One line break
+    /// at a file's end is not part of the value.
     ///
     /// # Errors
     ///
-    /// If one is missing, empty or no text, both forms of the secret are there, the file cannot be
-    /// read, or the URL is none. All that is missing is named at once.
+    /// If one is missing, empty or no text, a value is there in both forms, a file cannot be read, or
+    /// the URL is none. All that is missing is named at once.
     pub fn from_env() -> Result<Self, Error> {
         env::auth(&|name| std::env::var_os(name))
     }

@@ -7,17 +7,17 @@ use http::{HeaderValue, Request, Response, Uri};
 use http_body::Body;
 use http_body_util::Full;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-use tower_bearer::{BoxError, Builder, authorize::Origin};
+use tower_bearer::{BoxError, Builder, authorize::Origin, oauth2::Transport};
 use tower_service::Service;
 
 use crate::{
     auth::Auth,
     client::{Identity, Network},
     credentials::Credentials,
+    endpoint::TokenEndpoint,
     error::{Error, Kind},
     proxy::ProxyRule,
     source::ControlPlaneSource,
-    transport::Transport,
 };
 
 /// This crate's own part of the `User-Agent`.
@@ -29,6 +29,8 @@ pub struct ControlPlane {
     origin: Origin,
     /// What stands before `/api`, where a proxy serves the control plane below a path.
     prefix: String,
+    realm: Option<String>,
+    pub(crate) token_endpoint: TokenEndpoint,
     pub(crate) network: Network,
     pub(crate) user_agent: HeaderValue,
     pub(crate) transport: Option<Transport>,
@@ -92,10 +94,49 @@ impl ControlPlane {
         Ok(Self {
             origin,
             prefix: path.to_owned(),
+            realm: None,
+            token_endpoint: TokenEndpoint::Auto,
             network: Network::default(),
             user_agent: HeaderValue::from_static(USER_AGENT),
             transport: None,
         })
+    }
+
+    /// Sets which form of token endpoint it has.
+    ///
+    /// Defaults to [`TokenEndpoint::Auto`]: it is found out.
+    #[must_use]
+    pub fn token_endpoint(mut self, endpoint: TokenEndpoint) -> Self {
+        self.token_endpoint = endpoint;
+        self
+    }
+
+    /// Names the realm in which Keycloak keeps its users, where its own endpoint is used.
+    ///
+    /// Defaults to the tenant's name for `<tenant>.run.ai`, and to `runai` elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot stand in a path.
+    pub fn realm(mut self, name: impl Into<String>) -> Result<Self, Error> {
+        let name = name.into();
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~');
+        if name.is_empty() || name.starts_with('.') || !name.chars().all(fits) {
+            let message = "the realm's name may have letters, digits, `-`, `_`, `.` and `~`";
+            return Err(Error::new(Kind::Url, message));
+        }
+        self.realm = Some(name);
+        Ok(self)
+    }
+
+    pub(crate) fn realm_name(&self) -> String {
+        let tenant = || {
+            let origin = self.origin.to_string();
+            let host = origin.strip_prefix("https://")?.to_owned();
+            host.strip_suffix(".run.ai").map(str::to_owned)
+        };
+        let told = self.realm.clone().or_else(tenant);
+        told.unwrap_or_else(|| "runai".into())
     }
 
     /// Trusts the certificates in a PEM text too, beside the system's: a private CA.
@@ -209,7 +250,7 @@ impl ControlPlane {
 
     /// Holds the credentials for this control plane. Nothing is sent before a token is needed.
     #[must_use]
-    pub fn authenticate(self, credentials: Credentials) -> Auth {
+    pub fn authenticate(self, credentials: impl Into<Credentials>) -> Auth {
         self.authenticate_with(credentials, |cache| cache)
     }
 
@@ -229,10 +270,10 @@ impl ControlPlane {
     #[must_use]
     pub fn authenticate_with(
         self,
-        credentials: Credentials,
+        credentials: impl Into<Credentials>,
         configure: impl FnOnce(Builder<ControlPlaneSource>) -> Builder<ControlPlaneSource>,
     ) -> Auth {
-        Auth::new(self, credentials, configure)
+        Auth::new(self, credentials.into(), configure)
     }
 
     /// The full URL of a path of its API.

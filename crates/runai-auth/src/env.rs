@@ -7,46 +7,85 @@ use zeroize::Zeroizing;
 use crate::{
     auth::Auth,
     control_plane::ControlPlane,
-    credentials::Credentials,
+    credentials::{ClientCredentials, Credentials},
     error::{Error, Kind},
-    secret::{Secret, SecretFile, without_line_break},
+    secret::Secret,
+    watched::without_line_break,
 };
 
-const BASE_URL: &str = "RUNAI_BASE_URL";
-const CLIENT_ID: &str = "RUNAI_CLIENT_ID";
-const CLIENT_SECRET: &str = "RUNAI_CLIENT_SECRET";
-const CLIENT_SECRET_FILE: &str = "RUNAI_CLIENT_SECRET_FILE";
+pub(crate) const BASE_URL: &str = "RUNAI_BASE_URL";
+const CLIENT_ID: [&str; 2] = ["RUNAI_CLIENT_ID", "RUNAI_CLIENT_ID_FILE"];
+const CLIENT_SECRET: [&str; 2] = ["RUNAI_CLIENT_SECRET", "RUNAI_CLIENT_SECRET_FILE"];
 
 /// The environment, so that tests can have one of their own.
-type Lookup<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 pub(crate) fn auth(lookup: Lookup<'_>) -> Result<Auth, Error> {
     let url = text(lookup, BASE_URL)?;
-    let id = text(lookup, CLIENT_ID)?;
-    let secret = secret(lookup)?;
-    let has_secret = secret.is_some();
-    let (Some(url), Some(id), Some(secret)) = (&url, &id, secret) else {
-        let missing: Vec<_> = [
-            (url.is_none(), BASE_URL),
-            (id.is_none(), CLIENT_ID),
-            (
-                !has_secret,
-                "RUNAI_CLIENT_SECRET (or RUNAI_CLIENT_SECRET_FILE)",
-            ),
-        ]
-        .into_iter()
-        .filter_map(|(missing, name)| missing.then_some(name))
-        .collect();
-        return Err(failed(format!(
-            "the environment lacks {}",
-            missing.join(" and ")
-        )));
+    match (url, pair(lookup)?) {
+        (Some(url), Pair::Both(credentials)) => {
+            Ok(ControlPlane::new(&url)?.authenticate(credentials))
+        }
+        (url, pair) => Err(lacks(url.is_none(), &pair)),
+    }
+}
+
+pub(crate) fn credentials(lookup: Lookup<'_>) -> Result<Credentials, Error> {
+    match pair(lookup)? {
+        Pair::Both(credentials) => Ok(credentials),
+        pair => Err(lacks(false, &pair)),
+    }
+}
+
+/// The client of the environment, if anything of it is there.
+pub(crate) fn if_any(lookup: Lookup<'_>) -> Result<Option<Credentials>, Error> {
+    match pair(lookup)? {
+        Pair::Both(credentials) => Ok(Some(credentials)),
+        Pair::Lacks {
+            id: true,
+            secret: true,
+        } => Ok(None),
+        pair => Err(lacks(false, &pair)),
+    }
+}
+
+/// A client's id and secret, or what is missing of them.
+enum Pair {
+    Both(Credentials),
+    Lacks { id: bool, secret: bool },
+}
+
+fn pair(lookup: Lookup<'_>) -> Result<Pair, Error> {
+    let id = value(lookup, CLIENT_ID)?;
+    let secret = value(lookup, CLIENT_SECRET)?;
+    let (Some(id), Some(secret)) = (&id, &secret) else {
+        let (id, secret) = (id.is_none(), secret.is_none());
+        return Ok(Pair::Lacks { id, secret });
     };
-    let credentials = match secret {
-        Secret::Text(text) => Credentials::client(id.as_str(), text.as_str()),
-        Secret::File(file) => Credentials::with_file(id.as_str(), file),
+    let secret = match secret {
+        Value::Text(text) => Secret::from(without_line_break(text)),
+        Value::File(file) => file.clone(),
     };
-    Ok(ControlPlane::new(url)?.authenticate(credentials))
+    Ok(Pair::Both(match id {
+        Value::Text(id) => Credentials::client(id.trim(), secret).into(),
+        Value::File(id) => ClientCredentials::with_id_in_file(id.clone(), secret).into(),
+    }))
+}
+
+fn lacks(url: bool, pair: &Pair) -> Error {
+    let (id, secret) = match pair {
+        Pair::Both(_) => (false, false),
+        Pair::Lacks { id, secret } => (*id, *secret),
+    };
+    let missing: Vec<_> = [
+        (url, BASE_URL.to_owned()),
+        (id, CLIENT_ID.join(" (or ") + ")"),
+        (secret, CLIENT_SECRET.join(" (or ") + ")"),
+    ]
+    .into_iter()
+    .filter_map(|(missing, name)| missing.then_some(name))
+    .collect();
+    failed(format!("the environment lacks {}", missing.join(" and ")))
 }
 
 fn failed(message: impl Into<String>) -> Error {
@@ -54,7 +93,7 @@ fn failed(message: impl Into<String>) -> Error {
 }
 
 /// A variable's text; an empty one counts as missing, as shells make them.
-fn text(lookup: Lookup<'_>, name: &str) -> Result<Option<String>, Error> {
+pub(crate) fn text(lookup: Lookup<'_>, name: &str) -> Result<Option<String>, Error> {
     match lookup(name).map(OsString::into_string) {
         None => Ok(None),
         Some(Ok(text)) => Ok(Some(text).filter(|text| !text.trim().is_empty())),
@@ -62,55 +101,56 @@ fn text(lookup: Lookup<'_>, name: &str) -> Result<Option<String>, Error> {
     }
 }
 
-fn secret(lookup: Lookup<'_>) -> Result<Option<Secret>, Error> {
-    let given = text(lookup, CLIENT_SECRET)?.map(Zeroizing::new);
-    let Some(path) = lookup(CLIENT_SECRET_FILE).filter(|path| !path.is_empty()) else {
-        return Ok(
-            given.map(|text| Secret::Text(Zeroizing::new(without_line_break(&text).to_owned())))
-        );
+enum Value {
+    Text(Zeroizing<String>),
+    File(Secret),
+}
+
+/// What a variable says, or the file that another names.
+fn value(lookup: Lookup<'_>, [name, file_name]: [&str; 2]) -> Result<Option<Value>, Error> {
+    let text = text(lookup, name)?.map(Zeroizing::new);
+    let Some(path) = lookup(file_name).filter(|path| !path.is_empty()) else {
+        return Ok(text.map(Value::Text));
     };
-    if given.is_some() {
+    if text.is_some() {
         return Err(failed(format!(
-            "both {CLIENT_SECRET} and {CLIENT_SECRET_FILE} are there: which one counts? Unset one"
+            "both {name} and {file_name} are there: which one counts? Unset one"
         )));
     }
-    let file = SecretFile::new(path);
+    let file = Secret::file(path);
     // It is read at each fetch; that it is wrong from the start is said at once.
-    match file.read() {
-        Ok(_) => Ok(Some(Secret::File(file))),
-        Err(error) => Err(failed(format!("{CLIENT_SECRET_FILE}: {error}")).with_source(error)),
+    match file.check() {
+        Ok(()) => Ok(Some(Value::File(file))),
+        Err(error) => Err(failed(format!("{file_name}: {error}")).with_source(error)),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
+    use crate::scratch::Scratch;
 
-    fn with(vars: &[(&str, &str)]) -> Result<String, String> {
+    fn with(vars: &[(&str, &str)]) -> Result<Auth, String> {
         let lookup = |name: &str| {
             vars.iter()
                 .find(|(key, _)| *key == name)
                 .map(|(_, value)| OsString::from(value))
         };
-        let auth = auth(&lookup).map_err(|error| error.to_string())?;
-        Ok(auth.control_plane().base())
+        auth(&lookup).map_err(|error| error.to_string())
     }
+
+    const URL: (&str, &str) = (BASE_URL, "acme.run.ai");
+    const ID: (&str, &str) = (CLIENT_ID[0], "ci-bot");
 
     #[test]
     fn three_variables_are_enough() {
-        let vars = [
-            (BASE_URL, "acme.run.ai"),
-            (CLIENT_ID, "ci-bot"),
-            (CLIENT_SECRET, "s3cr3t"),
-        ];
-        assert_eq!(with(&vars).unwrap(), "https://acme.run.ai");
+        let auth = with(&[URL, ID, (CLIENT_SECRET[0], "s3cr3t")]).unwrap();
+        assert_eq!(auth.control_plane().base(), "https://acme.run.ai");
     }
 
     #[test]
     fn all_that_is_missing_is_named_at_once() {
-        let error = with(&[(CLIENT_ID, "ci-bot"), (BASE_URL, " ")]).unwrap_err();
+        let error = with(&[ID, (BASE_URL, " ")]).unwrap_err();
         assert_eq!(
             error,
             "the environment lacks RUNAI_BASE_URL and RUNAI_CLIENT_SECRET (or \
@@ -119,30 +159,22 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_comes_from_a_file_or_from_the_variable_but_not_from_both() {
-        let path = std::env::temp_dir().join(format!("runai-auth-secret-{}", std::process::id()));
-        let file = path.to_str().unwrap();
-        let vars = [
-            (BASE_URL, "acme.run.ai"),
-            (CLIENT_ID, "ci-bot"),
-            (CLIENT_SECRET_FILE, file),
-        ];
-        assert!(with(&vars).unwrap_err().contains("cannot be read"));
-        fs::write(&path, "\n").unwrap();
+    fn each_value_comes_from_a_file_or_from_the_variable_but_not_from_both() {
+        let scratch = Scratch::new("env");
+        let path = scratch.path("secret");
+        let file = (CLIENT_SECRET[1], path.to_str().unwrap());
+        let vars = [URL, ID, file];
+        assert!(with(&vars).unwrap_err().contains("is not there"));
+        scratch.write("secret", "\n");
         assert!(with(&vars).unwrap_err().contains("is empty"));
-        fs::write(&path, "s3cr3t \r\n").unwrap();
-        let lookup = |name: &str| (name == CLIENT_SECRET_FILE).then(|| OsString::from(file));
-        let Some(Secret::File(found)) = secret(&lookup).unwrap() else {
-            panic!("the secret is in a file");
-        };
-        assert_eq!(found.read().unwrap().as_str(), "s3cr3t ");
-        assert!(format!("{found:?}").contains(file) && !format!("{found:?}").contains("s3cr3t"));
-        let both = [vars[0], vars[1], vars[2], (CLIENT_SECRET, "s3cr3t")];
-        let error = with(&both).unwrap_err();
+        scratch.write("secret", "s3cr3t \r\n");
+        assert!(with(&vars).is_ok());
+        let error = with(&[URL, ID, file, (CLIENT_SECRET[0], "s3cr3t")]).unwrap_err();
         assert!(
             error.contains("both") && !error.contains("s3cr3t"),
             "{error}"
         );
-        fs::remove_file(path).unwrap();
+        let both_in_files = [URL, (CLIENT_ID[1], file.1), file];
+        assert!(with(&both_in_files).is_ok());
     }
 }

@@ -21,6 +21,8 @@ pub enum Kind {
     Url,
     /// The environment's variables, or a file that they name.
     Environment,
+    /// Credentials that are not there, not whole, or not for this control plane.
+    Credentials,
     /// A certificate, or TLS as a whole.
     Tls,
     /// The name for the `User-Agent`.

@@ -3,36 +3,28 @@
 
 use std::{error, io};
 
-use tower_bearer::SourceError;
-
-use crate::{
-    answer::{self, Flaw},
-    control_plane::ControlPlane,
-    credentials::Credentials,
-    source::TOKEN_PATH,
-    transport::{ANSWER_CAP, Answer, Failure},
+use tower_bearer::{
+    SourceError,
+    oauth2::{Answer, Failure, Flaw, Transport},
 };
 
-/// The most that is shown of the server's own words.
-const SHOWN: usize = 200;
+use crate::credentials::Who;
 
 /// Who asked, and where: what every error names.
 pub(crate) struct Scene<'a> {
-    pub(crate) control_plane: &'a ControlPlane,
-    pub(crate) credentials: &'a Credentials,
-    /// The secret that was sent, which no text may repeat.
-    pub(crate) secret: &'a str,
+    pub(crate) base: String,
+    pub(crate) who: &'a Who,
 }
 
 impl Scene<'_> {
     /// There was no answer.
     pub(crate) fn failure(&self, failure: Failure) -> SourceError {
-        let base = self.control_plane.base();
+        let base = &self.base;
         match failure {
             Failure::TooLarge => SourceError::malformed(format!(
                 "{base} answered with more than {} KiB where a token was asked for: check that the URL \
                  is the control plane's own",
-                ANSWER_CAP / 1024
+                Transport::ANSWER_CAP / 1024
             )),
             Failure::Broken(error) => {
                 let what = match cause(&*error) {
@@ -58,110 +50,54 @@ impl Scene<'_> {
         }
     }
 
-    /// The answer is no token.
-    pub(crate) fn flaw(&self, flaw: Flaw, answer: &Answer, local: f64) -> SourceError {
-        let base = self.control_plane.base();
-        let id = self.credentials.id();
-        let status = answer.status.as_u16();
-        let said = self.said(answer);
-        match flaw {
-            Flaw::Refused => SourceError::refused(format!(
-                "{base} refused application `{id}` ({status}{said}): check the application's name and \
-                 its secret key; regenerating the key revokes the previous one"
-            )),
-            Flaw::ErrorMember(error) => {
-                let error = self.clean(&error);
-                let message = format!(
-                    "{base} answered application `{id}` with the error `{error}`: check the \
-                     application's name and its secret key"
-                );
-                match error.as_str() {
-                    "invalid_client" | "unauthorized_client" | "invalid_grant" => {
-                        SourceError::refused(message)
-                    }
-                    _ => SourceError::malformed(message),
-                }
+    /// The answer is no token. `tried` are the paths at which there is no endpoint.
+    pub(crate) fn flaw(&self, flaw: Flaw, answer: &Answer, tried: &[String]) -> SourceError {
+        let base = &self.base;
+        let Who { name, advice, once } = self.who;
+        let status = answer.status().as_u16();
+        let said = answer
+            .message()
+            .map_or_else(String::new, |words| format!(", \"{words}\""));
+        let message = match &flaw {
+            Flaw::Refused => format!("{base} refused {name} ({status}{said}): {advice}"),
+            Flaw::ErrorMember(error, _) => {
+                format!("{base} answered {name} with the error `{error}`: {advice}")
             }
-            Flaw::Failing => {
-                let error = SourceError::transient(format!(
-                    "{base} cannot give a token to application `{id}` at present ({status}{said})"
-                ));
-                match answer::retry_after(answer, local) {
-                    Some(delay) => error.retry_after(delay),
-                    None => error,
-                }
+            Flaw::Unavailable => {
+                format!("{base} cannot give a token to {name} at present ({status}{said})")
             }
-            Flaw::Redirect(location) => SourceError::malformed(format!(
-                "{base} redirects token requests to {} ({status}), which is not followed, since the \
-                 secret would go along: if that is the control plane, make it the URL",
-                self.clean(location.split(['?', '#']).next().unwrap_or_default())
-            )),
-            Flaw::NoSuchEndpoint => SourceError::malformed(format!(
-                "there is no {TOKEN_PATH} at {base} ({status}): check that the URL is the control \
-                 plane's own"
-            )),
-            Flaw::Html => SourceError::malformed(format!(
+            Flaw::Redirect(location) => format!(
+                "{base} redirects token requests to {location} ({status}), which is not followed, since the \
+                 secret would go along: if that is the control plane, make it the URL"
+            ),
+            Flaw::Absent => format!(
+                "there is no {} at {base} ({status}): check that the URL is the control plane's own",
+                tried.join(" and no ")
+            ),
+            Flaw::WebPage => format!(
                 "{base} answered with a web page where a token was asked for: check that the URL is the \
                  control plane's own, without a path of its UI"
-            )),
+            ),
             Flaw::NotJson => self.no_token("its answer is not the JSON of a token"),
             Flaw::NoToken => self.no_token("its answer has no access token"),
             Flaw::TokenType => self.no_token("its token is not a bearer token"),
             Flaw::Lifetime => {
                 self.no_token("its token's lifetime is no positive number of seconds")
             }
-            Flaw::BadToken(invalid) => self
-                .no_token("its access token cannot stand in a header")
-                .with_source(invalid),
+            Flaw::BadToken(_) => self.no_token("its access token cannot stand in a header"),
+            _ => self.no_token("its answer is not known here"),
+        };
+        let error = flaw.into_error(answer, message);
+        match once {
+            true if error.is_refused() => error.until_changed(),
+            _ => error,
         }
     }
 
-    fn no_token(&self, why: &str) -> SourceError {
-        let base = self.control_plane.base();
-        let id = self.credentials.id();
-        SourceError::malformed(format!(
-            "{base} gave application `{id}` no token that can be used: {why}"
-        ))
+    fn no_token(&self, why: &str) -> String {
+        let (base, name) = (&self.base, &self.who.name);
+        format!("{base} gave {name} no token that can be used: {why}")
     }
-
-    fn said(&self, answer: &Answer) -> String {
-        answer::message(answer).map_or_else(String::new, |it| format!(", \"{}\"", self.clean(&it)))
-    }
-
-    /// The server's words: on one line, not endless, and not at all if they repeat the secret.
-    fn clean(&self, text: &str) -> String {
-        if repeats(text, self.secret) {
-            return "words that repeat the secret".into();
-        }
-        let mut clean: String = text
-            .chars()
-            .map(|c| if is_printable(c) { c } else { ' ' })
-            .take(SHOWN)
-            .collect();
-        if text.chars().nth(SHOWN).is_some() {
-            clean.push('…');
-        }
-        clean
-    }
-}
-
-/// Whether a text holds the secret, as it is or escaped for JSON, a URL or a form. Escapes leave letters
-/// and digits as they are, so the longest run of those is what is looked for.
-fn repeats(text: &str, secret: &str) -> bool {
-    let runs = secret.split(|c: char| !c.is_ascii_alphanumeric());
-    let longest = runs.max_by_key(|run| run.len()).unwrap_or_default();
-    match longest.len() {
-        // Too little to tell; any word might hold it.
-        0..=2 => !secret.is_empty() && text.contains(secret),
-        _ => text.contains(longest),
-    }
-}
-
-/// Whether a character shows as itself and moves no other.
-fn is_printable(c: char) -> bool {
-    let moves =
-        matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    !c.is_control() && !moves
 }
 
 enum Cause {
@@ -200,25 +136,4 @@ fn cause(error: &(dyn error::Error + 'static)) -> Cause {
         next = error.source();
     }
     Cause::Other
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_secret_is_found_however_it_is_escaped() {
-        let secret = "S3CR3T\"q\\uote/+\u{e9}";
-        for text in [
-            secret,
-            r#"{"AppSecret":"S3CR3T\"q\\uote/+\u00e9"}"#,
-            "http://elsewhere.example/?s=S3CR3T%22q%5Cuote%2F%2B%C3%A9",
-            "s=S3CR3T%22q%5cuote%2f%2b%c3%a9",
-        ] {
-            assert!(repeats(text, secret), "{text}");
-        }
-        assert!(!repeats("Invalid client credentials", secret));
-        assert!(!repeats("anything", "") && !repeats("a word", "a-b"));
-        assert!(repeats("it is a-b", "a-b"));
-    }
 }

@@ -38,30 +38,37 @@
 //!   `/api/v1/token`.
 //! - Tested against NVIDIA's documents, its SDK and a fake; not yet against a live control plane.
 
-mod answer;
 mod auth;
 mod client;
+mod command;
 mod control_plane;
 mod credentials;
+mod endpoint;
 mod env;
 mod error;
+mod exchange;
 mod explain;
-mod jwt;
+mod grant;
 mod proxy;
+#[cfg(test)]
+mod scratch;
 mod secret;
 mod source;
-mod transport;
+mod watched;
 
 pub use tower_bearer::{
     self, Authorize, AuthorizeLayer, BoxError, ReplayBody, RequestOptions, Stamped, Status, Token,
     TokenCache, Unhealed,
+    oauth2::{RefreshTokenStore, RefreshTokens, SecretText},
 };
 
 pub use crate::{
     auth::{Auth, Client},
     client::{HttpClient, HttpResponseFuture},
     control_plane::ControlPlane,
-    credentials::Credentials,
+    credentials::{ClientCredentials, ClientGrant, Credentials, UserCredentials},
+    endpoint::TokenEndpoint,
     error::{Error, Kind},
+    secret::Secret,
     source::ControlPlaneSource,
 };

@@ -1,232 +1,188 @@
-//! A client secret: a text, or a file that may be rotated under a running program.
+//! Secrets that may change: a text, a file, a program's output, or what a function finds.
 
-use std::{
-    fmt, fs, io,
-    path::PathBuf,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+use std::{ffi::OsString, fmt, future::Future, path::PathBuf, pin::Pin, sync::Arc};
+
+use tower_bearer::{BoxError, oauth2::SecretText};
+
+use crate::{
+    command::Command,
+    watched::{PrivateFile, Watched, without_line_break},
 };
 
-use zeroize::Zeroizing;
+/// A secret: a client secret, a password, a token of somebody else's. Wherever it comes from, it is read
+/// at each fetch, so a new one is used without a restart. `Debug` shows where it comes from, never what
+/// it is.
+///
+/// ```
+/// use runai_auth::{Credentials, Secret};
+///
+/// let mounted = Credentials::client("ci-bot", Secret::file("/var/run/secrets/runai/client-secret"));
+/// let given = Credentials::client("ci-bot", "the secret key");
+/// # drop((mounted, given));
+/// ```
+#[derive(Clone)]
+pub struct Secret(Arc<Place>);
 
-/// How often a file is looked at, at most.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-
-/// How long a file must stay as it is to be taken for written whole.
-const SETTLED: Duration = Duration::from_millis(20);
-
-pub(crate) type Text = Zeroizing<String>;
-
-/// Where the secret is.
-#[derive(Debug)]
-pub(crate) enum Secret {
-    Text(Text),
-    File(SecretFile),
+enum Place {
+    Text(SecretText),
+    File(PathBuf, Watched<SecretText>),
+    Command(Command),
+    Function(Arc<dyn Fn() -> Reading + Send + Sync>),
 }
 
+type Reading = Pin<Box<dyn Future<Output = Result<SecretText, BoxError>> + Send>>;
+
 impl Secret {
+    /// A secret in a file, as Kubernetes mounts it. One line break at its end is not part of it.
+    ///
+    /// The file is also looked at once a second at most while requests come, so a rotated secret ends a
+    /// remembered refusal at once. An empty or half-written file keeps the last good secret.
+    #[must_use]
+    pub fn file(path: impl Into<PathBuf>) -> Self {
+        let file = PrivateFile::new(path);
+        let path = file.path().to_owned();
+        let read = move || Ok(SecretText::from(file.line()?.as_str()));
+        Self(Arc::new(Place::File(path, Watched::new(read))))
+    }
+
+    /// A secret that a program prints, which is run at each fetch: a password manager's, say. One line
+    /// break at its end is not part of it. What it writes to its standard error goes to ours, and it is
+    /// killed when the fetch is dropped.
+    ///
+    /// A remembered refusal is not ended by a new secret, since the program is not run to find out.
+    pub fn command<I, A>(program: impl Into<OsString>, args: I) -> Self
+    where
+        I: IntoIterator<Item = A>,
+        A: Into<OsString>,
+    {
+        Self(Arc::new(Place::Command(Command::new(program, args))))
+    }
+
+    /// A secret that a function finds, which is called at each fetch: in a vault, say.
+    ///
+    /// A remembered refusal is not ended by a new secret, since the function is not called to find out.
+    pub fn from_fn<F, Fut>(read: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<SecretText, BoxError>> + Send + 'static,
+    {
+        let read = Arc::new(move || -> Reading { Box::pin(read()) });
+        Self(Arc::new(Place::Function(read)))
+    }
+
     /// The secret as it is now.
-    pub(crate) async fn current(&self) -> Result<Text, FileError> {
-        match self {
-            Self::Text(text) => Ok(text.clone()),
-            Self::File(file) => file.current().await,
+    pub(crate) async fn current(&self) -> Result<SecretText, BoxError> {
+        match &*self.0 {
+            Place::Text(text) => Ok(text.clone()),
+            Place::File(_, file) => Ok(file.current().await?),
+            Place::Command(command) => {
+                let output = command.output().await?;
+                let line = without_line_break(&output);
+                match line.trim().is_empty() {
+                    true => Err(format!("{command} printed nothing").into()),
+                    false => Ok(line.into()),
+                }
+            }
+            Place::Function(read) => read().await,
+        }
+    }
+
+    /// The last value that was read from a file.
+    pub(crate) fn last(&self) -> Option<SecretText> {
+        match &*self.0 {
+            Place::File(_, file) => file.last(),
+            _ => None,
+        }
+    }
+
+    /// Says at once what would be wrong at the first fetch.
+    pub(crate) fn check(&self) -> Result<(), BoxError> {
+        match &*self.0 {
+            Place::File(_, file) => file.read().map(drop).map_err(Into::into),
+            _ => Ok(()),
         }
     }
 
     /// A number that grows when the secret changes.
     pub(crate) fn epoch(&self) -> u64 {
-        match self {
-            Self::Text(_) => 0,
-            Self::File(file) => file.epoch(),
+        match &*self.0 {
+            Place::File(_, file) => file.epoch(),
+            _ => 0,
         }
     }
 }
 
-/// A file that holds a secret. An empty or half-written one keeps the last good secret, as when
-/// Kubernetes swaps a mounted one.
-pub(crate) struct SecretFile {
-    path: PathBuf,
-    interval: Duration,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    /// The last secret that was taken.
-    good: Option<Text>,
-    /// The last content that was seen, whole or not.
-    seen: Option<Text>,
-    looked: Option<Instant>,
-    epoch: u64,
-}
-
-impl SecretFile {
-    pub(crate) fn new(path: impl Into<PathBuf>) -> Self {
-        Self {
-            path: path.into(),
-            interval: LOOK_INTERVAL,
-            state: Mutex::default(),
-        }
-    }
-
-    /// What is in the file, if there is something.
-    pub(crate) fn read(&self) -> Result<Text, FileError> {
-        let failed = |source| FileError {
-            path: self.path.clone(),
-            source,
-        };
-        let read = fs::read_to_string(&self.path).map(Zeroizing::new);
-        let read = read.map_err(|error| failed(Some(error)))?;
-        let secret = without_line_break(&read);
-        if secret.trim().is_empty() {
-            return Err(failed(None));
-        }
-        Ok(Zeroizing::new(secret.to_owned()))
-    }
-
-    /// The secret, from the file if that is whole, else the last good one.
-    async fn current(&self) -> Result<Text, FileError> {
-        let first = self.read();
-        let good = self.lock().good.clone();
-        let (first, good) = match (first, good) {
-            (Ok(first), Some(good)) if first == good => return Ok(good),
-            (Err(_), Some(good)) => return Ok(good),
-            (first, good) => (first?, good),
-        };
-        tokio::time::sleep(SETTLED).await;
-        match (self.read(), good) {
-            (Ok(second), _) if second == first => {
-                self.lock().good = Some(second.clone());
-                Ok(second)
-            }
-            (_, Some(good)) => Ok(good),
-            (second, None) => second,
-        }
-    }
-
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a bound on file accesses needs no test's clock"
-    )]
-    fn epoch(&self) -> u64 {
-        let now = Instant::now();
-        let mut state = self.lock();
-        let is_recent = |looked| now.saturating_duration_since(looked) < self.interval;
-        if state.looked.is_some_and(is_recent) {
-            return state.epoch;
-        }
-        state.looked = Some(now);
-        // A file that cannot be read has not changed: the last good secret stays.
-        if let Ok(read) = self.read() {
-            if state.seen.as_ref() != Some(&read) {
-                // What is seen first is no change.
-                state.epoch += u64::from(state.seen.is_some());
-                state.seen = Some(read);
-            }
-        }
-        state.epoch
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+impl From<SecretText> for Secret {
+    fn from(text: SecretText) -> Self {
+        Self(Arc::new(Place::Text(text)))
     }
 }
 
-impl fmt::Debug for SecretFile {
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self::from(SecretText::from(text))
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self::from(SecretText::from(text))
+    }
+}
+
+impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SecretFile")
-            .field("path", &self.path)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Why there is no secret in a file.
-#[derive(Debug)]
-pub(crate) struct FileError {
-    path: PathBuf,
-    /// None: it is empty.
-    source: Option<io::Error>,
-}
-
-impl fmt::Display for FileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
-        match self.source {
-            Some(_) => write!(f, "the secret's file {path} cannot be read"),
-            None => write!(f, "the secret's file {path} is empty"),
+        match &*self.0 {
+            Place::Text(_) => f.write_str("Secret([redacted])"),
+            Place::File(path, _) => f.debug_tuple("Secret::file").field(path).finish(),
+            Place::Command(command) => write!(f, "Secret::command({command})"),
+            Place::Function(_) => f.write_str("Secret::from_fn"),
         }
     }
-}
-
-impl std::error::Error for FileError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_ref().map(|source| source as _)
-    }
-}
-
-/// A secret without the line break that editors and `echo` leave at its end.
-pub(crate) fn without_line_break(text: &str) -> &str {
-    let line = text.strip_suffix('\n').unwrap_or(text);
-    line.strip_suffix('\r').unwrap_or(line)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scratch::Scratch;
 
-    /// A file of the test's own, looked at each time.
-    struct Scratch(SecretFile);
+    async fn read(secret: &Secret) -> String {
+        secret.current().await.unwrap().expose_secret().to_owned()
+    }
 
-    impl Scratch {
-        fn new(name: &str) -> Self {
-            let path =
-                std::env::temp_dir().join(format!("runai-auth-{name}-{}", std::process::id()));
-            let mut file = SecretFile::new(path);
-            file.interval = Duration::ZERO;
-            Self(file)
-        }
-
-        fn write(&self, text: &str) {
-            fs::write(&self.0.path, text).unwrap();
+    #[tokio::test]
+    async fn a_secret_comes_from_a_text_a_file_a_program_or_a_function() {
+        let scratch = Scratch::new("secrets");
+        scratch.write("secret", "in a file\n");
+        assert_eq!(read(&Secret::from("a text\n")).await, "a text\n");
+        assert_eq!(
+            read(&Secret::file(scratch.path("secret"))).await,
+            "in a file"
+        );
+        let found = Secret::from_fn(|| async { Ok("found".into()) });
+        assert_eq!(read(&found).await, "found");
+        #[cfg(unix)]
+        {
+            let printed = Secret::command("printf", ["%s\\n", "printed"]);
+            assert_eq!(read(&printed).await, "printed");
+            let nothing = Secret::command("true", [""; 0]);
+            let error = nothing.current().await.unwrap_err().to_string();
+            assert_eq!(error, "the program `true` printed nothing");
         }
     }
 
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            fs::remove_file(&self.0.path).unwrap();
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn e13_a_rotated_secret_is_used_and_an_empty_file_keeps_the_last_good_one() {
-        let file = Scratch::new("rotated");
-        let error = file.0.current().await.unwrap_err();
-        assert!(error.to_string().contains("cannot be read"), "{error}");
-        file.write(" one \r\n");
-        let before = file.0.epoch();
-        assert_eq!(*file.0.current().await.unwrap(), " one ");
-        for text in ["", "\n", "  \n"] {
-            file.write(text);
-            assert_eq!(*file.0.current().await.unwrap(), " one ", "{text:?}");
-            assert_eq!(file.0.epoch(), before);
-        }
-        file.write("two\n");
-        assert_eq!(file.0.epoch(), before + 1);
-        assert_eq!(file.0.epoch(), before + 1);
-        assert_eq!(*file.0.current().await.unwrap(), "two");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn e13_a_half_written_file_keeps_the_last_good_secret() {
-        let file = Scratch::new("half-written");
-        file.write("one");
-        assert_eq!(*file.0.current().await.unwrap(), "one");
-        file.write("tw");
-        let mut reading = tokio_test::task::spawn(file.0.current());
-        tokio_test::assert_pending!(reading.poll());
-        // The rest comes before it has settled.
-        file.write("two");
-        assert_eq!(*reading.await.unwrap(), "one");
-        assert_eq!(*file.0.current().await.unwrap(), "two");
+    #[test]
+    fn debug_shows_where_it_comes_from_and_not_what_it_is() {
+        let shown = format!(
+            "{:?} {:?} {:?}",
+            Secret::from("s3cr3t"),
+            Secret::file("/var/run/x"),
+            Secret::command("pass", ["show", "s3cr3t"]),
+        );
+        assert!(
+            shown.contains("/var/run/x") && shown.contains("pass"),
+            "{shown}"
+        );
+        assert!(!shown.contains("s3cr3t"), "{shown}");
     }
 }

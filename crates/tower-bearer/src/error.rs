@@ -94,8 +94,8 @@ impl Error {
         self.next_try
     }
 
-    pub(crate) fn with_next_try(mut self, next_try: Duration) -> Self {
-        self.next_try = Some(next_try);
+    pub(crate) fn with_next_try(mut self, next_try: Option<Duration>) -> Self {
+        self.next_try = next_try;
         self
     }
 }

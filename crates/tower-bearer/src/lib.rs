@@ -33,6 +33,7 @@
 //! - [`TokenSource`] fetches one token, once. [`source_fn`] makes one of a function.
 //! - [`TokenCache`] is the handle: one cell and one flight, shared by all clones.
 //! - [`AuthorizeLayer`] makes [`Authorize`] services, for the origins that it is told.
+//! - `oauth2`, behind the feature of that name, has sources for any OAuth 2.0 provider.
 //! - [`clock`] and [`Builder::seed`] put time and chance into a test's hands.
 //!
 //! # How it differs from its neighbours
@@ -70,6 +71,8 @@ mod exchange;
 mod flight;
 mod lifetime;
 mod limit;
+#[cfg(feature = "oauth2")]
+pub mod oauth2;
 mod renewal;
 mod source;
 mod status;

@@ -174,7 +174,8 @@ impl Core {
             usable.map_or(Duration::ZERO, |entry| now.until(entry.schedule.due))
         });
         match &self.lock().phase {
-            Phase::Cooling { until, .. } => now.until(*until),
+            // It looks again anyway before long, for a secret that has changed.
+            Phase::Cooling { until, .. } => until.map_or(Duration::MAX, |it| now.until(it)),
             // A flight that is under way says nothing to this task when it lands.
             Phase::Flying { .. } => Duration::from_secs(1),
             Phase::Idle => until_due,
@@ -301,7 +302,8 @@ impl Core {
                 (flight, None)
             }
             Phase::Cooling { until, error, .. } => {
-                let error = error.clone().with_next_try(now.until(*until));
+                let left = until.map(|until| now.until(until));
+                let error = error.clone().with_next_try(left);
                 return (or_fallback(error), None);
             }
             Phase::Idle => {
@@ -327,7 +329,7 @@ impl Core {
                     }
                     (Reason::Rejected, _) => {
                         if let Err(wait) = state.limiter.take(now) {
-                            let limited = Error::new(Kind::Limited).with_next_try(wait);
+                            let limited = Error::new(Kind::Limited).with_next_try(Some(wait));
                             return (or_fallback(limited), None);
                         }
                     }
@@ -395,9 +397,12 @@ impl Core {
         match &self.lock().phase {
             Phase::Idle => (Shown::Idle, None, None),
             Phase::Flying { .. } => (Shown::Flying, None, None),
-            Phase::Cooling { until, .. } if now.has_reached(*until) => (Shown::Idle, None, None),
+            Phase::Cooling { until, .. } if until.is_some_and(|it| now.has_reached(it)) => {
+                (Shown::Idle, None, None)
+            }
             Phase::Cooling { until, error, .. } => {
-                (Shown::Cooling, Some(now.until(*until)), Some(error.clone()))
+                let left = until.map(|until| now.until(until));
+                (Shown::Cooling, left, Some(error.clone()))
             }
         }
     }

@@ -137,6 +137,7 @@ pub struct SourceError {
     message: Cow<'static, str>,
     source: Option<BoxError>,
     retry_after: Option<Duration>,
+    until_changed: bool,
 }
 
 impl SourceError {
@@ -161,6 +162,7 @@ impl SourceError {
             message: message.into(),
             source: None,
             retry_after: None,
+            until_changed: false,
         }
     }
 
@@ -180,6 +182,33 @@ impl SourceError {
     pub fn retry_after(mut self, delay: Duration) -> Self {
         self.retry_after = Some(delay);
         self
+    }
+
+    /// Says that asking again with the same secret would do harm, so that it is not asked again before
+    /// [`TokenSource::epoch`] has grown: for passwords, whose accounts are locked after a few wrong tries,
+    /// and for refresh tokens, whose second use may end the session.
+    ///
+    /// Defaults to asking again after a growing while.
+    #[must_use]
+    pub fn until_changed(mut self) -> Self {
+        self.until_changed = true;
+        self
+    }
+
+    /// Whether the endpoint definitely refused the credentials.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.kind == Kind::Refused
+    }
+
+    /// Whether the failure may pass.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        self.is_worth_another_attempt()
+    }
+
+    pub(crate) fn lasts_until_changed(&self) -> bool {
+        self.until_changed
     }
 
     pub(crate) fn kind(&self) -> Kind {

@@ -18,7 +18,7 @@ pub struct Status {
     pub renews_in: Option<Duration>,
     /// The time until the current token may no longer be used; zero if it may not.
     pub expires_in: Option<Duration>,
-    /// The time until a flight may begin again, while cooling.
+    /// The time until a flight may begin again, while cooling; none if only another secret helps.
     pub next_try_in: Option<Duration>,
     /// Why the last flight failed, while cooling.
     pub last_error: Option<Error>,

@@ -177,6 +177,26 @@ enum Flaw {
     NotAscii,
     Userinfo,
     Insecure,
+    #[cfg(feature = "oauth2")]
+    InsecureEndpoint,
+}
+
+#[cfg(feature = "oauth2")]
+impl InvalidOrigin {
+    /// A token endpoint that is reached without TLS.
+    pub(crate) fn insecure_endpoint(origin: &Origin) -> Self {
+        Self {
+            text: origin.to_string(),
+            flaw: Flaw::InsecureEndpoint,
+        }
+    }
+
+    pub(crate) fn no_url(text: &str) -> Self {
+        Self {
+            text: shown(text),
+            flaw: Flaw::NoUrl,
+        }
+    }
 }
 
 impl fmt::Display for InvalidOrigin {
@@ -195,6 +215,12 @@ impl fmt::Display for InvalidOrigin {
             Flaw::Insecure => write!(
                 f,
                 "a token would go to {text} without TLS: use https, or allow it with allow_insecure"
+            ),
+            #[cfg(feature = "oauth2")]
+            Flaw::InsecureEndpoint => write!(
+                f,
+                "the client's secret would go to {text} without TLS: use https, or \
+                 Endpoint::new_insecure"
             ),
         }
     }

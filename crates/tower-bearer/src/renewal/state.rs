@@ -65,9 +65,10 @@ pub(super) enum Phase {
         /// if it expires sooner.
         forced_meanwhile: bool,
     },
-    /// The last flight failed, and none may begin before `until` unless the secret changes.
+    /// The last flight failed, and none may begin before `until` unless the secret changes; without it,
+    /// none before that.
     Cooling {
-        until: Reading,
+        until: Option<Reading>,
         epoch: u64,
         error: Error,
     },
@@ -110,7 +111,9 @@ impl State {
             Phase::Flying { flight, .. } => {
                 flight.epoch != self.epoch || flight.time_left(now, lost_after).is_zero()
             }
-            Phase::Cooling { until, epoch, .. } => now.has_reached(*until) || *epoch != self.epoch,
+            Phase::Cooling { until, epoch, .. } => {
+                until.is_some_and(|until| now.has_reached(until)) || *epoch != self.epoch
+            }
         };
         over.then(|| std::mem::replace(&mut self.phase, Phase::Idle))
     }
@@ -219,9 +222,10 @@ impl State {
         self.suspect_wait = None;
         let chance = self.chance.f64();
         let wait = limit::cooling(in_a_row, refused, left, error.asked_delay(), chance);
+        let wait = (!error.lasts_until_changed()).then_some(wait);
         let error = Error::from(error);
         self.phase = Phase::Cooling {
-            until: now + wait,
+            until: wait.map(|wait| now + wait),
             epoch: self.epoch,
             error: error.clone(),
         };

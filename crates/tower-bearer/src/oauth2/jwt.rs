@@ -10,6 +10,8 @@ use base64::{
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use super::wall;
+
 /// Padding may be there or not.
 const URL_SAFE: GeneralPurpose = GeneralPurpose::new(
     &alphabet::URL_SAFE,
@@ -17,24 +19,50 @@ const URL_SAFE: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// RFC 7519, section 2: seconds since 1970, which may have a fraction.
+///
+/// ```
+/// use tower_bearer::oauth2::JwtTimes;
+///
+/// // The claims are `{"exp":1700003600,"iat":1700000000}`.
+/// let times = JwtTimes::read("e30.eyJleHAiOjE3MDAwMDM2MDAsImlhdCI6MTcwMDAwMDAwMH0.c2ln").unwrap();
+/// assert_eq!(times.expires_at(), Some(1_700_003_600.0));
+/// assert!(JwtTimes::read("opaque").is_none());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-pub(crate) struct Times {
+pub struct JwtTimes {
     exp: Option<f64>,
     iat: Option<f64>,
 }
 
-/// The times in a token's claims, if it is a JWT that has an `exp`.
-pub(crate) fn times(token: &str) -> Option<Times> {
-    let mut parts = token.split('.');
-    let (_, claims, _, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next()) else {
-        return None;
-    };
-    let claims = Zeroizing::new(URL_SAFE.decode(claims).ok()?);
-    if !claims.starts_with(b"{") {
-        return None;
+impl JwtTimes {
+    /// The times in a token's claims, if it is a JWT that has an `exp`.
+    #[must_use]
+    pub fn read(token: &str) -> Option<Self> {
+        let mut parts = token.split('.');
+        let (_, claims, _, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next())
+        else {
+            return None;
+        };
+        let claims = Zeroizing::new(URL_SAFE.decode(claims).ok()?);
+        if !claims.starts_with(b"{") {
+            return None;
+        }
+        let times: Self = serde_json::from_slice(&claims).ok()?;
+        times.exp.map(|_| times)
     }
-    let times: Times = serde_json::from_slice(&claims).ok()?;
-    times.exp.map(|_| times)
+
+    /// When the token ends, in seconds since 1970.
+    #[must_use]
+    pub fn expires_at(self) -> Option<f64> {
+        self.exp
+    }
+
+    /// How long it is by the local clock until an instant, in seconds since 1970: zero if it has passed.
+    #[must_use]
+    pub fn left_until(instant: f64) -> Duration {
+        let left = instant - wall::seconds_since_1970();
+        Duration::try_from_secs_f64(left.max(0.0)).unwrap_or(Duration::MAX)
+    }
 }
 
 /// How long the token lives from now on: zero if it has ended.
@@ -42,7 +70,7 @@ pub(crate) fn times(token: &str) -> Option<Times> {
 /// The time of the answer, where the server told it, is on the clock that made `exp`, so a wrong clock
 /// here does no harm. Without it the local clock is believed only as far as `iat` bears it out; else a
 /// token would look dead, or endless, on a machine whose clock is wrong.
-pub(crate) fn lifetime(times: Times, answered: Option<f64>, local: f64) -> Option<Duration> {
+pub(crate) fn lifetime(times: JwtTimes, answered: Option<f64>, local: f64) -> Option<Duration> {
     let exp = times.exp?;
     let left = match (answered, times.iat) {
         (Some(answered), _) => exp - answered,
@@ -70,7 +98,7 @@ mod tests {
 
     #[test]
     fn b13_any_token_is_looked_at_without_an_error() {
-        let exp = |token: &str| times(token).and_then(|times| times.exp);
+        let exp = |token: &str| JwtTimes::read(token).and_then(|times| times.exp);
         assert_eq!(exp(&jwt(r#"{"exp":100,"iat":40}"#)), Some(100.0));
         assert_eq!(
             exp(&jwt(r#"{"exp":100,"iat":40}"#).replace('=', "")),
@@ -104,7 +132,7 @@ mod tests {
 
     #[test]
     fn c04_a_wrong_local_clock_does_no_harm() {
-        let times = Times {
+        let times = JwtTimes {
             exp: Some(1000.0),
             iat: Some(700.0),
         };
@@ -126,7 +154,7 @@ mod tests {
     #[test]
     fn times_without_sense_make_no_panic() {
         for exp in [f64::MAX, f64::MIN, 1e300, -1.0] {
-            let times = Times {
+            let times = JwtTimes {
                 exp: Some(exp),
                 iat: None,
             };

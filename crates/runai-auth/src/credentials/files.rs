@@ -1,0 +1,179 @@
+//! A client's id and secret in files.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+use tower_bearer::oauth2::SecretText;
+use zeroize::Zeroizing;
+
+use crate::watched::{FileError, PrivateFile, Watched};
+
+const ID: &str = "client-id";
+const SECRET: &str = "client-secret";
+
+/// The id and the secret in a folder or a file.
+pub(super) fn pair(path: &Path) -> Watched<(String, SecretText)> {
+    let folder = (
+        PrivateFile::new(path.join(ID)),
+        PrivateFile::new(path.join(SECRET)),
+    );
+    let file = PrivateFile::new(path);
+    Watched::new(move || match file.path().is_dir() {
+        true => {
+            let id = folder.0.line()?.trim().to_owned();
+            Ok((id, folder.1.line()?.as_str().into()))
+        }
+        false => parsed(&file),
+    })
+}
+
+/// The files that [`pair`] would read of a folder, and of them those that are there.
+pub(crate) fn present(path: &Path) -> Vec<PathBuf> {
+    let inside = [path.join(ID), path.join(SECRET)];
+    match path.is_dir() {
+        true => inside.into_iter().filter(|file| file.exists()).collect(),
+        false => Some(path.to_owned())
+            .filter(|file| file.exists())
+            .into_iter()
+            .collect(),
+    }
+}
+
+fn parsed(file: &PrivateFile) -> Result<(String, SecretText), FileError> {
+    let text = file.text()?;
+    let mut values = match text.trim_start().starts_with('{') {
+        true => json(&text)
+            .ok_or_else(|| FileError::new(file.path(), "is no JSON object, but begins like one"))?,
+        false => lines(&text),
+    };
+    let mut take = |names: [&str; 2]| names.iter().find_map(|name| values.remove(*name));
+    let id = take(["clientid", "appid"]);
+    let secret = take(["clientsecret", "appsecret"]);
+    match (id, secret) {
+        (Some(id), Some(secret)) => Ok((id.to_string(), secret.as_str().into())),
+        (id, secret) => {
+            let missing: Vec<_> = [
+                (id.is_none(), "client id"),
+                (secret.is_none(), "client secret"),
+            ]
+            .into_iter()
+            .filter_map(|(missing, name)| missing.then_some(name))
+            .collect();
+            Err(FileError::new(
+                file.path(),
+                format!("has no {}", missing.join(" and no ")),
+            ))
+        }
+    }
+}
+
+type Values = BTreeMap<String, Zeroizing<String>>;
+
+fn json(text: &str) -> Option<Values> {
+    let Ok(Value::Object(object)) = serde_json::from_str(text) else {
+        return None;
+    };
+    let texts = object.into_iter().filter_map(|(name, value)| match value {
+        Value::String(text) => Some((plain(&name), Zeroizing::new(text))),
+        _ => None,
+    });
+    Some(texts.filter(|(_, text)| !text.is_empty()).collect())
+}
+
+/// Lines as shells and systemd read them: `NAME=value`, quotes around a value, `#` before a remark,
+/// `export` before a name.
+fn lines(text: &str) -> Values {
+    let mut values = Values::new();
+    for line in text.lines() {
+        let line = line.trim();
+        let line = line.strip_prefix("export ").unwrap_or(line);
+        let Some((name, value)) = line.split_once('=') else {
+            continue;
+        };
+        let value = value.trim();
+        let unquoted = ['"', '\'']
+            .iter()
+            .find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
+        let value = unquoted.unwrap_or(value);
+        if !line.starts_with('#') && !value.is_empty() {
+            values.insert(plain(name), Zeroizing::new(value.to_owned()));
+        }
+    }
+    values
+}
+
+/// `RUNAI_CLIENT_ID`, `client-id` and `clientId` are one name.
+fn plain(name: &str) -> String {
+    let plain: String = name
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .map(|c| c.to_ascii_lowercase())
+        .collect();
+    match plain.strip_prefix("runai") {
+        Some(rest) => rest.to_owned(),
+        None => plain,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::Scratch;
+
+    fn read(path: PathBuf) -> Result<(String, String), String> {
+        let pair = pair(&path).read().map_err(|error| error.to_string())?;
+        Ok((pair.0, pair.1.expose_secret().to_owned()))
+    }
+
+    #[test]
+    fn a_folder_as_kubernetes_mounts_it() {
+        let scratch = Scratch::new("files-folder");
+        let error = read(scratch.root().to_owned()).unwrap_err();
+        assert!(error.ends_with("client-id is not there"), "{error}");
+        scratch.write("client-id", "ci-bot\n");
+        let error = read(scratch.root().to_owned()).unwrap_err();
+        assert!(error.ends_with("client-secret is not there"), "{error}");
+        scratch.write("client-secret", " s3=cr\"3t \n");
+        let read = read(scratch.root().to_owned()).unwrap();
+        assert_eq!(read, ("ci-bot".into(), " s3=cr\"3t ".into()));
+    }
+
+    #[test]
+    fn one_file_as_an_agent_writes_it() {
+        let scratch = Scratch::new("files-one");
+        for text in [
+            r#"{"clientId": "ci-bot", "clientSecret": "a=b"}"#,
+            r#" {"AppId": "ci-bot", "AppSecret": "a=b", "grantType": "app_token", "n": 1}"#,
+            "RUNAI_CLIENT_ID=ci-bot\nRUNAI_CLIENT_SECRET=a=b\n",
+            "# from the vault\nexport client_id = 'ci-bot'\r\nclient_secret=\"a=b\"\r\n\n[x]\n",
+        ] {
+            scratch.write("file", text);
+            let read = read(scratch.path("file")).unwrap();
+            assert_eq!(read, ("ci-bot".into(), "a=b".into()), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_in_a_file_is_named_and_nothing_of_it_shown() {
+        let scratch = Scratch::new("files-wrong");
+        for (text, says) in [
+            ("{\"clientSecret\": \"s3cr3t\"", "is no JSON object"),
+            ("{\"clientSecret\": \"s3cr3t\"}", "has no client id"),
+            ("CLIENT_ID=s3cr3t", "has no client secret"),
+            (
+                "#CLIENT_ID=s3cr3t\ns3cr3t",
+                "has no client id and no client secret",
+            ),
+            ("CLIENT_ID=\nCLIENT_SECRET=s3cr3t", "has no client id"),
+            ("\n", "is empty"),
+        ] {
+            scratch.write("file", text);
+            let error = read(scratch.path("file")).unwrap_err();
+            assert!(error.ends_with(says) || error.contains(says), "{error}");
+            assert!(!error.contains("s3cr3t"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! A token that somebody else got, and that cannot be renewed here.
+
+use std::{
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use tower_bearer::{
+    FetchContext, SourceError, Token,
+    oauth2::{JwtTimes, SecretText},
+};
+
+use super::{Credentials, Fetching, Login, Who};
+use crate::{exchange::Exchange, secret::Secret};
+
+#[derive(Debug)]
+struct Held {
+    token: Secret,
+    name: String,
+}
+
+pub(super) fn credentials(token: Secret, name: String) -> Credentials {
+    Credentials::new(Held { token, name })
+}
+
+const ADVICE: &str = "give another one";
+
+impl Login for Held {
+    fn who(&self) -> Who {
+        Who {
+            name: self.name.clone(),
+            advice: ADVICE,
+            once: false,
+        }
+    }
+
+    fn epoch(&self) -> u64 {
+        self.token.epoch()
+    }
+
+    fn fetch<'a>(&'a self, _: &'a Arc<Exchange>, _: &'a FetchContext) -> Fetching<'a> {
+        Box::pin(async move {
+            let text = self.token.current().await.map_err(|error| {
+                SourceError::transient(format!("there is no token: {} is missing", self.name))
+                    .with_source(error)
+            })?;
+            token(&text, None, &self.name, ADVICE)
+        })
+    }
+}
+
+/// A token that was found, with the lifetime that it tells by itself or that was told beside it
+/// (`expires_at`, in seconds since 1970).
+///
+/// The local clock decides whether it has ended: there is no server to ask, and its 401 would come too
+/// late.
+pub(crate) fn token(
+    text: &SecretText,
+    expires_at: Option<f64>,
+    name: &str,
+    advice: &str,
+) -> Result<Token, SourceError> {
+    let text = text.expose_secret().trim();
+    let token = Token::new(text).map_err(|error| {
+        SourceError::malformed(format!("{name} cannot stand in a header")).with_source(error)
+    })?;
+    let read = JwtTimes::read(text).and_then(JwtTimes::expires_at);
+    let ends = match (read, expires_at) {
+        (Some(read), Some(told)) => Some(read.min(told)),
+        (one, other) => one.or(other),
+    };
+    let Some(ends) = ends else {
+        return Ok(token);
+    };
+    let left = JwtTimes::left_until(ends);
+    if left.is_zero() {
+        let at = UNIX_EPOCH + Duration::try_from_secs_f64(ends.max(0.0)).unwrap_or_default();
+        return Err(SourceError::refused(format!(
+            "{name} ended on {}, by this machine's clock, and cannot be renewed: {advice}",
+            httpdate::fmt_http_date(at)
+        )));
+    }
+    Ok(token.expires_in(left))
+}

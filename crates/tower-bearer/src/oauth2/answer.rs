@@ -1,0 +1,456 @@
+//! What an answer of the token endpoint means: a token, or what is wrong with it (G21).
+//!
+//! | answer | taken for |
+//! | --- | --- |
+//! | 2xx with a JSON object and a token | a token |
+//! | 2xx with HTML, no JSON, no object, no token, another `token_type`, a lifetime that is none | malformed |
+//! | 2xx with an `error` member | refused if it names the credentials, else malformed |
+//! | 3xx | malformed: a redirect would hand the secret on |
+//! | 404, 405, 410 | malformed: there is no such endpoint |
+//! | 408, 425, 429, 5xx | transient, with its `Retry-After` |
+//! | any other 4xx | refused |
+//!
+//! | lifetime told | taken for |
+//! | --- | --- |
+//! | `3600`, `3600.5`, `"3600"` | that many seconds |
+//! | `9223372036854775807` | the longest that is believed |
+//! | none, `null` | unknown: the JWT's, else the default |
+//! | `0`, `-1`, `"abc"`, `true` | malformed |
+
+use std::{fmt, time::Duration};
+
+use http::{HeaderMap, StatusCode, header};
+use serde::Deserialize;
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::{
+    jwt::{self, JwtTimes},
+    secret::SecretText,
+    wall, words,
+};
+use crate::{
+    source::SourceError,
+    token::{InvalidToken, Token},
+};
+
+/// The answer of a token endpoint, read whole. It may hold a token, so its memory is wiped, and `Debug`
+/// shows none of it.
+pub struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Zeroizing<Vec<u8>>,
+    /// What was sent and may not be repeated.
+    pub(crate) secrets: Vec<SecretText>,
+}
+
+/// What an answer holds that is right.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Issued {
+    /// The access token, with its lifetime as far as it is known.
+    pub token: Token,
+    /// A refresh token, where one came.
+    pub refresh_token: Option<SecretText>,
+    /// An ID token, where one came.
+    pub id_token: Option<SecretText>,
+    /// The `scope` that was granted, where the answer says so.
+    pub scope: Option<String>,
+}
+
+/// What is wrong with an answer. Texts in it are as they may be shown.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Flaw {
+    /// It redirects there, which is not followed, since the secret would go along.
+    Redirect(String),
+    /// There is no such endpoint: 404, 405 or 410.
+    Absent,
+    /// It cannot give a token at present: 408, 425, 429 or a 5xx.
+    Unavailable,
+    /// A definite no: any other 4xx.
+    Refused,
+    /// An `error` member in a 2xx answer: its value, and whether it is a definite no to the credentials.
+    ErrorMember(String, bool),
+    /// A web page.
+    WebPage,
+    /// No JSON object.
+    NotJson,
+    /// No access token in it.
+    NoToken,
+    /// A `token_type` other than bearer.
+    TokenType,
+    /// A lifetime that is no positive number of seconds.
+    Lifetime,
+    /// An access token that cannot stand in a header.
+    BadToken(InvalidToken),
+}
+
+impl Flaw {
+    /// The error that it means for a [`TokenSource`](crate::TokenSource), with the answer's
+    /// `Retry-After`.
+    #[must_use]
+    pub fn into_error(self, answer: &Answer, message: impl Into<String>) -> SourceError {
+        let message = message.into();
+        match self {
+            Self::Refused | Self::ErrorMember(_, true) => SourceError::refused(message),
+            Self::Unavailable => {
+                let error = SourceError::transient(message);
+                match answer.retry_after() {
+                    Some(delay) => error.retry_after(delay),
+                    None => error,
+                }
+            }
+            Self::BadToken(invalid) => SourceError::malformed(message).with_source(invalid),
+            _ => SourceError::malformed(message),
+        }
+    }
+}
+
+/// Both spellings of each member are known, and an answer may have both.
+#[derive(Deserialize)]
+struct TokenAnswer {
+    access_token: Option<String>,
+    #[serde(rename = "accessToken")]
+    access_token_v1: Option<String>,
+    token_type: Option<Value>,
+    #[serde(rename = "tokenType")]
+    token_type_v1: Option<Value>,
+    expires_in: Option<Value>,
+    #[serde(rename = "expiresIn")]
+    expires_in_v1: Option<Value>,
+    refresh_token: Option<String>,
+    #[serde(rename = "refreshToken")]
+    refresh_token_v1: Option<String>,
+    id_token: Option<String>,
+    #[serde(rename = "idToken")]
+    id_token_v1: Option<String>,
+    scope: Option<Value>,
+    error: Option<Value>,
+}
+
+impl Answer {
+    /// Its status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Its headers.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// Its body, which may hold secrets.
+    #[must_use]
+    pub fn expose_body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// The token in it, checked: a 2xx status, a JSON object, a token that can stand in a header, a
+    /// bearer token, and a lifetime that is one.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn token(&self) -> Result<Issued, Flaw> {
+        self.token_at(wall::seconds_since_1970())
+    }
+
+    /// `local` is the local time in seconds since 1970.
+    fn token_at(&self, local: f64) -> Result<Issued, Flaw> {
+        match self.status.as_u16() {
+            200..=299 => {}
+            300..=399 => return Err(Flaw::Redirect(self.location())),
+            404 | 405 | 410 => return Err(Flaw::Absent),
+            408 | 425 | 429 | 500..=599 => return Err(Flaw::Unavailable),
+            _ => return Err(Flaw::Refused),
+        }
+        // A struct would be taken from an array too.
+        let is_object = self.body.trim_ascii_start().starts_with(b"{");
+        let parsed: TokenAnswer = match serde_json::from_slice(&self.body) {
+            Ok(parsed) if is_object => parsed,
+            Ok(_) => return Err(Flaw::NotJson),
+            Err(_) if self.is_web_page() => return Err(Flaw::WebPage),
+            Err(_) => return Err(Flaw::NotJson),
+        };
+        // Secrets are taken out first, so that their memory is wiped whatever comes next.
+        let given = parsed.access_token.or(parsed.access_token_v1);
+        let token = given.map(Token::new);
+        let refresh_token = parsed.refresh_token.or(parsed.refresh_token_v1);
+        let refresh_token = refresh_token.map(SecretText::from);
+        let id_token = parsed.id_token.or(parsed.id_token_v1).map(SecretText::from);
+        let told =
+            |error: &Value| !matches!(error, Value::Null | Value::Bool(false)) && error != "";
+        if let Some(error) = parsed.error.filter(told) {
+            let name = error.as_str().unwrap_or("unnamed");
+            let is_refusal = matches!(
+                name,
+                "invalid_client" | "unauthorized_client" | "invalid_grant"
+            );
+            return Err(Flaw::ErrorMember(self.clean(name), is_refusal));
+        }
+        let is_bearer = |kind: &Value| {
+            kind.as_str()
+                .is_some_and(|it| it.eq_ignore_ascii_case("bearer"))
+        };
+        if !parsed
+            .token_type
+            .or(parsed.token_type_v1)
+            .is_none_or(|kind| kind.is_null() || is_bearer(&kind))
+        {
+            return Err(Flaw::TokenType);
+        }
+        let token = token.ok_or(Flaw::NoToken)?.map_err(Flaw::BadToken)?;
+        let told = match parsed.expires_in.or(parsed.expires_in_v1) {
+            None | Some(Value::Null) => None,
+            Some(value) => Some(seconds(&value).ok_or(Flaw::Lifetime)?),
+        };
+        let read = JwtTimes::read(token.expose_secret())
+            .and_then(|times| jwt::lifetime(times, self.date(), local));
+        let lifetime = match (told, read) {
+            (Some(told), Some(read)) => Some(told.min(read)),
+            (one, other) => one.or(other),
+        };
+        Ok(Issued {
+            token: match lifetime {
+                Some(lifetime) => token.expires_in(lifetime),
+                None => token,
+            },
+            refresh_token: refresh_token.filter(|it| !it.expose_secret().is_empty()),
+            id_token: id_token.filter(|it| !it.expose_secret().is_empty()),
+            scope: parsed
+                .scope
+                .and_then(|scope| scope.as_str().map(|scope| self.clean(scope))),
+        })
+    }
+
+    /// What `Retry-After` asks for (RFC 9110, section 10.2.3): seconds, or a date.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after_at(wall::seconds_since_1970())
+    }
+
+    fn retry_after_at(&self, local: f64) -> Option<Duration> {
+        let text = self.headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+        if let Ok(seconds) = text.parse() {
+            return Some(Duration::from_secs(seconds));
+        }
+        let at = since_1970(text)?;
+        let left = at - self.date().unwrap_or(local);
+        Duration::try_from_secs_f64(left).ok()
+    }
+
+    /// The server's time when it answered, in seconds since 1970.
+    fn date(&self) -> Option<f64> {
+        since_1970(self.headers.get(header::DATE)?.to_str().ok()?)
+    }
+
+    fn location(&self) -> String {
+        let location = self.headers.get(header::LOCATION);
+        let text = location
+            .and_then(|it| it.to_str().ok())
+            .unwrap_or("nowhere");
+        self.clean(text.split(['?', '#']).next().unwrap_or_default())
+    }
+
+    /// Whether it is a web page, as a wrong URL often gets.
+    #[must_use]
+    pub fn is_web_page(&self) -> bool {
+        let says_so = self.headers.get(header::CONTENT_TYPE).is_some_and(|value| {
+            value
+                .as_bytes()
+                .to_ascii_lowercase()
+                .starts_with(b"text/html")
+        });
+        says_so || self.body.trim_ascii_start().starts_with(b"<")
+    }
+
+    /// The server's own words in an error, as they may be shown: its `error_description` or `message`,
+    /// else its `error`.
+    #[must_use]
+    pub fn message(&self) -> Option<String> {
+        if self.status.is_success() {
+            return None;
+        }
+        ["message", "error_description", "error"]
+            .iter()
+            .find_map(|member| self.member(member))
+    }
+
+    /// The `error` of RFC 6749, section 5.2, as it may be shown.
+    #[must_use]
+    pub fn error_code(&self) -> Option<String> {
+        self.member("error")
+    }
+
+    /// A text member of a JSON object, as it may be shown.
+    fn member(&self, name: &str) -> Option<String> {
+        let value: Value = serde_json::from_slice(&self.body).ok()?;
+        value.get(name)?.as_str().map(|text| self.clean(text))
+    }
+
+    fn clean(&self, text: &str) -> String {
+        words::clean(text, &self.secrets)
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer")
+            .field("status", &self.status)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A finite, positive number of seconds.
+fn seconds(value: &Value) -> Option<Duration> {
+    let seconds = match value {
+        Value::Number(number) => number.as_f64()?,
+        Value::String(text) => text.trim().parse().ok()?,
+        _ => return None,
+    };
+    if !seconds.is_finite() || seconds <= 0.0 {
+        return None;
+    }
+    Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+}
+
+fn since_1970(date: &str) -> Option<f64> {
+    let at = httpdate::parse_http_date(date).ok()?;
+    Some(at.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn answer(status: u16, body: &str) -> Answer {
+        Answer {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers: HeaderMap::new(),
+            body: Zeroizing::new(body.into()),
+            secrets: Vec::new(),
+        }
+    }
+
+    fn token(answer: &Answer, local: f64) -> Result<Token, Flaw> {
+        answer.token_at(local).map(|issued| issued.token)
+    }
+
+    fn with_lifetime(value: &str) -> Result<Token, Flaw> {
+        let body = format!(r#"{{"accessToken":"t","expiresIn":{value}}}"#);
+        token(&answer(200, &body), 0.0)
+    }
+
+    fn shown(result: Result<Token, Flaw>) -> String {
+        match result {
+            Ok(token) => format!("{token:?}"),
+            Err(flaw) => format!("{flaw:?}"),
+        }
+    }
+
+    #[test]
+    fn b10_lifetimes_are_taken_or_refused_as_documented() {
+        for (value, expected) in [
+            ("3600", "Some(3600s)"),
+            ("3600.5", "Some(3600.5s)"),
+            ("\"3600\"", "Some(3600s)"),
+            ("9223372036854775807", "Some(9223372036854775807"),
+            ("null", "expires_in: None"),
+            ("0", "Lifetime"),
+            ("-1", "Lifetime"),
+            ("\"abc\"", "Lifetime"),
+            ("\"NaN\"", "Lifetime"),
+            ("\"inf\"", "Lifetime"),
+            ("true", "Lifetime"),
+            ("1e309", "NotJson"),
+        ] {
+            let got = shown(with_lifetime(value));
+            let got = got.replace("9223372036854775808", "9223372036854775807");
+            assert!(got.contains(expected), "{value}: {got}");
+        }
+    }
+
+    #[test]
+    fn e01_each_answer_is_told_apart() {
+        for (status, body, expected) in [
+            (200, "", "NotJson"),
+            (200, "[]", "NotJson"),
+            (200, "[\"t\",null,null,null,null,null,null]", "NotJson"),
+            (
+                200,
+                "{\"accessToken\":\"t\",\"access_token\":\"t\",\"error\":null}",
+                "Token {",
+            ),
+            (200, "{\"accessToken\":\"t\",\"error\":false}", "Token {"),
+            (200, "{\"accessToken\":\"t", "NotJson"),
+            (200, "<!doctype html>", "WebPage"),
+            (200, "{}", "NoToken"),
+            (200, "{\"accessToken\":\"\"}", "BadToken"),
+            (200, "{\"accessToken\":\"a b\"}", "BadToken"),
+            (201, "{\"accessToken\":\"t\"}", "Token {"),
+            (
+                200,
+                "{\"accessToken\":\"t\",\"error\":\"invalid_client\"}",
+                "ErrorMember(\"invalid_client\", true)",
+            ),
+            (
+                200,
+                "{\"access_token\":\"t\",\"token_type\":\"BEARER\"}",
+                "Token {",
+            ),
+            (
+                200,
+                "{\"access_token\":\"t\",\"token_type\":\"mac\"}",
+                "TokenType",
+            ),
+            (302, "", "Redirect"),
+            (400, "", "Refused"),
+            (401, "", "Refused"),
+            (403, "", "Refused"),
+            (404, "", "Absent"),
+            (408, "", "Unavailable"),
+            (418, "", "Refused"),
+            (429, "", "Unavailable"),
+            (500, "", "Unavailable"),
+            (503, "", "Unavailable"),
+        ] {
+            let got = shown(token(&answer(status, body), 0.0));
+            assert!(got.contains(expected), "{status} {body}: {got}");
+        }
+    }
+
+    #[test]
+    fn e02_retry_after_is_seconds_or_a_date() {
+        let asked = |text: &'static str| {
+            let mut answer = answer(429, "");
+            answer
+                .headers
+                .insert("retry-after", HeaderValue::from_static(text));
+            answer.headers.insert(
+                "date",
+                HeaderValue::from_static("Thu, 01 Jan 1970 00:01:00 GMT"),
+            );
+            answer.retry_after_at(1e9).map(|delay| delay.as_secs())
+        };
+        assert_eq!(asked("120"), Some(120));
+        assert_eq!(asked("Thu, 01 Jan 1970 00:03:00 GMT"), Some(120));
+        assert_eq!(asked("Thu, 01 Jan 1970 00:00:00 GMT"), None);
+        assert_eq!(asked("soon"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_answered_without_a_panic(status in 200..600u16, body in any::<Vec<u8>>()) {
+            let mut answer = answer(status, "");
+            answer.body = Zeroizing::new(body);
+            let _either = token(&answer, 0.0);
+            let _maybe = answer.message();
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Tokens from an OAuth 2.0 provider.
+
+use std::{borrow::Cow, sync::Arc};
+
+use bytes::Bytes;
+use http::{Request, Response, Uri};
+use http_body::Body;
+use http_body_util::Full;
+use tower_service::Service;
+
+use super::{
+    answer::{Answer, Flaw, Issued},
+    client::Client,
+    discovery::{self, Endpoint},
+    refresh::RefreshTokens,
+    request::TokenRequest,
+    secret::SecretText,
+    transport::Transport,
+};
+use crate::{
+    error::BoxError,
+    source::{FetchContext, SourceError, TokenSource},
+    token::Token,
+};
+
+/// A source of tokens from an OAuth 2.0 provider, over an HTTP service that must not follow redirects.
+///
+/// See the [module](super) for an example.
+#[derive(Clone, Debug)]
+pub struct OAuth2Source {
+    exchange: Arc<Exchange>,
+    grant: Grant,
+}
+
+#[derive(Clone, Debug)]
+enum Grant {
+    ClientCredentials,
+    RefreshToken(RefreshTokens),
+}
+
+/// All that an exchange needs, but for the refresh token that is spent.
+#[derive(Clone, Debug)]
+struct Exchange {
+    transport: Transport,
+    endpoint: Arc<Endpoint>,
+    client: Client,
+    /// Further parameters, in order.
+    parameters: Vec<(String, String)>,
+}
+
+impl OAuth2Source {
+    /// Tokens for the client itself (RFC 6749, section 4.4): for programs that act for nobody else.
+    pub fn client_credentials<S, B>(http: S, endpoint: Endpoint, client: Client) -> Self
+    where
+        S: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        Self::new(
+            Transport::new(http),
+            endpoint,
+            client,
+            Grant::ClientCredentials,
+        )
+    }
+
+    /// Tokens for a person who has logged in somewhere (RFC 6749, section 6), with the refresh token
+    /// that the login gave.
+    pub fn refresh_token<S, B>(
+        http: S,
+        endpoint: Endpoint,
+        client: Client,
+        token: impl Into<RefreshTokens>,
+    ) -> Self
+    where
+        S: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        let grant = Grant::RefreshToken(token.into());
+        Self::new(Transport::new(http), endpoint, client, grant)
+    }
+
+    fn new(transport: Transport, endpoint: Endpoint, client: Client, grant: Grant) -> Self {
+        Self {
+            exchange: Arc::new(Exchange {
+                transport,
+                endpoint: Arc::new(endpoint),
+                client,
+                parameters: Vec::new(),
+            }),
+            grant,
+        }
+    }
+
+    /// Asks for these scopes, a list with spaces (RFC 6749, section 3.3).
+    ///
+    /// Defaults to none: the provider decides.
+    #[must_use]
+    pub fn scope(self, scope: &str) -> Self {
+        self.parameter("scope", scope)
+    }
+
+    /// Asks for a token for this audience, as some providers have it.
+    ///
+    /// Defaults to none.
+    #[must_use]
+    pub fn audience(self, audience: &str) -> Self {
+        self.parameter("audience", audience)
+    }
+
+    /// Asks for a token for this resource (RFC 8707). Call it once for each.
+    ///
+    /// Defaults to none.
+    #[must_use]
+    pub fn resource(self, resource: &str) -> Self {
+        self.parameter("resource", resource)
+    }
+
+    /// Adds a parameter of the provider's own. It may show in logs of the server; it is no place for a
+    /// secret.
+    ///
+    /// Defaults to none.
+    #[must_use]
+    pub fn parameter(mut self, name: &str, value: &str) -> Self {
+        let parameter = (name.to_owned(), value.to_owned());
+        Arc::make_mut(&mut self.exchange).parameters.push(parameter);
+        self
+    }
+}
+
+impl TokenSource for OAuth2Source {
+    async fn fetch(&self, cx: &FetchContext) -> Result<Token, SourceError> {
+        match &self.grant {
+            Grant::ClientCredentials => Ok(self.exchange.send(None).await?.token),
+            Grant::RefreshToken(tokens) => {
+                let exchange = self.exchange.clone();
+                let send = move |token: SecretText| {
+                    let exchange = exchange.clone();
+                    async move { exchange.send(Some(token)).await }
+                };
+                tokens.exchange(cx.time_left(), send).await
+            }
+        }
+    }
+
+    fn epoch(&self) -> u64 {
+        match &self.grant {
+            Grant::ClientCredentials => 0,
+            Grant::RefreshToken(tokens) => tokens.epoch(),
+        }
+    }
+
+    fn describe(&self) -> Cow<'_, str> {
+        Cow::Owned(self.exchange.name())
+    }
+}
+
+impl Exchange {
+    fn name(&self) -> String {
+        format!("{} (client `{}`)", self.endpoint.name(), self.client.id)
+    }
+
+    async fn send(&self, refresh_token: Option<SecretText>) -> Result<Issued, SourceError> {
+        let uri = self.endpoint.resolve(&self.transport).await?;
+        let place = uri.to_string();
+        let request = self.request(uri, refresh_token).await?;
+        let answer = self.transport.send(request).await;
+        let answer = answer.map_err(|failure| discovery::failed(&place, failure))?;
+        answer
+            .token()
+            .map_err(|flaw| self.explain(flaw, &answer, &place))
+    }
+
+    async fn request(
+        &self,
+        uri: Uri,
+        refresh_token: Option<SecretText>,
+    ) -> Result<TokenRequest, SourceError> {
+        let mut request = TokenRequest::form(uri);
+        request = match refresh_token {
+            None => request.parameter("grant_type", "client_credentials"),
+            Some(token) => request
+                .parameter("grant_type", "refresh_token")
+                .secret_parameter("refresh_token", &token),
+        };
+        for (name, value) in &self.parameters {
+            request = request.parameter(name, value);
+        }
+        self.client
+            .authenticate(request)
+            .await
+            .map_err(|error| SourceError::transient(error.to_string()).with_source(error))
+    }
+
+    fn explain(&self, flaw: Flaw, answer: &Answer, place: &str) -> SourceError {
+        let id = &self.client.id;
+        let status = answer.status().as_u16();
+        let mut said = status.to_string();
+        if let Some(code) = answer.error_code() {
+            said = format!("{said}, `{code}`");
+        }
+        if let Some(words) = answer
+            .message()
+            .filter(|words| answer.error_code().as_ref() != Some(words))
+        {
+            said = format!("{said}, \"{words}\"");
+        }
+        let message = match &flaw {
+            Flaw::Refused => format!(
+                "{place} refused client `{id}` ({said}): check the client's id and secret, its grants \
+                 and scopes"
+            ),
+            Flaw::ErrorMember(error, _) => {
+                format!("{place} answered client `{id}` with the error `{error}`")
+            }
+            Flaw::Unavailable => {
+                format!("{place} cannot give a token to client `{id}` at present ({said})")
+            }
+            Flaw::Redirect(location) => format!(
+                "{place} redirects token requests to {location} ({status}), which is not followed, since \
+                 the secret would go along: if that is the token endpoint, name it"
+            ),
+            Flaw::Absent => {
+                self.endpoint.forget();
+                format!("there is no token endpoint at {place} ({status}): check its URL")
+            }
+            Flaw::WebPage => format!("{place} answered with a web page: check the URL"),
+            Flaw::NotJson => format!("{place} gave client `{id}` no JSON object"),
+            Flaw::NoToken => {
+                format!("{place} gave client `{id}` an answer without an access token")
+            }
+            Flaw::TokenType => {
+                format!("{place} gave client `{id}` a token that is no bearer token")
+            }
+            Flaw::Lifetime => format!(
+                "{place} gave client `{id}` a token whose lifetime is no positive number of seconds"
+            ),
+            Flaw::BadToken(_) => {
+                format!("{place} gave client `{id}` a token that cannot stand in a header")
+            }
+        };
+        flaw.into_error(answer, message)
+    }
+}
