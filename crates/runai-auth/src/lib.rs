@@ -47,6 +47,8 @@ mod env;
 mod error;
 mod explain;
 mod jwt;
+#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "wired up next"))]
+mod kubeconfig;
 mod proxy;
 mod secret;
 mod source;
