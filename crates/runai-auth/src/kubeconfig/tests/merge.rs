@@ -66,7 +66,7 @@ fn nothing_is_empty() {
 #[test]
 fn a_wrong_shape_is_named_and_its_value_is_not() {
     for (text, expected) in [
-        ("users: [", "not valid YAML at line 1"),
+        ("users: [}", "not valid YAML at line 1"),
         ("- SECRET", "not a mapping"),
         ("SECRET", "not a mapping"),
         ("users: SECRET", "users is not a list"),
@@ -118,8 +118,13 @@ fn bombs_do_not_go_off() {
         "- ".repeat(200_000),
         "{a: ".repeat(200_000),
     ] {
-        assert!(message(load_text(&deep)).contains("nested too deeply"));
+        let error = message(load_text(&deep));
+        // The scanner has a limit of its own, and looks ahead.
+        let refused = error.contains("nested too deeply") || error.contains("not valid YAML");
+        assert!(refused, "{error}");
     }
+    let deep = format!("{}x{}", "[".repeat(65), "]".repeat(65));
+    assert!(message(load_text(&deep)).contains("nested too deeply at line 1"));
     let large = format!("a: {}", "x".repeat(1024 * 1024));
     assert!(message(load_text(&large)).contains("larger than 1 MiB"));
 }
@@ -155,7 +160,7 @@ const LISTS: [&[&str]; 5] = [
     &[
         "contexts: [{name: c, context: {user: first}}]\nclusters: [{name: k, cluster: {server: 'https://one'}}]",
         "",
-        "contexts: [{name: c, context: {user: second, cluster: k, namespace: n}}]\n\
+        "contexts: [{name: c, context: {user: second, cluster: k, namespace: ns}}]\n\
          clusters: [{name: k, cluster: {server: 'https://two', insecure-skip-tls-verify: true}}]",
     ],
     &[
