@@ -49,6 +49,7 @@ mod error;
 mod exchange;
 mod explain;
 mod grant;
+mod kubeconfig;
 mod proxy;
 #[cfg(test)]
 mod scratch;

@@ -1,0 +1,43 @@
+//! What is wrong with a kubeconfig, or with what it names.
+
+use std::{error, fmt, path::Path};
+
+use tower_bearer::BoxError;
+
+/// What is wrong with a kubeconfig. It names files, contexts and users, never a token.
+#[derive(Debug)]
+pub(crate) struct Error {
+    message: String,
+    source: Option<BoxError>,
+}
+
+impl Error {
+    pub(super) fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            source: None,
+        }
+    }
+
+    /// The same about a file, which is named first.
+    pub(super) fn about(file: &Path, message: impl fmt::Display) -> Self {
+        Self::new(format!("{}: {message}", file.display()))
+    }
+
+    pub(super) fn with_source(mut self, source: impl Into<BoxError>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl error::Error for Error {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        self.source.as_ref().map(|source| &**source as _)
+    }
+}

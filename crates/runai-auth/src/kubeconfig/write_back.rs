@@ -1,0 +1,266 @@
+//! New tokens in the place of old ones in a kubeconfig, so that `kubectl` and the next start find them.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, ErrorKind, Write},
+    path::{Path, PathBuf},
+    process,
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+    time::Duration,
+};
+
+use saphyr::ScalarStyle;
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::{Error, file::read_text, yaml};
+
+/// How often a lock that another program holds is asked for again, and after which time each: 2 s.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(100);
+
+const UNUSUAL: &str = "the old token is written in a way that is not replaced";
+
+/// Puts new tokens in the place of old ones in a file, as text, so that comments and order stay.
+///
+/// Each old one must be there as a whole value; else another program has changed the file meanwhile,
+/// and nothing is written. This blocks.
+pub(crate) fn write_back(file: &Path, replaced: &[(&str, &str)]) -> Result<(), Error> {
+    for (old, new) in replaced {
+        if old.is_empty() {
+            return Err(Error::about(file, "there is no old token to replace"));
+        }
+        if new.is_empty() || !new.bytes().all(is_token) {
+            let problem = "the new token has characters that are not written";
+            return Err(Error::about(file, problem));
+        }
+    }
+    let _lock = Lock::take(file, &mut pause)?;
+    let target = target(file)?;
+    let Some(text) = read_text(&target)? else {
+        return Err(Error::about(file, "changed meanwhile: it is gone"));
+    };
+    let text = replace(&text, replaced).map_err(|problem| Error::about(file, problem))?;
+    let written = write(&target, text.as_bytes());
+    written.map_err(|error| Error::about(file, "cannot be written").with_source(error))
+}
+
+/// Whether [`write_back`] could work, by what can be known beforehand: the lock is free, and the file
+/// and its folder can be written to. This blocks.
+pub(crate) fn can_write_back(file: &Path) -> Result<(), Error> {
+    let _lock = Lock::take(file, &mut pause)?;
+    let target = target(file)?;
+    let tried = OpenOptions::new()
+        .write(true)
+        .open(&target)
+        .and_then(|_| Temporary::new(&target).map(drop));
+    tried.map_err(|error| Error::about(file, "cannot be written").with_source(error))
+}
+
+/// The file itself, if its path is a link to it.
+fn target(file: &Path) -> Result<PathBuf, Error> {
+    let target = fs::canonicalize(file);
+    target.map_err(|error| Error::about(file, "cannot be found").with_source(error))
+}
+
+/// The characters of tokens: none of them means anything to YAML or JSON within a value.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"._~+/=-".contains(&byte)
+}
+
+/// The text with each old token replaced where it is a whole value.
+fn replace(text: &str, replaced: &[(&str, &str)]) -> Result<Zeroizing<String>, String> {
+    let invalid = |problem: yaml::Problem| format!("changed meanwhile: {problem}");
+    let Some(root) = yaml::parse(text).map_err(invalid)? else {
+        return Err("changed meanwhile: it is empty".to_owned());
+    };
+    let mut scalars = Vec::new();
+    yaml::scalars(&root, &mut scalars);
+    scalars.sort_by_key(|scalar| scalar.span.start.index());
+
+    // Spans count characters, and slices count bytes.
+    let mut offsets: Vec<_> = text.char_indices().map(|(offset, _)| offset).collect();
+    offsets.push(text.len());
+    let offset = |index: usize| offsets.get(index).copied().unwrap_or(text.len());
+
+    let mut found = vec![false; replaced.len()];
+    let mut result = Zeroizing::new(String::with_capacity(2 * text.len()));
+    let mut done = 0;
+    for scalar in scalars {
+        let Some(index) = replaced.iter().position(|(old, _)| *old == scalar.text) else {
+            continue;
+        };
+        let slot = offset(scalar.span.start.index())..offset(scalar.span.end.index());
+        // An alias stands for a scalar that is replaced where it is written.
+        let written = text.get(slot.clone()).unwrap_or_default();
+        if slot.start < done || written.starts_with('*') {
+            continue;
+        }
+        let (old, new) = replaced[index];
+        let Some(start) = written.find(old) else {
+            // It is escaped, or goes over several lines.
+            return Err(UNUSUAL.to_owned());
+        };
+        let start = slot.start + start;
+        result.push_str(&text[done..start]);
+        if scalar.style != ScalarStyle::Plain || is_text(new) {
+            result.push_str(new);
+        } else {
+            result.extend(["\"", new, "\""]);
+        }
+        done = start + old.len();
+        found[index] = true;
+    }
+    result.push_str(&text[done..]);
+    if found.contains(&false) {
+        return Err("changed meanwhile: it no longer has the old token".to_owned());
+    }
+    if same_but(text, &result, replaced) {
+        Ok(result)
+    } else {
+        Err(UNUSUAL.to_owned())
+    }
+}
+
+/// Whether a token without quotes is a text to every reader: it is no number, and no word for true,
+/// false or nothing.
+fn is_text(token: &str) -> bool {
+    token.len() > "false".len() && token.starts_with(|first: char| first.is_ascii_alphabetic())
+}
+
+/// Whether two texts have the same values but for the tokens that were replaced.
+fn same_but(before: &str, after: &str, replaced: &[(&str, &str)]) -> bool {
+    let values = |text: &str| {
+        let root = yaml::parse(text).ok().flatten()?;
+        yaml::to_json(&root).ok()
+    };
+    let (Some(mut before), Some(after)) = (values(before), values(after)) else {
+        return false;
+    };
+    substitute(&mut before, replaced);
+    before == after
+}
+
+fn substitute(value: &mut Value, replaced: &[(&str, &str)]) {
+    match value {
+        Value::String(text) => {
+            if let Some((_, new)) = replaced.iter().find(|(old, _)| *old == text.as_str()) {
+                *text = (*new).to_owned();
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| substitute(item, replaced)),
+        Value::Object(map) => map.values_mut().for_each(|item| substitute(item, replaced)),
+        _ => {}
+    }
+}
+
+/// Writes a file whole: who reads it sees the old or the new content.
+fn write(target: &Path, content: &[u8]) -> io::Result<()> {
+    let mut temporary = Temporary::new(target)?;
+    temporary.file.write_all(content)?;
+    keep_owner(target, &temporary)?;
+    // The file was made for its owner only, and may be opened to others once it is theirs.
+    let permissions = fs::metadata(target)?.permissions();
+    temporary.file.set_permissions(permissions)?;
+    temporary.file.sync_all()?;
+    fs::rename(&temporary.path, target)
+}
+
+/// Gives the new file to whom the old one belongs, as when root renews another user's token.
+#[cfg(unix)]
+fn keep_owner(target: &Path, temporary: &Temporary) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, fchown};
+
+    let (old, new) = (fs::metadata(target)?, temporary.file.metadata()?);
+    if old.uid() != new.uid() {
+        return fchown(&temporary.file, Some(old.uid()), Some(old.gid()));
+    }
+    if old.gid() != new.gid() {
+        return fchown(&temporary.file, None, Some(old.gid()));
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn keep_owner(_: &Path, _: &Temporary) -> io::Result<()> {
+    Ok(())
+}
+
+/// A new file beside another one, which is removed unless it takes the other's place.
+struct Temporary {
+    path: PathBuf,
+    file: File,
+}
+
+impl Temporary {
+    fn new(target: &Path) -> io::Result<Self> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let mut name = std::ffi::OsString::from(".");
+        name.push(target.file_name().unwrap_or_default());
+        name.push(format!(".{}-{count}.tmp", process::id()));
+        let path = target.with_file_name(name);
+        let file = create(&path)?;
+        Ok(Self { path, file })
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // After the renaming there is nothing by this name.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Creates a file that is not there yet, for its owner only.
+fn create(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// The lock that client-go takes to write a kubeconfig.
+struct Lock(PathBuf);
+
+impl Lock {
+    /// Takes the lock; `wait` is called before each further try and says whether there is one.
+    fn take(file: &Path, wait: &mut dyn FnMut(u32) -> bool) -> Result<Self, Error> {
+        let mut path = file.as_os_str().to_owned();
+        path.push(".lock");
+        let path = PathBuf::from(path);
+        let mut tries = 0;
+        loop {
+            match create(&path) {
+                Ok(_) => return Ok(Self(path)),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    let locked = Error::about(file, "cannot be locked");
+                    return Err(locked.with_source(error));
+                }
+            }
+            tries += 1;
+            if !wait(tries) {
+                let path = path.display();
+                let advice = format!("remove {path} if no other program is changing it");
+                return Err(Error::about(file, format!("locked; {advice}")));
+            }
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn pause(tries: u32) -> bool {
+    if tries > TRIES {
+        return false;
+    }
+    thread::sleep(PAUSE);
+    true
+}
