@@ -11,5 +11,8 @@ mod binary;
 mod client;
 mod controls;
 mod faults;
+mod forms;
 mod journal;
+mod keycloak;
+mod people;
 mod tokens;
