@@ -31,18 +31,16 @@ struct Arguments {
     /// An application and its secret; may be repeated [default: test-app:test-secret]
     #[arg(long = "application", value_name = "ID:SECRET", value_parser = application)]
     applications: Vec<(String, String)>,
-    /// A person and their password; may be repeated, and the first is whom Keycloak's login page logs in
-    /// [default: test-user:test-password]
+    /// A person and their password; may be repeated [default: test-user:test-password]
     #[arg(long = "user", value_name = "NAME:PASSWORD", value_parser = user)]
     users: Vec<(String, String)>,
-    /// A token of an outside identity provider, and the application or user that it is exchanged for a
-    /// token of; may be repeated
+    /// An outside token and whose token it is exchanged for; may be repeated
     #[arg(long = "external-token", value_name = "TOKEN:CLIENT", value_parser = external_token)]
     external_tokens: Vec<(String, String)>,
-    /// The realm of the Keycloak
+    /// The realm of Keycloak's endpoints
     #[arg(long, value_name = "NAME", default_value = "runai")]
     realm: String,
-    /// A form of token endpoint to leave out, so that it answers 404; may be repeated
+    /// A form of token endpoint that is not there: it answers 404; may be repeated
     #[arg(long = "without-form", value_name = "FORM")]
     without_forms: Vec<FormName>,
     /// How long tokens live

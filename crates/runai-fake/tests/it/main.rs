@@ -14,5 +14,7 @@ mod faults;
 mod forms;
 mod journal;
 mod keycloak;
+mod login;
 mod people;
+mod sessions;
 mod tokens;
