@@ -26,8 +26,8 @@ pub struct Builder {
     port: u16,
 }
 
-impl Default for Builder {
-    fn default() -> Self {
+impl Builder {
+    pub(crate) fn new() -> Self {
         Self {
             setup: Setup {
                 applications: Vec::new(),
@@ -44,9 +44,7 @@ impl Default for Builder {
             port: 0,
         }
     }
-}
 
-impl Builder {
     /// An application and its secret. Call it once for each.
     ///
     /// Defaults to one: `test-app` with `test-secret`.

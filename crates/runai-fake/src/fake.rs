@@ -39,7 +39,7 @@ impl Drop for Server {
 impl RunaiFake {
     /// What can be set before it starts.
     pub fn builder() -> Builder {
-        Builder::default()
+        Builder::new()
     }
 
     /// Its base URL, without a slash at the end.
