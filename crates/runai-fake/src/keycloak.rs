@@ -183,3 +183,24 @@ fn decoded(half: &str) -> String {
     let name = form_urlencoded::parse(one_name.as_bytes()).next();
     name.map(|(name, _)| name.into_owned()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn basic_is_read_encoded_or_not() {
+        for (pair, id, secret) in [
+            ("a:s", "a", "s"),
+            ("a%3Ab:s%26%3D%2B+%25", "a:b", "s&=+ %"),
+            ("a:s&t=u:v", "a", "s&t=u:v"),
+            (":", "", ""),
+        ] {
+            let value = format!("basic {}", STANDARD.encode(pair));
+            assert_eq!(basic(&value), Some((id.into(), secret.into())), "{pair}");
+        }
+        for none in ["", "Basic", "Basic !", "Basic YQ==", "Bearer YTpi"] {
+            assert_eq!(basic(none), None, "{none}");
+        }
+    }
+}
