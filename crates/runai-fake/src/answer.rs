@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use crate::{
     behaviour::{Behaviour, Fault},
     connection::Connection,
-    journal::Kind,
+    form::{Endpoint, Form},
     sent::Sent,
 };
 
@@ -54,17 +54,17 @@ impl Answer {
         )
     }
 
-    /// The error of RFC 6749, section 5.2, as v2 answers.
+    /// The error of RFC 6749, section 5.2, as v2 and Keycloak answer.
     pub(crate) fn oauth2(status: u16, error: &str, description: &str) -> Self {
         let body = serde_json::json!({"error": error, "error_description": description});
         Self::json(status, &body)
     }
 
     /// The documented error of that status, for that sort of endpoint.
-    pub(crate) fn documented(status: u16, is_v2: bool) -> Self {
+    pub(crate) fn documented(status: u16, oauth2: bool) -> Self {
         let (code, text) = match status {
             400 => ("invalid_request", "Required parameter is missing"),
-            401 if is_v2 => ("invalid_client", "Client authentication failed"),
+            401 if oauth2 => ("invalid_client", "Client authentication failed"),
             401 => ("invalid_client", "Issuer is not familiar."),
             403 => (
                 "unauthorized_client",
@@ -79,7 +79,7 @@ impl Answer {
             _ => ("server_error", "Something went wrong."),
         };
         match status {
-            400..=499 if is_v2 => Self::oauth2(status, code, text),
+            400..=499 if oauth2 => Self::oauth2(status, code, text),
             _ => Self::error(status, text),
         }
     }
@@ -96,12 +96,12 @@ impl Answer {
     }
 
     /// What the behaviour says instead of the usual answer, if it says something.
-    pub(crate) fn instead(behaviour: &Behaviour, kind: Kind, path: &str) -> Option<Self> {
+    pub(crate) fn instead(behaviour: &Behaviour, endpoint: Endpoint) -> Option<Self> {
         // A body of its own is an answer of its own, as is a huge one, whether or not a status was told.
         let told = behaviour.body.is_some() || behaviour.huge.is_some();
         let status = behaviour.status.or(told.then_some(200))?;
-        let is_v2 = kind == Kind::Token && path.starts_with("/api/v2");
-        let mut answer = Self::documented(status, is_v2);
+        let oauth2 = matches!(endpoint.form(), Some(Form::V2 | Form::Keycloak));
+        let mut answer = Self::documented(status, oauth2);
         if let Some(body) = &behaviour.body {
             answer.body = body.clone().into();
         }

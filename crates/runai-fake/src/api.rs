@@ -42,19 +42,25 @@ pub(crate) fn answer(
         _ if !path.starts_with("/api/") => Answer::new(200, "text/html; charset=utf-8", HTML),
         (None, Access::Unauthenticated) => Answer::documented(401, false),
         (None, Access::Forbidden) => Answer::documented(403, false),
-        (None, Access::Granted) => granted(&head.method, path, body, client.as_deref()),
+        (None, Access::Granted) => granted(state, &head.method, path, body, client.as_deref()),
     };
     answer.of(generation, client)
 }
 
-fn granted(method: &Method, path: &str, body: &Bytes, client: Option<&str>) -> Answer {
+fn granted(
+    state: &State,
+    method: &Method,
+    path: &str,
+    body: &Bytes,
+    client: Option<&str>,
+) -> Answer {
     match (method, path) {
         (&Method::GET, "/api/v1/clusters") => Answer::json(200, &json!([cluster()])),
         (&Method::GET, "/api/v1/org-unit/projects") => {
             Answer::json(200, &json!({"projects": [project()]}))
         }
         (&Method::GET, "/api/v1/authorization/me/access-rules") => {
-            Answer::json(200, &rules(client))
+            Answer::json(200, &rules(state, client))
         }
         (&Method::GET, "/api/v1/workloads") => Answer::json(200, &json!({"workloads": []})),
         (&Method::POST, path) if SUBMISSIONS.contains(&path) => submission(body),
@@ -118,12 +124,13 @@ fn project() -> Value {
     })
 }
 
-fn rules(client: Option<&str>) -> Value {
+fn rules(state: &State, client: Option<&str>) -> Value {
+    let is_user = client.is_some_and(|it| !state.has_application(it));
     json!({"accessRules": {"totalRecords": 1, "displayRecords": 1, "accessRules": [{
         "id": 32,
         "tenantId": 1001,
         "subjectId": client,
-        "subjectType": "app",
+        "subjectType": if is_user { "user" } else { "app" },
         "roleId": 1,
         "roleName": "System administrator",
         "scopeId": "1001",

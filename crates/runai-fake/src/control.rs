@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 use crate::{
     behaviour::Behaviour,
     fake::RunaiFake,
+    form::Form,
     journal::{Exchange, Kind},
 };
 
@@ -108,6 +109,32 @@ struct Lifetime {
     seconds: u64,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CodeFor {
+    user: String,
+    client_id: String,
+    redirect_uri: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RefreshTokenFor {
+    user: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RefreshToken {
+    refresh_token: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokenEndpoint {
+    url: Option<String>,
+}
+
 type Failure = (u16, String);
 
 fn control(fake: &RunaiFake, method: &Method, path: &str, body: &[u8]) -> Result<Value, Failure> {
@@ -123,6 +150,20 @@ fn control(fake: &RunaiFake, method: &Method, path: &str, body: &[u8]) -> Result
             fake.always_on_api(always(body)?);
             done
         }
+        ("PUT", "/token/v1/always" | "/token/v2/always" | "/token/keycloak/always") => {
+            let form = match path {
+                "/token/v1/always" => Form::V1,
+                "/token/v2/always" => Form::V2,
+                _ => Form::Keycloak,
+            };
+            fake.always_on_form(form, always(body)?);
+            done
+        }
+        ("PUT", "/discovered-token-endpoint") => {
+            fake.set_discovered_token_endpoint(parse::<TokenEndpoint>(body)?.url);
+            done
+        }
+        ("POST", path) if PEOPLE.contains(&path) => people(fake, path, body),
         ("POST", "/revoke") => {
             fake.state.revoke(parse::<Revoke>(body)?.generation);
             done
@@ -178,8 +219,50 @@ fn control(fake: &RunaiFake, method: &Method, path: &str, body: &[u8]) -> Result
             "url": fake.url(),
             "token_requests": fake.token_requests(),
             "api_requests": fake.api_requests(),
+            "secret_bearing_requests": fake.secret_bearing_requests(),
         })),
         _ => Err((404, format!("there is no {method} {path}"))),
+    }
+}
+
+/// What [`people`] answers.
+const PEOPLE: [&str; 4] = [
+    "/authorization-code",
+    "/refresh-token",
+    "/refresh-token/live",
+    "/end-sessions",
+];
+
+fn people(fake: &RunaiFake, path: &str, body: &[u8]) -> Result<Value, Failure> {
+    // The library takes any name; here a slip of the pen would be hard to find.
+    let known = |user: &str| match fake.state.has_user(user) {
+        true => Ok(()),
+        false => Err((404, format!("there is no user `{user}`"))),
+    };
+    match path {
+        "/authorization-code" => {
+            let CodeFor {
+                user,
+                client_id,
+                redirect_uri,
+            } = parse(body)?;
+            known(&user)?;
+            let code = fake.authorization_code(&user, &client_id, &redirect_uri);
+            Ok(json!({"code": code}))
+        }
+        "/refresh-token" => {
+            let RefreshTokenFor { user } = parse(body)?;
+            known(&user)?;
+            Ok(json!({"refresh_token": fake.refresh_token_for(&user)}))
+        }
+        "/refresh-token/live" => {
+            let RefreshToken { refresh_token } = parse(body)?;
+            Ok(json!({"live": fake.refresh_token_is_live(&refresh_token)}))
+        }
+        _ => {
+            fake.end_sessions();
+            Ok(json!({"ok": true}))
+        }
     }
 }
 
@@ -231,7 +314,11 @@ fn shown(exchange: &Exchange) -> Value {
     json!({
         "seq": exchange.seq,
         "at_ms": exchange.at.as_millis() as u64,
-        "kind": match exchange.kind { Kind::Token => "token", Kind::Api => "api" },
+        "kind": match exchange.kind {
+            Kind::Token => "token",
+            Kind::Api => "api",
+            Kind::Discovery => "discovery",
+        },
         "connection": exchange.connection,
         "method": exchange.method,
         "path": exchange.path,

@@ -1,24 +1,17 @@
 //! The handle to a running control plane.
 
-use std::{
-    fmt, io,
-    net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{
-    net::TcpListener,
-    sync::{Mutex, watch},
-    task::JoinSet,
-};
+use tokio::sync::{Mutex, watch};
 
 use crate::{
     behaviour::Behaviour,
-    connection,
+    builder::Builder,
+    form::Form,
     gate::{Gate, gate},
     journal::{Exchange, Kind},
-    state::{Access, Issued, Planned, State},
+    secrets,
+    state::{Access, Code, Issued, Planned, State},
     tls,
 };
 
@@ -26,15 +19,15 @@ use crate::{
 #[derive(Clone)]
 pub struct RunaiFake {
     pub(crate) state: Arc<State>,
-    server: Arc<Server>,
+    pub(crate) server: Arc<Server>,
 }
 
-struct Server {
-    url: String,
-    addr: SocketAddr,
-    pem: Option<tls::Pem>,
-    stop: watch::Sender<bool>,
-    stopped: Mutex<Option<tokio::task::JoinHandle<()>>>,
+pub(crate) struct Server {
+    pub(crate) url: String,
+    pub(crate) addr: SocketAddr,
+    pub(crate) pem: Option<tls::Pem>,
+    pub(crate) stop: watch::Sender<bool>,
+    pub(crate) stopped: Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
 
 impl Drop for Server {
@@ -43,143 +36,10 @@ impl Drop for Server {
     }
 }
 
-/// Starts a [`RunaiFake`].
-#[derive(Clone, Debug)]
-#[must_use = "a builder does nothing until it is started"]
-pub struct Builder {
-    applications: Vec<(String, String)>,
-    lifetime: Duration,
-    v1_expires_in: bool,
-    tls: bool,
-    client_certificate: bool,
-    port: u16,
-}
-
-impl Builder {
-    /// An application and its secret. Call it once for each.
-    ///
-    /// Defaults to one: `test-app` with `test-secret`.
-    pub fn application(mut self, id: impl Into<String>, secret: impl Into<String>) -> Self {
-        self.applications.push((id.into(), secret.into()));
-        self
-    }
-
-    /// How long tokens live, in whole seconds.
-    ///
-    /// Defaults to an hour.
-    pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
-        self.lifetime = lifetime;
-        self
-    }
-
-    /// Whether v1 answers carry `expiresIn`, as they do from 2.24 on. v2's always do.
-    ///
-    /// Defaults to no: the JWT alone says when it ends.
-    pub fn expires_in(mut self, told: bool) -> Self {
-        self.v1_expires_in = told;
-        self
-    }
-
-    /// Whether to speak TLS, with a certificate for `localhost`, `127.0.0.1`, `::1` and, for tests with
-    /// a proxy, `runai-fake.example`, by a CA of its own: see [`RunaiFake::ca_pem`].
-    ///
-    /// Defaults to no.
-    pub fn tls(mut self, tls: bool) -> Self {
-        self.tls = tls;
-        self
-    }
-
-    /// Whether clients must show a certificate, where TLS is spoken: see
-    /// [`RunaiFake::client_certificate_pem`].
-    ///
-    /// Defaults to no.
-    pub fn client_certificate(mut self, wanted: bool) -> Self {
-        self.client_certificate = wanted;
-        self
-    }
-
-    /// The port to listen on.
-    ///
-    /// Defaults to 0: any that is free.
-    pub fn port(mut self, port: u16) -> Self {
-        self.port = port;
-        self
-    }
-
-    /// Starts it on the current tokio runtime.
-    ///
-    /// # Errors
-    ///
-    /// If the port cannot be listened on.
-    pub async fn start(mut self) -> io::Result<RunaiFake> {
-        if self.applications.is_empty() {
-            self.applications
-                .push(("test-app".into(), "test-secret".into()));
-        }
-        let state = Arc::new(State::new(
-            self.applications,
-            self.lifetime,
-            self.v1_expires_in,
-        )?);
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).await?;
-        let addr = listener.local_addr()?;
-        let (acceptor, pem) = match self.tls {
-            true => tls::acceptor(self.client_certificate)
-                .map(|(acceptor, pem)| (Some(acceptor), Some(pem)))?,
-            false => (None, None),
-        };
-        let url = match self.tls {
-            true => format!("https://localhost:{}", addr.port()),
-            false => format!("http://{addr}"),
-        };
-        let (stop, mut stopping) = watch::channel(false);
-        let connections = state.clone();
-        let accepting = tokio::spawn(async move {
-            let mut open = JoinSet::new();
-            for id in 1.. {
-                let accepted = tokio::select! {
-                    accepted = listener.accept() => accepted,
-                    _ = stopping.wait_for(|stop| *stop) => break,
-                };
-                // A connection that is gone before it was taken is the client's business.
-                if let Ok((stream, _)) = accepted {
-                    let state = connections.clone();
-                    open.spawn(connection::serve(
-                        stream,
-                        id,
-                        acceptor.clone(),
-                        state,
-                        stopping.clone(),
-                    ));
-                }
-                while open.try_join_next().is_some() {}
-            }
-            open.shutdown().await;
-        });
-        Ok(RunaiFake {
-            state,
-            server: Arc::new(Server {
-                url,
-                addr,
-                pem,
-                stop,
-                stopped: Mutex::new(Some(accepting)),
-            }),
-        })
-    }
-}
-
 impl RunaiFake {
     /// What can be set before it starts.
     pub fn builder() -> Builder {
-        Builder {
-            applications: Vec::new(),
-            lifetime: Duration::from_secs(3600),
-            v1_expires_in: false,
-            tls: false,
-            client_certificate: false,
-            port: 0,
-        }
+        Builder::new()
     }
 
     /// Its base URL, without a slash at the end.
@@ -241,6 +101,18 @@ impl RunaiFake {
         self.state.always(Kind::Api, behaviour);
     }
 
+    /// How the requests to that form are answered for which nothing is queued, in place of what
+    /// [`always_on_token`](Self::always_on_token) says; `None`: as usual. For Keycloak these are its
+    /// token endpoint, in any realm, and its discovery document.
+    pub fn always_on_form(&self, form: Form, behaviour: Option<Behaviour>) {
+        self.state.always_on_form(form, behaviour);
+    }
+
+    /// Names another token endpoint in the discovery document; `None`: the fake's own.
+    pub fn set_discovered_token_endpoint(&self, url: Option<String>) {
+        self.state.set_token_endpoint(url);
+    }
+
     /// Holds the next token request until the gate is released.
     #[must_use]
     pub fn hold_token(&self) -> Gate {
@@ -285,10 +157,23 @@ impl RunaiFake {
         self.count(Kind::Token)
     }
 
-    /// How many other requests the journal holds.
+    /// How many requests the journal holds that were neither for a token nor for Keycloak's pages.
     #[must_use]
     pub fn api_requests(&self) -> usize {
         self.count(Kind::Api)
+    }
+
+    /// How many token requests in the journal brought a secret, a password, a refresh token, a code or
+    /// an outside token, whatever was answered. An empty one, which only asks whether the form is
+    /// there, does not count.
+    #[must_use]
+    pub fn secret_bearing_requests(&self) -> usize {
+        let is_one = |it: &&Exchange| {
+            let posted = it.kind == Kind::Token && it.method == "POST";
+            posted && secrets::carries_one(&it.headers, &it.body)
+        };
+        self.state
+            .with_journal(|journal| journal.iter().filter(is_one).count())
     }
 
     fn count(&self, kind: Kind) -> usize {
@@ -311,7 +196,7 @@ impl RunaiFake {
         self.state.revoke(Some(generation));
     }
 
-    /// Revokes all tokens issued so far.
+    /// Revokes all access tokens issued so far.
     pub fn revoke_all(&self) {
         self.state.revoke(None);
     }
@@ -321,6 +206,36 @@ impl RunaiFake {
     #[must_use]
     pub fn rotate_secret(&self, id: &str, secret: &str) -> bool {
         self.state.rotate_secret(id, secret)
+    }
+
+    /// Starts a session of a user, who need not be one of [`Builder::user`]'s, and gives a refresh token
+    /// for it. Any client can use that one.
+    #[must_use]
+    pub fn refresh_token_for(&self, user: &str) -> String {
+        self.state.refresh_token_for(user)
+    }
+
+    /// Whether a refresh token can be used: it is neither spent nor expired, nor has its session ended.
+    #[must_use]
+    pub fn refresh_token_is_live(&self, token: &str) -> bool {
+        self.state.refresh_token_is_live(token)
+    }
+
+    /// Ends all sessions: their refresh tokens and their access tokens are refused.
+    pub fn end_sessions(&self) {
+        self.state.end_sessions();
+    }
+
+    /// An authorization code, as the login page would send it to the redirect URI, without a
+    /// challenge. It can be used once.
+    #[must_use]
+    pub fn authorization_code(&self, user: &str, client_id: &str, redirect_uri: &str) -> String {
+        self.state.code_of(Code {
+            user: user.into(),
+            client: client_id.into(),
+            redirect_uri: redirect_uri.into(),
+            challenge: None,
+        })
     }
 
     /// Signs with another key from now on; tokens signed before are rejected.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, Request, Response};
+use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
@@ -16,7 +16,9 @@ use crate::{
     api,
     behaviour::{Behaviour, Fault},
     connection::Connection,
+    form::{Endpoint, Form},
     journal::{Exchange, Kind},
+    keycloak,
     state::{Planned, State},
     v1, v2,
 };
@@ -33,17 +35,15 @@ pub(crate) async fn answer(
 ) -> Result<Response<Pieces>, Infallible> {
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
-    let kind = match path.as_str() {
-        v1::PATH | v2::PATH => Kind::Token,
-        _ => Kind::Api,
-    };
+    let endpoint = Endpoint::of(&path);
+    let kind = endpoint.kind();
     let seq = state.note(Exchange {
         seq: 0,
         at: Duration::ZERO,
         kind,
         connection: connection.id,
         method: head.method.to_string(),
-        path: path.clone(),
+        path,
         query: head.uri.query().map(str::to_owned),
         version: head.version,
         headers: head.headers.clone(),
@@ -53,7 +53,7 @@ pub(crate) async fn answer(
         client: None,
         status: None,
     });
-    let behaviour = match state.next_plan(kind) {
+    let behaviour = match state.next_plan(endpoint) {
         Planned::Behave(behaviour) => behaviour,
         Planned::Hold(barrier) => barrier.pass().await,
     };
@@ -62,7 +62,7 @@ pub(crate) async fn answer(
         Some(Bytes::new())
     } else {
         let cap = match kind {
-            Kind::Token => TOKEN_REQUEST_CAP,
+            Kind::Token | Kind::Discovery => TOKEN_REQUEST_CAP,
             Kind::Api => BODY_CAP,
         };
         let reading = Reading {
@@ -89,7 +89,7 @@ pub(crate) async fn answer(
         _ => {}
     }
     let answer = match body {
-        Some(body) => decide(&state, kind, &path, &head, &body, &behaviour),
+        Some(body) => decide(&state, endpoint, &head, &body, &behaviour),
         None => Answer::error(413, "The body is too large"),
     };
     state.amend(seq, |exchange| {
@@ -141,23 +141,27 @@ impl Drop for Reading<'_> {
 
 fn decide(
     state: &State,
-    kind: Kind,
-    path: &str,
+    endpoint: Endpoint,
     head: &http::request::Parts,
     body: &Bytes,
     behaviour: &Behaviour,
 ) -> Answer {
-    let instead = Answer::instead(behaviour, kind, path);
-    match (kind, instead) {
-        (Kind::Token, Some(instead)) => instead,
-        (Kind::Token, None) if head.method != Method::POST => {
-            Answer::error(405, "Method not allowed")
-        }
-        (Kind::Token, None) if path == v2::PATH => {
-            v2::answer(state, &head.headers, body, behaviour)
-        }
-        (Kind::Token, None) => v1::answer(state, &head.headers, body, behaviour),
-        (Kind::Api, instead) => api::answer(state, head, body, instead),
+    let instead = Answer::instead(behaviour, endpoint);
+    let form = match (endpoint.form(), instead) {
+        (None, instead) => return api::answer(state, head, body, instead),
+        (Some(_), Some(instead)) => return instead,
+        (Some(form), None) => form,
+    };
+    if !state.has(form) {
+        return Answer::documented(404, false);
+    }
+    if endpoint.method().is_some_and(|only| only != head.method) {
+        return Answer::error(405, "Method not allowed");
+    }
+    match form {
+        Form::V1 => v1::answer(state, &head.headers, body, behaviour),
+        Form::V2 => v2::answer(state, &head.headers, body, behaviour),
+        Form::Keycloak => keycloak::answer(state, head, body, behaviour),
     }
 }
 

@@ -13,6 +13,8 @@ pub enum Kind {
     Token,
     /// Anything else.
     Api,
+    /// Keycloak's discovery document or its login page.
+    Discovery,
 }
 
 /// One request, and its answer as far as there is one yet.
@@ -23,7 +25,7 @@ pub struct Exchange {
     pub seq: usize,
     /// When its head had arrived, counted from the start.
     pub at: Duration,
-    /// A token endpoint or not.
+    /// What it was for.
     pub kind: Kind,
     /// Which TCP connection it came on.
     pub connection: u64,
@@ -44,7 +46,7 @@ pub struct Exchange {
     /// The generation of the token: of the one that the request carried, if it was one of ours, or
     /// of the one that was issued.
     pub generation: Option<u64>,
-    /// The application that asked.
+    /// The application or the user that asked.
     pub client: Option<String>,
     /// The status that was sent; `None` if none was.
     pub status: Option<u16>,

@@ -3,13 +3,18 @@
 mod answer;
 mod api;
 mod behaviour;
+mod builder;
 mod connection;
 pub mod control;
 mod fake;
+mod form;
 mod gate;
 mod handler;
 mod journal;
 mod jwt;
+mod keycloak;
+mod oauth2;
+mod secrets;
 mod sent;
 mod state;
 mod tls;
@@ -18,7 +23,9 @@ mod v2;
 
 pub use crate::{
     behaviour::{Behaviour, Fault, TokenShape},
-    fake::{Builder, RunaiFake},
+    builder::Builder,
+    fake::RunaiFake,
+    form::Form,
     gate::Gate,
     journal::{Exchange, Kind},
     state::Issued,

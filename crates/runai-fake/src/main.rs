@@ -2,8 +2,8 @@
 
 use std::{env, fs, io::Write as _, path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::Parser;
-use runai_fake::{RunaiFake, control};
+use clap::{Parser, ValueEnum};
+use runai_fake::{Form, RunaiFake, control};
 use serde_json::json;
 
 /// A control plane that can misbehave, in a box, for tests.
@@ -31,6 +31,18 @@ struct Arguments {
     /// An application and its secret; may be repeated [default: test-app:test-secret]
     #[arg(long = "application", value_name = "ID:SECRET", value_parser = application)]
     applications: Vec<(String, String)>,
+    /// A person and their password; may be repeated [default: test-user:test-password]
+    #[arg(long = "user", value_name = "NAME:PASSWORD", value_parser = user)]
+    users: Vec<(String, String)>,
+    /// An outside token and whose token it is exchanged for; may be repeated
+    #[arg(long = "external-token", value_name = "TOKEN:CLIENT", value_parser = external_token)]
+    external_tokens: Vec<(String, String)>,
+    /// The realm of Keycloak's endpoints
+    #[arg(long, value_name = "NAME", default_value = "runai")]
+    realm: String,
+    /// A form of token endpoint that is not there: it answers 404; may be repeated
+    #[arg(long = "without-form", value_name = "FORM")]
+    without_forms: Vec<FormName>,
     /// How long tokens live
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     token_lifetime: u64,
@@ -39,11 +51,44 @@ struct Arguments {
     expires_in: bool,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum FormName {
+    V1,
+    V2,
+    Keycloak,
+}
+
+impl From<FormName> for Form {
+    fn from(name: FormName) -> Self {
+        match name {
+            FormName::V1 => Self::V1,
+            FormName::V2 => Self::V2,
+            FormName::Keycloak => Self::Keycloak,
+        }
+    }
+}
+
 fn application(text: &str) -> Result<(String, String), String> {
-    text.split_once(':')
-        .filter(|(id, _)| !id.is_empty())
-        .map(|(id, secret)| (id.to_owned(), secret.to_owned()))
-        .ok_or_else(|| "write it as ID:SECRET".to_owned())
+    halves(text.split_once(':'), "ID:SECRET")
+}
+
+fn user(text: &str) -> Result<(String, String), String> {
+    halves(text.split_once(':'), "NAME:PASSWORD")
+}
+
+/// A token may have colons in it, so it is the last one that counts.
+fn external_token(text: &str) -> Result<(String, String), String> {
+    let halves_of = text
+        .rsplit_once(':')
+        .filter(|(_, client)| !client.is_empty());
+    halves(halves_of, "TOKEN:CLIENT")
+}
+
+fn halves(halves: Option<(&str, &str)>, shape: &str) -> Result<(String, String), String> {
+    halves
+        .filter(|(first, _)| !first.is_empty())
+        .map(|(first, second)| (first.to_owned(), second.to_owned()))
+        .ok_or_else(|| format!("write it as {shape}"))
 }
 
 #[tokio::main]
@@ -63,11 +108,23 @@ async fn run(arguments: Arguments) -> std::io::Result<()> {
     if applications.is_empty() {
         applications.push(("test-app".into(), "test-secret".into()));
     }
-    let builder = applications
-        .iter()
-        .fold(RunaiFake::builder(), |builder, (id, secret)| {
-            builder.application(id, secret)
-        });
+    let mut users = arguments.users;
+    if users.is_empty() {
+        users.push(("test-user".into(), "test-password".into()));
+    }
+    let mut builder = RunaiFake::builder().realm(&arguments.realm);
+    for (id, secret) in &applications {
+        builder = builder.application(id, secret);
+    }
+    for (name, password) in &users {
+        builder = builder.user(name, password);
+    }
+    for (token, client) in &arguments.external_tokens {
+        builder = builder.external_token(token, client);
+    }
+    for name in arguments.without_forms {
+        builder = builder.form(name.into(), false);
+    }
     let fake = builder
         .token_lifetime(Duration::from_secs(arguments.token_lifetime))
         .expires_in(arguments.expires_in)
@@ -84,11 +141,17 @@ async fn run(arguments: Arguments) -> std::io::Result<()> {
         .iter()
         .map(|(id, secret)| json!({"id": id, "secret": secret}))
         .collect();
+    let users: Vec<_> = users
+        .iter()
+        .map(|(name, password)| json!({"name": name, "password": password}))
+        .collect();
     let ready = json!({
         "url": fake.url(),
         "control_url": format!("http://{control_addr}"),
         "ca_path": ca_file.as_ref().map(|file| &file.path),
         "applications": applications,
+        "users": users,
+        "realm": arguments.realm,
     });
     // A signal may come as soon as the line can be read, so it is listened for before that.
     let ended = ended()?;

@@ -10,10 +10,20 @@ use std::{
 use tokio::sync::watch;
 
 use crate::{
-    behaviour::{Behaviour, TokenShape},
+    behaviour::Behaviour,
+    form::{Endpoint, Form},
     gate::Barrier,
     journal::{Exchange, Kind},
-    jwt::{Claims, Keys},
+    jwt::Keys,
+};
+
+mod grants;
+mod people;
+
+use self::people::People;
+pub(crate) use self::{
+    grants::{Access, Grant, Proof},
+    people::{Code, REFRESH_LIFETIME, Reason, Refusal},
 };
 
 /// What a queued request meets.
@@ -29,7 +39,7 @@ pub(crate) enum Planned {
 pub struct Issued {
     /// Counts the issued tokens, from 1.
     pub generation: u64,
-    /// The application that it was issued to.
+    /// The application or the user that it was issued to.
     pub client: String,
     /// The token.
     pub token: String,
@@ -39,6 +49,21 @@ pub struct Issued {
     pub revoked: bool,
     /// Whether it is one of our JWTs; any other is known by its text.
     pub(crate) signed: bool,
+    /// The session that it belongs to, if it is a user's.
+    pub(crate) session: Option<usize>,
+}
+
+/// What is known from the start.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    pub(crate) applications: Vec<(String, String)>,
+    pub(crate) users: Vec<(String, String)>,
+    pub(crate) outside: Vec<(String, String)>,
+    pub(crate) rotate: bool,
+    pub(crate) realm: String,
+    pub(crate) without: Vec<Form>,
+    pub(crate) lifetime: Duration,
+    pub(crate) v1_expires_in: bool,
 }
 
 pub(crate) struct State {
@@ -47,10 +72,15 @@ pub(crate) struct State {
     inner: Mutex<Inner>,
     /// Grows with each change of the journal.
     changes: watch::Sender<u64>,
+    realm: String,
+    without: Vec<Form>,
+    /// The base URL.
+    url: String,
 }
 
 struct Inner {
     applications: HashMap<String, Application>,
+    people: People,
     issued: Vec<Issued>,
     by_token: HashMap<String, usize>,
     key_turn: usize,
@@ -60,7 +90,11 @@ struct Inner {
     journal: Vec<Exchange>,
     /// How many entries were forgotten: the number of the first that is kept.
     forgotten: usize,
-    plans: [Plan; 2],
+    plans: [Plan; 3],
+    /// How the requests to a form are answered.
+    forms: [Option<Behaviour>; 3],
+    /// The token endpoint that the discovery document names instead of the fake's.
+    token_endpoint: Option<String>,
 }
 
 #[derive(Default)]
@@ -74,31 +108,10 @@ struct Application {
     granted: bool,
 }
 
-/// What a token answer is made of.
-pub(crate) struct Grant {
-    pub(crate) token: String,
-    pub(crate) generation: Option<u64>,
-    /// The value for `expiresIn` or `expires_in`, where one is sent.
-    pub(crate) expires_in: Option<serde_json::Value>,
-    pub(crate) token_type: String,
-}
-
-/// What a bearer is good for.
-pub(crate) enum Access {
-    Granted,
-    /// 401
-    Unauthenticated,
-    /// 403
-    Forbidden,
-}
-
 impl State {
-    pub(crate) fn new(
-        applications: Vec<(String, String)>,
-        lifetime: Duration,
-        v1_expires_in: bool,
-    ) -> std::io::Result<Self> {
-        let applications = applications
+    pub(crate) fn new(setup: Setup, url: String) -> std::io::Result<Self> {
+        let applications = setup
+            .applications
             .into_iter()
             .map(|(id, secret)| {
                 let granted = true;
@@ -112,17 +125,23 @@ impl State {
             started,
             inner: Mutex::new(Inner {
                 applications,
+                people: People::new(setup.users, setup.outside, setup.rotate),
                 issued: Vec::new(),
                 by_token: HashMap::new(),
                 key_turn: 0,
-                lifetime,
+                lifetime: setup.lifetime,
                 clock_ahead: 0,
-                v1_expires_in,
+                v1_expires_in: setup.v1_expires_in,
                 journal: Vec::new(),
                 forgotten: 0,
                 plans: Default::default(),
+                forms: Default::default(),
+                token_endpoint: None,
             }),
             changes: watch::channel(0).0,
+            realm: setup.realm,
+            without: setup.without,
+            url,
         })
     }
 
@@ -145,11 +164,23 @@ impl State {
         self.lock().plans[kind as usize].always = behaviour;
     }
 
-    pub(crate) fn next_plan(&self, kind: Kind) -> Planned {
-        let plan = &mut self.lock().plans[kind as usize];
-        plan.queue
-            .pop_front()
-            .unwrap_or_else(|| Planned::Behave(plan.always.clone().unwrap_or_default()))
+    pub(crate) fn always_on_form(&self, form: Form, behaviour: Option<Behaviour>) {
+        self.lock().forms[form as usize] = behaviour;
+    }
+
+    pub(crate) fn next_plan(&self, endpoint: Endpoint) -> Planned {
+        let mut inner = self.lock();
+        let form = match endpoint {
+            // The form's own behaviour is not for people who log in.
+            Endpoint::Login => None,
+            _ => endpoint.form(),
+        };
+        let of_form = form.and_then(|form| inner.forms[form as usize].clone());
+        let plan = &mut inner.plans[endpoint.kind() as usize];
+        plan.queue.pop_front().unwrap_or_else(|| {
+            let always = of_form.or_else(|| plan.always.clone());
+            Planned::Behave(always.unwrap_or_default())
+        })
     }
 
     // --- the journal
@@ -206,10 +237,11 @@ impl State {
 
     /// Whether there is such an application with such a secret.
     pub(crate) fn knows(&self, id: &str, secret: &str) -> bool {
-        self.lock()
-            .applications
-            .get(id)
-            .is_some_and(|it| it.secret == secret)
+        self.lock().knows(id, secret)
+    }
+
+    pub(crate) fn has_application(&self, id: &str) -> bool {
+        self.lock().applications.contains_key(id)
     }
 
     pub(crate) fn rotate_secret(&self, id: &str, secret: &str) -> bool {
@@ -259,103 +291,60 @@ impl State {
         self.lock().issued.clone()
     }
 
-    /// Issues a token for an application whose secret was right.
-    pub(crate) fn issue(
-        &self,
-        client: &str,
-        shape: Option<TokenShape>,
-        v1: bool,
-    ) -> std::io::Result<Grant> {
-        let mut inner = self.lock();
-        let now = inner.now();
-        let lifetime = match shape {
-            Some(TokenShape::Lifetime(seconds)) => seconds,
-            _ => inner.lifetime.as_secs(),
-        };
-        let lifetime = i64::try_from(lifetime).unwrap_or(i64::MAX / 2);
-        let (iat, exp) = match shape {
-            Some(TokenShape::Expired) => (now - lifetime - 60, now - 60),
-            _ => (now, now.saturating_add(lifetime)),
-        };
-        let generation = inner.issued.len() as u64 + 1;
-        let last = inner
-            .issued
-            .iter()
-            .rev()
-            .find(|issued| issued.client == client);
-        let repeated = match (&shape, last) {
-            (Some(TokenShape::Same), Some(last)) => Some(last.clone()),
-            _ => None,
-        };
-        let claims = Claims {
-            iss: "runai-fake".into(),
-            sub: client.into(),
-            iat,
-            exp: (shape != Some(TokenShape::NoExp)).then_some(exp),
-            jti: generation.to_string(),
-        };
-        let (token, generation) = match (&shape, repeated) {
-            (_, Some(last)) => (last.token, last.generation),
-            (Some(TokenShape::Opaque), _) => (format!("opaque-token-{generation}"), generation),
-            (Some(TokenShape::Raw(text)), _) => (text.clone(), generation),
-            _ => (self.keys.sign(inner.key_turn, &claims)?, generation),
-        };
-        let signed = !matches!(shape, Some(TokenShape::Opaque | TokenShape::Raw(_)));
-        // The same text again is the same token, with the generation that it has.
-        let known = inner.by_token.get(&token).copied();
-        let generation = known.map_or(generation, |at| inner.issued[at].generation);
-        if known.is_none() {
-            let at = inner.issued.len();
-            inner.by_token.insert(token.clone(), at);
-            inner.issued.push(Issued {
-                generation,
-                client: client.into(),
-                token: token.clone(),
-                expires_at: exp,
-                revoked: false,
-                signed,
-            });
-        }
-        let told = !v1 || inner.v1_expires_in || matches!(shape, Some(TokenShape::Opaque));
-        Ok(Grant {
-            token,
-            generation: Some(generation),
-            expires_in: match shape {
-                Some(TokenShape::ExpiresIn(ref value)) => Some(value.clone()),
-                Some(TokenShape::NoExp) => None,
-                _ => told.then(|| (exp - now).into()),
-            },
-            token_type: match shape {
-                Some(TokenShape::TokenType(kind)) => kind,
-                _ => "Bearer".into(),
-            },
-        })
+    // --- people
+
+    pub(crate) fn has_user(&self, user: &str) -> bool {
+        self.lock().people.has(user)
     }
 
-    /// What a bearer is good for, with the generation and the application if it is one of ours.
-    pub(crate) fn check(&self, bearer: Option<&str>) -> (Access, Option<(u64, String)>) {
-        let inner = self.lock();
-        let Some((bearer, issued)) = bearer.and_then(|bearer| {
-            let at = *inner.by_token.get(bearer)?;
-            Some((bearer, &inner.issued[at]))
-        }) else {
-            return (Access::Unauthenticated, None);
-        };
-        let owner = Some((issued.generation, issued.client.clone()));
+    /// The user whom the login page logs in.
+    pub(crate) fn first_user(&self) -> Option<String> {
+        self.lock().people.first().map(str::to_owned)
+    }
+
+    pub(crate) fn code_of(&self, code: Code) -> String {
+        self.lock().people.code(code)
+    }
+
+    /// A refresh token of a new session, for whatever client uses it.
+    pub(crate) fn refresh_token_for(&self, user: &str) -> String {
+        let mut inner = self.lock();
         let now = inner.now();
-        let authentic = if issued.signed {
-            self.keys
-                .verify(inner.key_turn, bearer)
-                .is_some_and(|claims| claims.exp.is_none_or(|exp| now < exp))
-        } else {
-            now < issued.expires_at
-        };
-        let access = match inner.applications.get(&issued.client) {
-            _ if issued.revoked || !authentic => Access::Unauthenticated,
-            Some(application) if application.granted => Access::Granted,
-            _ => Access::Forbidden,
-        };
-        (access, owner)
+        let session = inner.people.start(user, None);
+        inner.people.refresh_token(session, now)
+    }
+
+    pub(crate) fn refresh_token_is_live(&self, token: &str) -> bool {
+        let inner = self.lock();
+        inner.people.is_live(token, inner.now())
+    }
+
+    pub(crate) fn end_sessions(&self) {
+        let mut inner = self.lock();
+        inner.people.end_all();
+        inner.revoke_ended();
+    }
+
+    // --- what is there
+
+    pub(crate) fn has(&self, form: Form) -> bool {
+        !self.without.contains(&form)
+    }
+
+    pub(crate) fn realm(&self) -> &str {
+        &self.realm
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) fn token_endpoint(&self) -> Option<String> {
+        self.lock().token_endpoint.clone()
+    }
+
+    pub(crate) fn set_token_endpoint(&self, url: Option<String>) {
+        self.lock().token_endpoint = url;
     }
 }
 

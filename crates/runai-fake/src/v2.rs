@@ -1,10 +1,14 @@
 //! `POST /api/v2/token`: a form, RFC 6749.
 
-use std::collections::HashMap;
-
 use http::HeaderMap;
 
-use crate::{answer::Answer, behaviour::Behaviour, handler::has_content_type, state::State};
+use crate::{
+    answer::Answer,
+    behaviour::Behaviour,
+    form::Form,
+    oauth2::{self, Client},
+    state::State,
+};
 
 pub(crate) const PATH: &str = "/api/v2/token";
 
@@ -14,41 +18,18 @@ pub(crate) fn answer(
     body: &[u8],
     behaviour: &Behaviour,
 ) -> Answer {
-    if !has_content_type(headers, "application/x-www-form-urlencoded") {
-        return Answer::oauth2(400, "invalid_request", "the body must be a form");
-    }
-    let form: HashMap<_, _> = form_urlencoded::parse(body).collect();
-    match form.get("grant_type").map(AsRef::as_ref) {
-        Some("client_credentials") => {}
-        Some(_) => {
-            return Answer::oauth2(400, "unsupported_grant_type", "this grant is not supported");
-        }
-        None => return Answer::oauth2(400, "invalid_request", "grant_type is missing"),
-    }
-    let (Some(id), Some(secret)) = (form.get("client_id"), form.get("client_secret")) else {
-        return Answer::oauth2(
-            400,
-            "invalid_request",
-            "client_id or client_secret is missing",
-        );
+    let fields = match oauth2::fields(headers, body) {
+        Ok(fields) => fields,
+        Err(answer) => return *answer,
     };
-    let client = Some(id.to_string());
-    if !state.knows(id, secret) {
-        return Answer::oauth2(401, "invalid_client", "Client authentication failed")
-            .of(None, client);
-    }
-    let grant = match state.issue(id, behaviour.token.clone(), false) {
+    let client = Client::in_body(&fields);
+    let grant = match oauth2::grant(state, &fields, &client, behaviour, Form::V2) {
         Ok(grant) => grant,
-        Err(error) => return Answer::error(500, &error.to_string()),
+        Err(answer) => return *answer,
     };
-    let mut answer = serde_json::json!({
-        "access_token": grant.token,
-        "token_type": grant.token_type,
-    });
-    if let Some(expires_in) = grant.expires_in {
-        answer["expires_in"] = expires_in;
+    let mut answer = oauth2::granted(&grant);
+    if grant.is_person {
+        answer["id_token"] = grant.token.into();
     }
-    Answer::json(200, &answer)
-        .of(grant.generation, client)
-        .header("cache-control", "no-store")
+    oauth2::sent(&answer, grant.generation, grant.client)
 }

@@ -2,13 +2,13 @@
 
 use std::process::Stdio;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
 };
 
-use crate::client::within;
+use crate::client::{Client, start, within};
 
 /// The running program, and its line.
 async fn run(arguments: &[&str]) -> (Child, Value) {
@@ -42,6 +42,60 @@ async fn it_says_where_it_is() {
     let applications =
         serde_json::json!([{"id": "a", "secret": "s:x"}, {"id": "b", "secret": "t"}]);
     assert_eq!(line["applications"], applications);
+}
+
+#[tokio::test]
+async fn it_takes_people_a_realm_and_forms() {
+    let arguments = [
+        "--user=ada:p:w",
+        "--user=grace:hopper",
+        "--realm=acme",
+        "--without-form=v2",
+        "--without-form=keycloak",
+        "--external-token=out:side:grace",
+    ];
+    let (_child, line) = run(&arguments).await;
+    let users = json!([
+        {"name": "ada", "password": "p:w"},
+        {"name": "grace", "password": "hopper"},
+    ]);
+    assert_eq!((&line["users"], &line["realm"]), (&users, &"acme".into()));
+    let client = at(&line).await;
+    for (body, status) in [
+        (
+            json!({"grantType": "password", "username": "ada", "password": "p:w", "clientID": "c"}),
+            200,
+        ),
+        (
+            json!({"grantType": "password", "username": "test-user", "password": "test-password", "clientID": "c"}),
+            401,
+        ),
+        (
+            json!({"grantType": "external_token_exchange", "externalToken": "out:side"}),
+            200,
+        ),
+    ] {
+        assert_eq!(client.v1(&body).await.status, status, "{body}");
+    }
+    assert_eq!(client.v2("").await.status, 404);
+    let page = "/auth/realms/acme/.well-known/openid-configuration";
+    assert_eq!(client.get(page, "").await.status, 404);
+
+    // Without the flags there are a user, a realm and all forms.
+    let (_child, line) = run(&["--realm=acme"]).await;
+    let client = at(&line).await;
+    let users = json!([{"name": "test-user", "password": "test-password"}]);
+    assert_eq!(line["users"], users);
+    assert_eq!(client.v2("").await.status, 400);
+    assert_eq!(client.get(page, "").await.status, 200);
+    let other = page.replace("acme", "runai");
+    assert_eq!(client.get(&other, "").await.status, 404);
+}
+
+/// A client of the running program.
+async fn at(line: &Value) -> Client {
+    let url = line["url"].as_str().expect("a text").to_owned();
+    Client::new(&start().await).at(url)
 }
 
 #[tokio::test]
@@ -91,11 +145,19 @@ async fn help_says_that_it_is_unofficial() {
 
 #[tokio::test]
 async fn a_bad_argument_is_explained() {
-    let output = Command::new(env!("CARGO_BIN_EXE_runai-fake"))
-        .args(["--application", "no-secret"])
-        .output();
-    let output = output.await.expect("it runs");
-    assert!(!output.status.success());
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(text.contains("ID:SECRET"), "{text}");
+    for (argument, told) in [
+        ("--application=no-secret", "ID:SECRET"),
+        ("--user=no-password", "NAME:PASSWORD"),
+        ("--user=:no-name", "NAME:PASSWORD"),
+        ("--external-token=no-client:", "TOKEN:CLIENT"),
+        ("--without-form=v3", "v1, v2, keycloak"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_runai-fake"))
+            .arg(argument)
+            .output();
+        let output = output.await.expect("it runs");
+        assert!(!output.status.success(), "{argument}");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(text.contains(told), "{argument}: {text}");
+    }
 }

@@ -121,6 +121,90 @@ async fn credentials_and_time_are_changed() {
 }
 
 #[tokio::test]
+async fn forms_are_broken_and_mended() {
+    let (_fake, client, control) = controlled().await;
+    let configuration = "/auth/realms/runai/.well-known/openid-configuration";
+    let statuses = async || {
+        let v1 = client.v1(&json!({})).await.status;
+        let v2 = client.v2("").await.status;
+        let keycloak = client.get(configuration, "").await.status;
+        [v1.as_u16(), v2.as_u16(), keycloak.as_u16()]
+    };
+    for (path, broken) in [
+        ("/token/v1/always", [404, 400, 200]),
+        ("/token/v2/always", [400, 404, 200]),
+        ("/token/keycloak/always", [400, 400, 404]),
+    ] {
+        control.done("PUT", path, json!({"status": 404})).await;
+        assert_eq!(statuses().await, broken, "{path}");
+        control.done("PUT", path, Value::Null).await;
+        assert_eq!(statuses().await, [400, 400, 200], "{path}");
+    }
+    let (status, _) = control.call("PUT", "/token/v3/always", "null").await;
+    assert_eq!(status, 404);
+
+    let elsewhere = "https://elsewhere.example/token";
+    let path = "/discovered-token-endpoint";
+    control.done("PUT", path, json!({"url": elsewhere})).await;
+    let document = client.get(configuration, "").await.json();
+    assert_eq!(document["token_endpoint"], elsewhere);
+    control.done("PUT", path, json!({"url": null})).await;
+    let document = client.get(configuration, "").await.json();
+    assert_ne!(document["token_endpoint"], elsewhere);
+
+    let journal = control.done("GET", "/journal", Value::Null).await;
+    assert_eq!(
+        (&journal[1]["kind"], &journal[2]["kind"]),
+        (&json!("token"), &json!("discovery"))
+    );
+}
+
+#[tokio::test]
+async fn people_get_codes_and_sessions() {
+    let (fake, client, control) = controlled().await;
+    let redirect = "http://127.0.0.1:9/callback";
+    let code = json!({"user": "test-user", "client_id": "cli", "redirect_uri": redirect});
+    let code = control.done("POST", "/authorization-code", code).await;
+    let exchange = json!({
+        "grantType": "exchange_token",
+        "code": code["code"],
+        "clientID": "cli",
+        "redirectUri": redirect,
+    });
+    let answer = client.v1(&exchange).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let status = control.done("GET", "/status", Value::Null).await;
+    assert_eq!(status["secret_bearing_requests"], 1);
+
+    let user = json!({"user": "test-user"});
+    let token = control.done("POST", "/refresh-token", user).await;
+    let live = async || {
+        let answer = control.done("POST", "/refresh-token/live", token.clone());
+        answer.await["live"].clone()
+    };
+    assert_eq!(live().await, true);
+    let refresh_token = token["refresh_token"].as_str().expect("a text");
+    assert!(fake.refresh_token_is_live(refresh_token));
+    control.done("POST", "/end-sessions", Value::Null).await;
+    assert_eq!(live().await, false);
+    let access = answer.json();
+    let access = access["accessToken"].as_str().expect("a text");
+    assert_eq!(client.clusters(access).await, 401);
+
+    for (path, body) in [
+        ("/refresh-token", json!({"user": "nobody"})),
+        (
+            "/authorization-code",
+            json!({"user": "nobody", "client_id": "cli", "redirect_uri": redirect}),
+        ),
+    ] {
+        let (status, answer) = control.call("POST", path, &body.to_string()).await;
+        assert_eq!(status, 404, "{path}");
+        assert_eq!(answer["error"], "there is no user `nobody`");
+    }
+}
+
+#[tokio::test]
 async fn the_journal_is_shown_and_cleared() {
     let (fake, client, control) = controlled().await;
     let token = client.token().await;
@@ -178,6 +262,9 @@ async fn mistakes_are_named() {
         ),
         ("/clock", r#"{"advance_seconds":-1}"#, "advance_seconds"),
         ("/token-lifetime", "{}", "seconds"),
+        ("/refresh-token", r#"{"name":"a"}"#, "name"),
+        ("/refresh-token/live", "{}", "refresh_token"),
+        ("/authorization-code", r#"{"user":"a"}"#, "client_id"),
     ] {
         let (status, answer) = control.call("POST", path, body).await;
         assert_eq!(status, 400, "{path} {body}: {answer}");

@@ -81,7 +81,7 @@ async fn v1_refuses_what_is_no_token_request() {
         ),
         (
             &json[..],
-            json!({"grantType": "password", "username": "a"}).to_string(),
+            json!({"grantType": "magic", "username": "a"}).to_string(),
             "The grant type is not supported",
         ),
         (
@@ -122,7 +122,7 @@ async fn v2_speaks_oauth() {
 
     for (form, status, error) in [
         ("", 400, "invalid_request"),
-        ("grant_type=password", 400, "unsupported_grant_type"),
+        ("grant_type=magic", 400, "unsupported_grant_type"),
         ("grant_type=client_credentials", 400, "invalid_request"),
         (
             "grant_type=client_credentials&client_id=ci-bot&client_secret=wrong",
