@@ -8,7 +8,12 @@ use tower::Layer;
 use tower_bearer::{Authorize, AuthorizeLayer, BoxError, Builder, ReplayBody, Status, TokenCache};
 
 use crate::{
-    client::HttpClient, control_plane::ControlPlane, credentials::Credentials, env, error::Error,
+    client::HttpClient,
+    control_plane::ControlPlane,
+    credentials::Credentials,
+    discover::{self, Machine},
+    env,
+    error::Error,
     source::ControlPlaneSource,
 };
 
@@ -50,6 +55,19 @@ impl Auth {
     /// the URL is none. All that is missing is named at once.
     pub fn from_env() -> Result<Self, Error> {
         env::auth(&|name| std::env::var_os(name))
+    }
+
+    /// Takes the control plane from `RUNAI_BASE_URL`, or else from the Run:ai command line's
+    /// `config.json`, and the credentials that [`Credentials::discover`] finds.
+    ///
+    /// # Errors
+    ///
+    /// If one or the other is not found, or the URL is none.
+    pub fn discover() -> Result<Self, Error> {
+        let machine = Machine::this();
+        let control_plane = ControlPlane::new(&discover::url(&machine)?)?;
+        let credentials = discover::credentials(&machine, &control_plane)?;
+        Ok(control_plane.authenticate(credentials))
     }
 
     /// The layer that goes around an HTTP client: the token goes to the control plane, and a request

@@ -43,6 +43,7 @@ mod client;
 mod command;
 mod control_plane;
 mod credentials;
+mod discover;
 mod endpoint;
 mod env;
 mod error;
@@ -67,7 +68,10 @@ pub use crate::{
     auth::{Auth, Client},
     client::{HttpClient, HttpResponseFuture},
     control_plane::ControlPlane,
-    credentials::{ClientCredentials, ClientGrant, Credentials, UserCredentials},
+    credentials::{
+        CliCredentials, ClientCredentials, ClientGrant, Credentials, KubeconfigCredentials,
+        UserCredentials,
+    },
     endpoint::TokenEndpoint,
     error::{Error, Kind},
     secret::Secret,

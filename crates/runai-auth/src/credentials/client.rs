@@ -63,7 +63,7 @@ impl ClientCredentials {
         Self::of(Pair::Told { id, secret })
     }
 
-    pub(super) fn from_files(path: PathBuf) -> Result<Self, Error> {
+    pub(crate) fn from_files(path: PathBuf) -> Result<Self, Error> {
         let both = files::pair(&path);
         // They are read at each fetch; that they are wrong from the start is said at once.
         both.read().map_err(|error| {

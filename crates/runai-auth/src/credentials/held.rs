@@ -17,19 +17,27 @@ use crate::{exchange::Exchange, secret::Secret};
 struct Held {
     token: Secret,
     name: String,
+    advice: &'static str,
 }
 
 pub(super) fn credentials(token: Secret, name: String) -> Credentials {
-    Credentials::new(Held { token, name })
+    renewed_by(token, name, "give another one")
 }
 
-const ADVICE: &str = "give another one";
+/// A token that a person can renew, by what `advice` says.
+pub(super) fn renewed_by(token: Secret, name: String, advice: &'static str) -> Credentials {
+    Credentials::new(Held {
+        token,
+        name,
+        advice,
+    })
+}
 
 impl Login for Held {
     fn who(&self) -> Who {
         Who {
             name: self.name.clone(),
-            advice: ADVICE,
+            advice: self.advice,
             once: false,
         }
     }
@@ -41,10 +49,11 @@ impl Login for Held {
     fn fetch<'a>(&'a self, _: &'a Arc<Exchange>, _: &'a FetchContext) -> Fetching<'a> {
         Box::pin(async move {
             let text = self.token.current().await.map_err(|error| {
-                SourceError::transient(format!("there is no token: {} is missing", self.name))
+                let Self { name, advice, .. } = self;
+                SourceError::transient(format!("{name} cannot be read: {advice}"))
                     .with_source(error)
             })?;
-            token(&text, None, &self.name, ADVICE)
+            token(&text, None, &self.name, self.advice)
         })
     }
 }

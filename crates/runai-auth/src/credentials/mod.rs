@@ -1,9 +1,12 @@
 //! Who asks for tokens: one file for each way to hold one.
 
+mod cli;
 mod client;
 mod external;
 mod files;
 mod held;
+mod kept;
+mod kube;
 mod user;
 
 use std::{fmt, future::Future, path::PathBuf, pin::Pin, sync::Arc};
@@ -14,10 +17,21 @@ use tower_bearer::{
 };
 
 pub use self::{
+    cli::CliCredentials,
     client::{ClientCredentials, ClientGrant},
+    kube::KubeconfigCredentials,
     user::UserCredentials,
 };
-use crate::{env, error::Error, exchange::Exchange, secret::Secret};
+pub(crate) use self::{cli::Places, files::present, kube::current_oidc};
+use crate::{
+    control_plane::ControlPlane,
+    discover::{self, Machine},
+    env,
+    error::{Error, Kind},
+    exchange::Exchange,
+    kubeconfig,
+    secret::Secret,
+};
 
 /// Who asks for a token, and how that is proven.
 ///
@@ -27,6 +41,9 @@ use crate::{env, error::Error, exchange::Exchange, secret::Secret};
 /// | the same in files, mounted or written by an agent | [`from_files`](Self::from_files) | yes, and follows a rotated secret |
 /// | a token of an outside identity provider, Kubernetes' projected one, say | [`external_token`](Self::external_token) | as long as the outside one does |
 /// | a refresh token | [`refresh_token`](Self::refresh_token) | until the session ends |
+/// | a `runai login`, version 2 | [`cli`](Self::cli), [`cli_command`](Self::cli_command) | if you let it |
+/// | a `runai login`, version 1, an `oc login`, a Kubernetes profile | [`kubeconfig`](Self::kubeconfig) | as the profile can |
+/// | one of these, whichever | [`discover`](Self::discover) | |
 /// | a token | [`token`](Self::token), [`token_file`](Self::token_file) | no |
 ///
 /// An application is what a program should have: it is nobody's own, its secret can be regenerated, and
@@ -160,6 +177,78 @@ impl Credentials {
     /// ```
     pub fn external_token(token: impl Into<Secret>) -> Self {
         external::credentials(token.into())
+    }
+
+    /// The login of the Run:ai command line, version 2 (`runai login`): for a program on a person's own
+    /// machine. It may do all that the person may.
+    ///
+    /// Its files, `authentication.json` and `config.json`, lie in `~/.runai` or where
+    /// `RUNAI_CLI_CONFIG_PATH` says (`RUNAI_CLI_CONFIG_FILE` names the second); they are read again when
+    /// they change. A login for another control plane is not used. The token lives about a day; then an
+    /// error says to run `runai login`, unless
+    /// [`spend_refresh_token`](CliCredentials::spend_refresh_token) was called.
+    ///
+    /// # Errors
+    ///
+    /// If there is no home directory.
+    pub fn cli() -> Result<CliCredentials, Error> {
+        let places = Places::new(&|name| std::env::var_os(name)).ok_or_else(|| {
+            let message = "there is no home directory, and RUNAI_CLI_CONFIG_PATH is not set";
+            Error::new(Kind::Environment, message)
+        })?;
+        Ok(CliCredentials::new(places))
+    }
+
+    /// The token that the Run:ai command line prints: `runai auth get-token -o plaintext`, which is run at
+    /// each fetch.
+    ///
+    /// Which control plane the command line is logged in to is not looked at: the token of another one is
+    /// rejected.
+    #[must_use]
+    pub fn cli_command() -> Self {
+        let args = ["auth", "get-token", "-o", "plaintext"];
+        held::renewed_by(
+            Secret::command("runai", args),
+            "the token that `runai auth get-token` prints".into(),
+            "run `runai login`",
+        )
+    }
+
+    /// The login of a Kubernetes profile, in the files that `KUBECONFIG` names, merged as kubectl merges
+    /// them, else in `~/.kube/config`.
+    ///
+    /// - What the Run:ai command line, version 1, keeps there (`auth-provider` with `name: oidc`): the ID
+    ///   token until it ends, then the refresh token, at the token endpoint of the profile's issuer. The
+    ///   new ones are written back, as kubectl did; where they cannot be, the refresh token is not spent.
+    /// - `token` and `tokenFile`, as `oc login` leaves them, and `exec`, a program that prints a token
+    ///   (`ExecCredential`, `client.authentication.k8s.io/v1` and `v1beta1`), which is run at each fetch.
+    ///
+    /// The second sort is unverified: such tokens are for the Kubernetes API, and the control plane's API
+    /// may answer "Issuer is not familiar". Discovery finds the first sort alone.
+    #[must_use]
+    pub fn kubeconfig() -> KubeconfigCredentials {
+        let paths = kubeconfig::paths(&|name| std::env::var_os(name));
+        KubeconfigCredentials::new(paths, None)
+    }
+
+    /// What is found first, in this order:
+    ///
+    /// 1. the environment, as [`from_env`](Self::from_env) reads it;
+    /// 2. mounted files, as [`from_files`](Self::from_files) reads them, where `RUNAI_CREDENTIALS` says,
+    ///    else in `/var/run/secrets/runai`;
+    /// 3. the login of the Run:ai command line, version 2, if it is for this control plane;
+    /// 4. the kubeconfig's current context, if it logs in by OpenID Connect and its issuer is on the
+    ///    control plane's origin.
+    ///
+    /// It runs no program, and finds no password. What it chose is logged once, at info, and what it
+    /// passed over at debug.
+    ///
+    /// # Errors
+    ///
+    /// If nothing was found, with each place and what was missing there, or if a place has half of what
+    /// it should.
+    pub fn discover(control_plane: &ControlPlane) -> Result<Self, Error> {
+        discover::credentials(&Machine::this(), control_plane)
     }
 
     /// A token that somebody else got: for a try, or a program that ends before the token does.

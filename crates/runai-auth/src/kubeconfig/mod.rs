@@ -21,7 +21,6 @@ use std::{
 
 pub(crate) use self::{
     error::Error,
-    exec::{Exec, ExecToken},
     login::{Login, Oidc},
     write_back::{can_write_back, write_back},
 };
@@ -100,6 +99,11 @@ impl Kubeconfig {
         self.found.is_empty()
     }
 
+    /// Whether a context is the current one.
+    pub(crate) fn has_current_context(&self) -> bool {
+        self.current.is_some()
+    }
+
     /// The user of a context: of the named one, else of the current one.
     pub(crate) fn user(&self, context: Option<&str>) -> Result<User, Error> {
         let name = match context.or(self.current.as_deref()) {
@@ -144,21 +148,6 @@ impl Kubeconfig {
             file: user.file.clone(),
             login,
         })
-    }
-
-    /// The users with a login by OpenID Connect, each by the first context that names it. Those that
-    /// cannot be read are left out.
-    pub(crate) fn oidc_users(&self) -> Vec<User> {
-        let mut users = BTreeMap::new();
-        for name in self.contexts.keys() {
-            match self.user(Some(name)) {
-                Ok(user) if matches!(user.login, Login::Oidc(_)) => {
-                    users.entry(user.name.clone()).or_insert(user);
-                }
-                _ => {}
-            }
-        }
-        users.into_values().collect()
     }
 
     fn no_context(&self, problem: &str) -> Error {

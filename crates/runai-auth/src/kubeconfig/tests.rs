@@ -16,6 +16,7 @@ use std::{
 use super::{Error, Kubeconfig, User, load};
 
 /// A folder of a test's own, which goes when the test ends.
+#[derive(Debug)]
 struct Folder(PathBuf);
 
 impl Folder {

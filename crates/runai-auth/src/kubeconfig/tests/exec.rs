@@ -6,7 +6,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 use serde_json::{Value, json};
 
 use super::{Folder, load_text, message, user};
-use crate::kubeconfig::{Error, ExecToken, Login};
+use crate::kubeconfig::{Error, Login, exec::ExecToken};
 
 const V1: &str = "client.authentication.k8s.io/v1";
 const BETA: &str = "client.authentication.k8s.io/v1beta1";

@@ -178,26 +178,6 @@ fn a_context_and_its_user_may_be_in_different_files() {
 }
 
 #[test]
-fn all_logins_by_openid_connect_are_found() {
-    let text = format!(
-        "contexts:\n\
-         - {{name: b, context: {{user: me}}}}\n\
-         - {{name: a, context: {{user: me}}}}\n\
-         - {{name: c, context: {{user: gone}}}}\n\
-         - {{name: d, context: {{user: token}}}}\n\
-         users:\n\
-         - {{name: me, user: {OIDC}}}\n\
-         - {{name: token, user: {{token: abc}}}}\n\
-         - {{name: unused, user: {OIDC}}}\n"
-    );
-    let users = load_text(&text).unwrap().oidc_users();
-    let names = users
-        .iter()
-        .map(|user| (user.name.as_str(), user.context.as_str()));
-    assert_eq!(names.collect::<Vec<_>>(), [("me", "a")]);
-}
-
-#[test]
 fn debug_shows_no_secret() {
     let folder = Folder::new();
     let shown = format!("{:?}", user(&folder, OIDC).unwrap());

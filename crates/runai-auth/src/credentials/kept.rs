@@ -1,0 +1,224 @@
+//! A login that another tool keeps in a file: its token as long as that lives, then its refresh token.
+//!
+//! A refresh token is spent only if the new one can be written back to where it came from, as the tool
+//! itself does: a server that rotates refresh tokens would end the person's session otherwise.
+
+use std::{
+    fmt,
+    future::Future,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use tower_bearer::{
+    BoxError, SourceError, Token,
+    oauth2::{Issued, JwtTimes, RefreshTokenStore, RefreshTokens, SecretText},
+};
+
+use super::{Who, held};
+use crate::{
+    kubeconfig::{can_write_back, write_back},
+    watched::{FileError, Watched},
+};
+
+/// A token that ends so soon is as good as ended.
+const ENDING: Duration = Duration::from_secs(10);
+
+/// What lies in the file.
+#[derive(Clone, PartialEq)]
+pub(crate) struct Kept {
+    pub(crate) file: PathBuf,
+    pub(crate) token: Option<Stored>,
+    pub(crate) refresh_token: Option<Stored>,
+}
+
+/// A secret, and how it is written in the file.
+#[derive(Clone, PartialEq)]
+pub(crate) struct Stored {
+    pub(crate) text: SecretText,
+    pub(crate) written: SecretText,
+    pub(crate) writing: Writing,
+}
+
+/// How a secret is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writing {
+    Plain,
+    /// Without padding, as the Run:ai command line does it.
+    Base64Url,
+}
+
+impl Writing {
+    fn write(self, text: &SecretText) -> SecretText {
+        match self {
+            Self::Plain => text.clone(),
+            Self::Base64Url => URL_SAFE_NO_PAD.encode(text.expose_secret()).into(),
+        }
+    }
+}
+
+/// A login in a file.
+#[derive(Clone)]
+pub(crate) struct KeptLogin {
+    inner: Arc<Inner>,
+    refresh_tokens: RefreshTokens,
+}
+
+struct Inner {
+    file: Watched<Kept>,
+    /// The token that was handed out last: when it is asked for again, another is wanted.
+    handed: Mutex<Option<SecretText>>,
+    /// The token that came with the newest refresh token, which is written back with it.
+    fresh: Mutex<Option<SecretText>>,
+}
+
+impl KeptLogin {
+    pub(crate) fn new(read: impl Fn() -> Result<Kept, FileError> + Send + Sync + 'static) -> Self {
+        let inner = Arc::new(Inner {
+            file: Watched::new(read),
+            handed: Mutex::default(),
+            fresh: Mutex::default(),
+        });
+        Self {
+            refresh_tokens: RefreshTokens::stored(Store(inner.clone())),
+            inner,
+        }
+    }
+
+    pub(crate) fn epoch(&self) -> u64 {
+        self.inner.file.epoch()
+    }
+
+    /// The token in the file, or, if `spends` and it is about to end or is asked for once more, the one
+    /// that `send` gets for the refresh token.
+    pub(crate) async fn fetch<F, Fut>(
+        &self,
+        who: &Who,
+        spends: bool,
+        time_left: Duration,
+        send: F,
+    ) -> Result<Token, SourceError>
+    where
+        F: Fn(SecretText) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Issued, SourceError>> + Send + 'static,
+    {
+        let Who { name, advice, .. } = who;
+        let kept = self.inner.file.current().await.map_err(|error| {
+            SourceError::refused(format!("there is no {name}: {advice}")).with_source(error)
+        })?;
+        let can_renew = spends && kept.refresh_token.is_some();
+        if let Some(token) = &kept.token {
+            let ends = JwtTimes::read(token.text.expose_secret()).and_then(JwtTimes::expires_at);
+            let is_ending = ends.is_some_and(|ends| JwtTimes::left_until(ends) < ENDING);
+            let again = self.inner.handed().as_ref() == Some(&token.text);
+            if !can_renew || !(is_ending || again) {
+                let found = held::token(&token.text, None, name, advice)?;
+                self.inner.hand(token.text.clone());
+                return Ok(found);
+            }
+        }
+        if !can_renew {
+            return Err(SourceError::refused(format!(
+                "there is no {name}: {advice}"
+            )));
+        }
+        let file = kept.file.clone();
+        let writable = tokio::task::spawn_blocking(move || can_write_back(&file)).await;
+        let problem: Option<BoxError> = match writable {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.into()),
+            Err(ended) => Some(ended.into()),
+        };
+        if let Some(problem) = problem {
+            return Err(SourceError::refused(format!(
+                "{name} has ended, and its refresh token is not spent, since the new one could not be \
+                 written to {}: make that writable, or {advice}",
+                kept.file.display()
+            ))
+            .with_source(problem));
+        }
+        let inner = self.inner.clone();
+        let send = Arc::new(send);
+        let token = self
+            .refresh_tokens
+            .exchange(time_left, move |refresh_token| {
+                let (inner, send) = (inner.clone(), send.clone());
+                async move {
+                    let issued = send(refresh_token).await?;
+                    inner.fresh(Some(issued.token.expose_secret().into()));
+                    Ok(issued)
+                }
+            });
+        let token = token.await?;
+        self.inner.hand(token.expose_secret().into());
+        Ok(token)
+    }
+}
+
+impl Inner {
+    fn handed(&self) -> Option<SecretText> {
+        self.handed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn hand(&self, token: SecretText) {
+        *self.handed.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
+    }
+
+    fn fresh(&self, token: Option<SecretText>) -> Option<SecretText> {
+        let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *fresh, token)
+    }
+}
+
+struct Store(Arc<Inner>);
+
+impl RefreshTokenStore for Store {
+    async fn load(&self) -> Result<SecretText, BoxError> {
+        let kept = self.0.file.current().await?;
+        let refresh_token = kept.refresh_token.ok_or("the file has no refresh token")?;
+        Ok(refresh_token.text)
+    }
+
+    async fn save(&self, token: &SecretText) -> Result<(), BoxError> {
+        let mut kept = self.0.file.current().await?;
+        let mut replaced = Vec::new();
+        let news = [
+            (&mut kept.refresh_token, Some(token.clone())),
+            (&mut kept.token, self.0.fresh(None)),
+        ];
+        for (stored, new) in news {
+            if let (Some(stored), Some(new)) = (stored, new) {
+                let written = stored.writing.write(&new);
+                replaced.push((stored.written.clone(), written.clone()));
+                stored.text = new;
+                stored.written = written;
+            }
+        }
+        let file = kept.file.clone();
+        let writing = tokio::task::spawn_blocking(move || {
+            let replaced: Vec<_> = replaced
+                .iter()
+                .map(|(old, new)| (old.expose_secret(), new.expose_secret()))
+                .collect();
+            write_back(&file, &replaced)
+        });
+        writing.await??;
+        self.0.file.written(kept);
+        Ok(())
+    }
+
+    fn epoch(&self) -> u64 {
+        self.0.file.epoch()
+    }
+}
+
+impl fmt::Debug for KeptLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeptLogin").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,243 @@
+//! The login of a Kubernetes profile: the Run:ai CLI's, version 1, or `oc login`'s.
+
+use std::{path::PathBuf, sync::Arc};
+
+use tower_bearer::{
+    FetchContext, SourceError, Token,
+    authorize::Origin,
+    oauth2::{Issued, Metadata, SecretText, TokenRequest},
+};
+use zeroize::Zeroizing;
+
+use super::{
+    Credentials, Fetching, Login, Who, held,
+    kept::{Kept, KeptLogin, Stored, Writing},
+};
+use crate::{
+    exchange::Exchange,
+    explain::Scene,
+    kubeconfig::{self, Kubeconfig, Login as Found, Oidc, User},
+    watched::{FileError, PrivateFile, without_line_break},
+};
+
+const OIDC_ADVICE: &str = "run `runai login`";
+const OTHER_ADVICE: &str = "log in again, with `oc login` or what else made this profile";
+
+/// The login of a Kubernetes profile: what [`Credentials::kubeconfig`] makes.
+#[derive(Clone, Debug)]
+pub struct KubeconfigCredentials {
+    profile: Arc<Profile>,
+    login: KeptLogin,
+}
+
+#[derive(Debug)]
+struct Profile {
+    paths: Vec<PathBuf>,
+    context: Option<String>,
+}
+
+impl Profile {
+    fn user(&self) -> Result<User, kubeconfig::Error> {
+        kubeconfig::load(&self.paths)?.user(self.context.as_deref())
+    }
+}
+
+impl KubeconfigCredentials {
+    pub(crate) fn new(paths: Vec<PathBuf>, context: Option<String>) -> Self {
+        let profile = Arc::new(Profile { paths, context });
+        let read = profile.clone();
+        Self {
+            profile,
+            login: KeptLogin::new(move || kept(&read)),
+        }
+    }
+
+    /// Reads this file alone.
+    ///
+    /// Defaults to the files in `KUBECONFIG`, merged as kubectl merges them, else `~/.kube/config`.
+    #[must_use]
+    pub fn path(self, path: impl Into<PathBuf>) -> Self {
+        Self::new(vec![path.into()], self.profile.context.clone())
+    }
+
+    /// Takes the user of this context.
+    ///
+    /// Defaults to the current context.
+    #[must_use]
+    pub fn context(self, name: impl Into<String>) -> Self {
+        Self::new(self.profile.paths.clone(), Some(name.into()))
+    }
+
+    fn named(&self) -> String {
+        match &self.profile.context {
+            Some(name) => format!("the kubeconfig's context `{name}`"),
+            None => "the kubeconfig's current context".into(),
+        }
+    }
+}
+
+/// What a profile by OpenID Connect holds.
+fn kept(profile: &Profile) -> Result<Kept, FileError> {
+    let somewhere = profile.paths.first().cloned().unwrap_or_default();
+    let user = profile
+        .user()
+        .map_err(|error| FileError::new(&somewhere, "cannot be used").with_source(error))?;
+    let Found::Oidc(oidc) = user.login else {
+        return Err(FileError::new(
+            &user.file,
+            "holds another sort of login now",
+        ));
+    };
+    let stored = |text: &Zeroizing<String>| Stored {
+        text: text.as_str().into(),
+        written: text.as_str().into(),
+        writing: Writing::Plain,
+    };
+    // The whole of it is seen through, so that its warning is given.
+    PrivateFile::new(&user.file).text()?;
+    Ok(Kept {
+        file: user.file,
+        token: oidc.id_token.as_ref().map(stored),
+        refresh_token: oidc.refresh_token.as_ref().map(stored),
+    })
+}
+
+impl Login for KubeconfigCredentials {
+    fn who(&self) -> Who {
+        Who {
+            name: self.named(),
+            advice: OTHER_ADVICE,
+            once: true,
+        }
+    }
+
+    fn epoch(&self) -> u64 {
+        self.login.epoch()
+    }
+
+    fn fetch<'a>(&'a self, exchange: &'a Arc<Exchange>, cx: &'a FetchContext) -> Fetching<'a> {
+        Box::pin(async move {
+            let place = self.named();
+            let profile = self.profile.clone();
+            let reading = tokio::task::spawn_blocking(move || profile.user()).await;
+            let cannot = || SourceError::refused(format!("{place} gives no token"));
+            let user = match reading {
+                Ok(Ok(user)) => user,
+                Ok(Err(error)) => return Err(cannot().with_source(error)),
+                Err(ended) => return Err(cannot().with_source(ended)),
+            };
+            let name = format!(
+                "login of user `{}` (context `{}`) in {}",
+                user.name,
+                user.context,
+                user.file.display()
+            );
+            match user.login {
+                Found::Token(token) => {
+                    let text = token.as_str().into();
+                    held::token(&text, None, &format!("the {name}"), OTHER_ADVICE)
+                }
+                Found::TokenFile(path) => {
+                    let text = PrivateFile::new(path).text();
+                    let text = text.map_err(|error| cannot().with_source(error))?;
+                    let text = without_line_break(&text).into();
+                    held::token(&text, None, &format!("the {name}"), OTHER_ADVICE)
+                }
+                Found::Exec(exec) => {
+                    let got = exec.run().await;
+                    let got = got.map_err(|error| {
+                        SourceError::transient(format!("the {name} gives no token"))
+                            .with_source(error)
+                    })?;
+                    let text = got.token.as_str().into();
+                    held::token(&text, got.expires_at, &format!("the {name}"), OTHER_ADVICE)
+                }
+                Found::Oidc(oidc) => {
+                    let who = Who {
+                        name,
+                        advice: OIDC_ADVICE,
+                        once: true,
+                    };
+                    self.by_oidc(oidc, who, exchange, cx).await
+                }
+                Found::None(instead) => Err(SourceError::refused(format!(
+                    "the {name} has no token but {instead}: {OTHER_ADVICE}"
+                ))),
+            }
+        })
+    }
+}
+
+impl KubeconfigCredentials {
+    async fn by_oidc(
+        &self,
+        oidc: Oidc,
+        who: Who,
+        exchange: &Arc<Exchange>,
+        cx: &FetchContext,
+    ) -> Result<Token, SourceError> {
+        let (exchange, oidc, asking) = (exchange.clone(), Arc::new(oidc), who.clone());
+        let send = move |token: SecretText| {
+            let (exchange, oidc, who) = (exchange.clone(), oidc.clone(), asking.clone());
+            async move { refresh(&exchange, &oidc, &who, token).await }
+        };
+        self.login.fetch(&who, true, cx.time_left(), send).await
+    }
+}
+
+/// Spends a refresh token at the issuer that the profile names, and nowhere else.
+async fn refresh(
+    exchange: &Exchange,
+    oidc: &Oidc,
+    who: &Who,
+    token: SecretText,
+) -> Result<Issued, SourceError> {
+    let issuer = &oidc.issuer;
+    let is_safe = Origin::parse(issuer).is_ok_and(|origin| origin.is_safe());
+    if !is_safe {
+        return Err(SourceError::malformed(format!(
+            "the issuer {issuer} of the {} is not reached over TLS, and the refresh token is not sent \
+             there",
+            who.name
+        )));
+    }
+    let transport = exchange.transport()?;
+    let metadata = Metadata::discover(transport, issuer).await?;
+    let endpoint = metadata.token_endpoint_on(&[])?;
+    let mut request = TokenRequest::form(endpoint)
+        .parameter("grant_type", "refresh_token")
+        .parameter("client_id", &oidc.client_id)
+        .secret_parameter("refresh_token", &token);
+    if let Some(secret) = &oidc.client_secret {
+        request = request.secret_parameter("client_secret", &secret.as_str().into());
+    }
+    let scene = Scene {
+        base: issuer.clone(),
+        who,
+    };
+    let answer = transport.send(request).await;
+    let answer = answer.map_err(|failure| scene.failure(failure))?;
+    let tried = [metadata.token_endpoint];
+    let mut issued = answer
+        .token()
+        .map_err(|flaw| scene.flaw(flaw, &answer, &tried))?;
+    // The profile's bearer is the ID token, as kubectl has it.
+    if let Some(id_token) = &issued.id_token {
+        issued.token = held::token(id_token, None, &format!("the {}", who.name), who.advice)?;
+    }
+    Ok(issued)
+}
+
+/// The current profile by OpenID Connect, if there is one.
+pub(crate) fn current_oidc(config: &Kubeconfig) -> Result<Option<Oidc>, kubeconfig::Error> {
+    match config.user(None)?.login {
+        Found::Oidc(oidc) => Ok(Some(oidc)),
+        _ => Ok(None),
+    }
+}
+
+impl From<KubeconfigCredentials> for Credentials {
+    fn from(kubeconfig: KubeconfigCredentials) -> Self {
+        Self::new(kubeconfig)
+    }
+}
