@@ -223,11 +223,11 @@ fn create(path: &Path) -> io::Result<File> {
 }
 
 /// The lock that client-go takes to write a kubeconfig.
-struct Lock(PathBuf);
+pub(super) struct Lock(PathBuf);
 
 impl Lock {
     /// Takes the lock; `wait` is called before each further try and says whether there is one.
-    fn take(file: &Path, wait: &mut dyn FnMut(u32) -> bool) -> Result<Self, Error> {
+    pub(super) fn take(file: &Path, wait: &mut dyn FnMut(u32) -> bool) -> Result<Self, Error> {
         let mut path = file.as_os_str().to_owned();
         path.push(".lock");
         let path = PathBuf::from(path);
