@@ -54,7 +54,8 @@ pub(crate) fn can_write_back(file: &Path) -> Result<(), Error> {
     let tried = OpenOptions::new()
         .write(true)
         .open(&target)
-        .and_then(|_| Temporary::new(&target).map(drop));
+        .and_then(|_| Temporary::new(&target))
+        .and_then(|temporary| keep_owner(&target, &temporary));
     tried.map_err(|error| Error::about(file, "cannot be written").with_source(error))
 }
 
