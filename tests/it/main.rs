@@ -11,6 +11,8 @@
 
 mod bodies;
 mod cold;
+mod credentials;
+mod endpoints;
 mod faults;
 mod network;
 mod redirects;

@@ -199,6 +199,11 @@ impl Credentials {
         Ok(CliCredentials::new(places))
     }
 
+    /// The same, with its files in a folder that is named here.
+    pub fn cli_in(folder: impl Into<PathBuf>) -> CliCredentials {
+        CliCredentials::new(Places::in_folder(folder.into()))
+    }
+
     /// The token that the Run:ai command line prints: `runai auth get-token -o plaintext`, which is run at
     /// each fetch.
     ///

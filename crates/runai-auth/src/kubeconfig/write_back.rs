@@ -54,7 +54,8 @@ pub(crate) fn can_write_back(file: &Path) -> Result<(), Error> {
     let tried = OpenOptions::new()
         .write(true)
         .open(&target)
-        .and_then(|_| Temporary::new(&target).map(drop));
+        .and_then(|_| Temporary::new(&target))
+        .and_then(|temporary| keep_owner(&target, &temporary));
     tried.map_err(|error| Error::about(file, "cannot be written").with_source(error))
 }
 
@@ -223,11 +224,11 @@ fn create(path: &Path) -> io::Result<File> {
 }
 
 /// The lock that client-go takes to write a kubeconfig.
-struct Lock(PathBuf);
+pub(super) struct Lock(PathBuf);
 
 impl Lock {
     /// Takes the lock; `wait` is called before each further try and says whether there is one.
-    fn take(file: &Path, wait: &mut dyn FnMut(u32) -> bool) -> Result<Self, Error> {
+    pub(super) fn take(file: &Path, wait: &mut dyn FnMut(u32) -> bool) -> Result<Self, Error> {
         let mut path = file.as_os_str().to_owned();
         path.push(".lock");
         let path = PathBuf::from(path);

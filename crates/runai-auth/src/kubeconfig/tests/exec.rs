@@ -6,15 +6,23 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 use serde_json::{Value, json};
 
 use super::{Folder, load_text, message, user};
-use crate::kubeconfig::{Error, Login, exec::ExecToken};
+use crate::kubeconfig::{
+    Error, Login, User,
+    exec::{Exec, ExecToken},
+};
 
 const V1: &str = "client.authentication.k8s.io/v1";
 const BETA: &str = "client.authentication.k8s.io/v1beta1";
 
 /// Runs what stands below `user.exec`.
 async fn run_exec(folder: &Folder, exec: Value) -> Result<ExecToken, Error> {
-    match user(folder, &json!({ "exec": exec }).to_string())?.login {
-        Login::Exec(exec) => exec.run().await,
+    let user = user(folder, &json!({ "exec": exec }).to_string())?;
+    exec_of(user).run().await
+}
+
+fn exec_of(user: User) -> Exec {
+    match user.login {
+        Login::Exec(exec) => exec,
         other => panic!("{other:?}"),
     }
 }
@@ -118,10 +126,7 @@ async fn a_command_is_told_the_cluster_if_it_asks() {
             .unwrap()
             .user(None)
             .unwrap();
-        let Login::Exec(exec) = user.login else {
-            panic!("{user:?}")
-        };
-        exec.run().await.unwrap();
+        exec_of(user).run().await.unwrap();
         let info = fs::read_to_string(folder.join("info")).unwrap();
         let info: Value = serde_json::from_str(&info).unwrap();
         assert_eq!(
@@ -253,8 +258,7 @@ async fn a_dropped_run_ends_the_command() {
         fifo.display()
     );
     let exec = shell(&script);
-    let running =
-        tokio::spawn(async move { run_exec(&folder, exec).await.map(drop).map_err(|_| folder) });
+    let running = tokio::spawn(async move { run_exec(&folder, exec).await.map(drop) });
 
     let (started, waits) = tokio::sync::oneshot::channel();
     let reader = std::thread::spawn(move || {

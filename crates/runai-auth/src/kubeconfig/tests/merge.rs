@@ -151,7 +151,7 @@ fn json_with_tabs_and_names_that_are_numbers() {
 }
 
 /// Lists of files, from the first to the last.
-const LISTS: [&[&str]; 5] = [
+const LISTS: [&[&str]; 6] = [
     &[
         "current-context: ''\nusers: [{name: a, user: {token: one}}]",
         "current-context: second\nusers: [{name: a, user: {username: two}}, {name: b, user: {token: b}}]",
@@ -169,7 +169,11 @@ const LISTS: [&[&str]; 5] = [
     ],
     &["{\"users\": [{\"name\": \"json\", \"user\": {\"token\": \"a\\u003db\"}}]}"],
     &[
-        "users: &u [{name: a, user: {token: >-\n  folded\n  text}}]\ncontexts: ~\nclusters:\n# end\n---\nusers: []",
+        "users:\n- name: a\n  user:\n    token: >-\n      folded\n      text\ncontexts: ~\nclusters:\n# end\n---\nusers: []",
+    ],
+    &[
+        "current-context: '12'\nusers: [{name: a, user: &it {token: x}}, {name: '123', user: *it}]\n\
+       contexts: [{name: '12', context: {user: '123'}}]",
     ],
 ];
 
