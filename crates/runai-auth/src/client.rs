@@ -4,7 +4,6 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -18,19 +17,14 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 use pin_project_lite::pin_project;
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer},
-};
-use rustls_platform_verifier::Verifier;
 use tower_bearer::BoxError;
 use tower_service::Service;
 
 use crate::{
     control_plane::ControlPlane,
-    error::{Error, Kind},
+    error::Error,
     proxy::{Connector, ProxyRule},
+    tls::Tls,
 };
 
 /// How long an idle connection is kept.
@@ -42,25 +36,16 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// How the network is reached.
 #[derive(Clone, Debug)]
 pub(crate) struct Network {
-    pub(crate) extra_roots: Vec<CertificateDer<'static>>,
+    pub(crate) tls: Tls,
     pub(crate) connect_timeout: Duration,
-    pub(crate) identity: Option<Identity>,
     pub(crate) proxy: ProxyRule,
-}
-
-/// A client certificate with its chain, and its key.
-#[derive(Clone, Debug)]
-pub(crate) struct Identity {
-    pub(crate) chain: Vec<CertificateDer<'static>>,
-    pub(crate) key: Arc<PrivateKeyDer<'static>>,
 }
 
 impl Default for Network {
     fn default() -> Self {
         Self {
-            extra_roots: Vec::new(),
+            tls: Tls::default(),
             connect_timeout: ControlPlane::DEFAULT_CONNECT_TIMEOUT,
-            identity: None,
             proxy: ProxyRule::Environment,
         }
     }
@@ -86,7 +71,7 @@ where
         tcp.set_connect_timeout(Some(control_plane.network.connect_timeout));
         tcp.set_keepalive(Some(IDLE));
         let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls(control_plane)?)
+            .with_tls_config(control_plane.network.tls.config(control_plane.is_https())?)
             .https_or_http()
             .enable_all_versions()
             .wrap_connector(Connector::new(tcp, &control_plane.network.proxy));
@@ -97,33 +82,6 @@ where
             .http2_keep_alive_interval(KEEP_ALIVE)
             .build(connector);
         Ok(Self { client })
-    }
-}
-
-/// The provider is named, since the process's default is not ours to choose or to rely on.
-fn tls(control_plane: &ControlPlane) -> Result<ClientConfig, Error> {
-    let provider = Arc::new(ring::default_provider());
-    let failed =
-        |error: rustls::Error| Error::new(Kind::Tls, "TLS cannot be set up").with_source(error);
-    let roots = control_plane.network.extra_roots.iter().cloned();
-    let config = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(failed)?;
-    let config = match Verifier::new_with_extra_roots(roots, provider) {
-        Ok(verifier) => config
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier)),
-        // A machine without any certificate can still talk to itself without TLS.
-        Err(_) if !control_plane.is_https() => {
-            config.with_root_certificates(RootCertStore::empty())
-        }
-        Err(error) => return Err(failed(error)),
-    };
-    match &control_plane.network.identity {
-        None => Ok(config.with_no_client_auth()),
-        Some(identity) => config
-            .with_client_auth_cert(identity.chain.clone(), identity.key.clone_key())
-            .map_err(failed),
     }
 }
 

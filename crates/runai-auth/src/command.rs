@@ -104,7 +104,7 @@ mod tests {
         Command::new(program, args)
             .output()
             .await
-            .unwrap_err()
+            .expect_err(program)
             .to_string()
     }
 

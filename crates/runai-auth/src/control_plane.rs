@@ -1,18 +1,17 @@
 //! Where tokens are asked for.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Uri};
 use http_body::Body;
 use http_body_util::Full;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tower_bearer::{BoxError, Builder, authorize::Origin, oauth2::Transport};
 use tower_service::Service;
 
 use crate::{
     auth::Auth,
-    client::{Identity, Network},
+    client::Network,
     credentials::Credentials,
     endpoint::TokenEndpoint,
     error::{Error, Kind},
@@ -141,14 +140,26 @@ impl ControlPlane {
 
     /// Trusts the certificates in a PEM text too, beside the system's: a private CA.
     ///
-    /// Defaults to the system's alone.
+    /// Defaults to the system's alone, or, where `SSL_CERT_FILE` names a file, to those in it alone.
     ///
     /// # Errors
     ///
     /// If there is no certificate in it.
     pub fn root_certificates_pem(mut self, pem: &[u8]) -> Result<Self, Error> {
-        let roots = certificates(pem, "the root certificates")?;
-        self.network.extra_roots.extend(roots);
+        self.network.tls.trust_pem(pem)?;
+        Ok(self)
+    }
+
+    /// Trusts the certificates in a PEM file too, beside the system's. New connections follow a file that
+    /// changes; one that is gone or broken keeps the last good certificates.
+    ///
+    /// Defaults to none.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read, or there is no certificate in it.
+    pub fn root_certificates_file(mut self, path: impl Into<PathBuf>) -> Result<Self, Error> {
+        self.network.tls.trust_file(path.into())?;
         Ok(self)
     }
 
@@ -159,21 +170,36 @@ impl ControlPlane {
     ///
     /// # Errors
     ///
-    /// If one of the texts does not hold what it should.
+    /// If one of the texts does not hold what it should, or they do not belong together.
     pub fn client_certificate_pem(mut self, chain: &[u8], key: &[u8]) -> Result<Self, Error> {
-        let chain = certificates(chain, "the client certificate")?;
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| {
-            Error::new(
-                Kind::Tls,
-                "there is no private key in the PEM of the client certificate's key",
-            )
-            .with_source(error)
-        })?;
-        self.network.identity = Some(Identity {
-            chain,
-            key: Arc::new(key),
-        });
+        self.network.tls.show_pem(chain, key)?;
         Ok(self)
+    }
+
+    /// The same from files. New connections follow files that change; while the two do not belong
+    /// together, the last good ones are shown.
+    ///
+    /// Defaults to none.
+    ///
+    /// # Errors
+    ///
+    /// If one of the files does not hold what it should, or they do not belong together.
+    pub fn client_certificate_files(
+        mut self,
+        chain: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+    ) -> Result<Self, Error> {
+        self.network.tls.show_files(chain.into(), key.into())?;
+        Ok(self)
+    }
+
+    /// Takes any certificate. Anybody on the way can then read the secret and the token, so this is for
+    /// a try on a network of your own; each client that is made says so in the log, as a warning. For a
+    /// private CA there is [`root_certificates_file`](Self::root_certificates_file).
+    #[must_use]
+    pub fn danger_accept_invalid_certificates(mut self) -> Self {
+        self.network.tls.accept_any();
+        self
     }
 
     /// Reaches the control plane through a forward proxy (`CONNECT`): `http://proxy.example:3128`, with
@@ -257,7 +283,7 @@ impl ControlPlane {
     /// The same, with settings of the token's cache.
     ///
     /// ```
-    /// use std::{sync::Arc, time::Duration};
+    /// use std::{path::PathBuf, time::Duration};
     /// use runai_auth::{ControlPlane, Credentials};
     ///
     /// let auth = ControlPlane::new("acme.run.ai")?.authenticate_with(
@@ -302,22 +328,6 @@ impl ControlPlane {
 
     pub(crate) fn origin(&self) -> &Origin {
         &self.origin
-    }
-}
-
-/// The certificates in a PEM text, of which there must be one at least.
-fn certificates(pem: &[u8], what: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem)
-        .collect::<Result<_, _>>()
-        .map_err(|error| {
-            Error::new(Kind::Tls, format!("{what}: this is no PEM")).with_source(error)
-        })?;
-    match certificates.is_empty() {
-        true => Err(Error::new(
-            Kind::Tls,
-            format!("{what}: there is none in the PEM"),
-        )),
-        false => Ok(certificates),
     }
 }
 

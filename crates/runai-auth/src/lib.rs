@@ -56,6 +56,7 @@ mod proxy;
 mod scratch;
 mod secret;
 mod source;
+mod tls;
 mod watched;
 
 pub use tower_bearer::{

@@ -116,6 +116,13 @@ impl<T: Clone + PartialEq> Watched<T> {
         state.epoch
     }
 
+    /// The last whole value, with its epoch, for callers that cannot wait until it has settled: what is
+    /// half-written must be no value.
+    pub(crate) fn latest(&self) -> (u64, Option<T>) {
+        let epoch = self.epoch();
+        (epoch, self.lock().seen.clone())
+    }
+
     /// Takes a value that this program itself has just written: no change, and settled.
     pub(crate) fn written(&self, value: T) {
         let mut state = self.lock();

@@ -1,0 +1,337 @@
+//! TLS: whom is trusted, and the certificate that is shown. Files are looked at again once a second at
+//! most, when a connection is made, so that what replaces them is used without a restart.
+
+mod pem;
+
+use std::{
+    env, fmt,
+    path::PathBuf,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::{
+        ResolvesClientCert, WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime},
+    sign::CertifiedKey,
+};
+use rustls_platform_verifier::Verifier;
+
+use self::pem::{Certificates, Flaw, IdentityPem, certificates, certified, identity_in, roots_in};
+use crate::{
+    error::{Error, Kind},
+    watched::{PrivateFile, Watched},
+};
+
+/// Names a file of certificates that are trusted in the place of the system's, as OpenSSL has it.
+const SSL_CERT_FILE: &str = "SSL_CERT_FILE";
+
+/// Whom to trust, and who we are.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tls {
+    extra_roots: Certificates,
+    root_files: Vec<PathBuf>,
+    identity: Option<Identity>,
+    accepts_any: bool,
+}
+
+/// A client certificate with its chain, and its key.
+#[derive(Clone, Debug)]
+enum Identity {
+    Given(Arc<CertifiedKey>),
+    Files { chain: PathBuf, key: PathBuf },
+}
+
+impl Tls {
+    pub(crate) fn trust_pem(&mut self, pem: &[u8]) -> Result<(), Error> {
+        let roots = certificates(pem).map_err(|flaw| flaw.of("the root certificates"))?;
+        self.extra_roots.extend(roots);
+        Ok(())
+    }
+
+    pub(crate) fn trust_file(&mut self, path: PathBuf) -> Result<(), Error> {
+        roots_in(&path).map_err(tls_error)?;
+        self.root_files.push(path);
+        Ok(())
+    }
+
+    pub(crate) fn show_pem(&mut self, chain: &[u8], key: &[u8]) -> Result<(), Error> {
+        let key = certified(chain, key).map_err(|flaw| flaw.of("the client certificate"))?;
+        self.identity = Some(Identity::Given(Arc::new(key)));
+        Ok(())
+    }
+
+    pub(crate) fn show_files(&mut self, chain: PathBuf, key: PathBuf) -> Result<(), Error> {
+        identity_in(&chain, &PrivateFile::new(&key)).map_err(tls_error)?;
+        self.identity = Some(Identity::Files { chain, key });
+        Ok(())
+    }
+
+    pub(crate) fn accept_any(&mut self) {
+        self.accepts_any = true;
+    }
+
+    /// The provider is named, since the process's default is not ours to choose or to rely on.
+    pub(crate) fn config(&self, is_https: bool) -> Result<ClientConfig, Error> {
+        let provider = Arc::new(ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| tls_error(Flaw::Tls(error)))?;
+        let config = match self.verifier(&provider) {
+            Ok(verifier) => config
+                .dangerous()
+                .with_custom_certificate_verifier(verifier),
+            // A machine without any certificate can still talk to itself without TLS.
+            Err(_) if !is_https => config.with_root_certificates(RootCertStore::empty()),
+            Err(error) => return Err(error),
+        };
+        Ok(match &self.identity {
+            None => config.with_no_client_auth(),
+            Some(Identity::Given(key)) => {
+                config.with_client_cert_resolver(Arc::new(Shown::Given(key.clone())))
+            }
+            Some(Identity::Files { chain, key }) => {
+                let (chain, key) = (chain.clone(), PrivateFile::new(key));
+                let files = Watched::new(move || identity_in(&chain, &key));
+                config.with_client_cert_resolver(Arc::new(Shown::Files(files)))
+            }
+        })
+    }
+
+    fn verifier(
+        &self,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Arc<dyn ServerCertVerifier>, Error> {
+        if self.accepts_any {
+            tracing::warn!(
+                "certificates are not checked: anybody on the way can read the secret and the token, and \
+                 answer in the control plane's place"
+            );
+            return Ok(Arc::new(AcceptsAny(provider.clone())));
+        }
+        let replacing = env::var_os(SSL_CERT_FILE)
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from);
+        let trust = Trust {
+            provider: provider.clone(),
+            replaces_system: replacing.is_some(),
+            extra_roots: self.extra_roots.clone(),
+        };
+        let files: Vec<_> = replacing.iter().chain(&self.root_files).cloned().collect();
+        if files.is_empty() {
+            return trust
+                .verifier(Vec::new())
+                .map_err(|error| tls_error(Flaw::Tls(error)));
+        }
+        let read = Watched::new(move || {
+            let each = files.iter().map(|path| roots_in(path));
+            Ok(each.collect::<Result<Vec<_>, _>>()?.concat())
+        });
+        let roots = read.read().map_err(|error| {
+            let problem = match replacing {
+                Some(_) => format!("{error} ({SSL_CERT_FILE} is set)"),
+                None => error.to_string(),
+            };
+            Error::new(Kind::Tls, problem).with_source(error)
+        })?;
+        let verifier = trust
+            .verifier(roots)
+            .map_err(|error| tls_error(Flaw::Tls(error)))?;
+        Ok(Arc::new(Following {
+            trust,
+            read,
+            current: RwLock::new((0, verifier)),
+        }))
+    }
+}
+
+/// Which certificates are trusted beside those of files.
+#[derive(Debug)]
+struct Trust {
+    provider: Arc<CryptoProvider>,
+    replaces_system: bool,
+    extra_roots: Certificates,
+}
+
+impl Trust {
+    fn verifier(&self, files: Certificates) -> Result<Arc<dyn ServerCertVerifier>, rustls::Error> {
+        let roots = self.extra_roots.iter().cloned().chain(files);
+        let provider = self.provider.clone();
+        if !self.replaces_system {
+            return Ok(Arc::new(Verifier::new_with_extra_roots(roots, provider)?));
+        }
+        let mut store = RootCertStore::empty();
+        // Bundles hold old certificates that cannot be used, which is no reason to trust nobody.
+        let (_used, _unusable) = store.add_parsable_certificates(roots);
+        WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider)
+            .build()
+            .map(|verifier| verifier as Arc<dyn ServerCertVerifier>)
+            .map_err(|error| rustls::Error::General(error.to_string()))
+    }
+}
+
+/// A verifier that follows its files.
+struct Following {
+    trust: Trust,
+    read: Watched<Certificates>,
+    /// The files' epoch, and what was made of them then.
+    current: RwLock<(u64, Arc<dyn ServerCertVerifier>)>,
+}
+
+impl Following {
+    fn current(&self) -> Arc<dyn ServerCertVerifier> {
+        let (epoch, roots) = self.read.latest();
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        let (known, verifier) = (current.0, current.1.clone());
+        drop(current);
+        let Some(roots) = roots.filter(|_| epoch != known) else {
+            return verifier;
+        };
+        match self.trust.verifier(roots) {
+            Ok(verifier) => {
+                tracing::info!("the root certificates have changed, and the new ones are used");
+                let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+                *current = (epoch, verifier.clone());
+                verifier
+            }
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &(dyn std::error::Error + 'static),
+                    "the new root certificates cannot be used: the old ones stay"
+                );
+                verifier
+            }
+        }
+    }
+}
+
+impl ServerCertVerifier for Following {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.current().verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        )
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, algorithms(&self.trust.provider))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, algorithms(&self.trust.provider))
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        algorithms(&self.trust.provider).supported_schemes()
+    }
+}
+
+impl fmt::Debug for Following {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Following").finish_non_exhaustive()
+    }
+}
+
+fn algorithms(provider: &CryptoProvider) -> &rustls::crypto::WebPkiSupportedAlgorithms {
+    &provider.signature_verification_algorithms
+}
+
+/// Takes any certificate, of whose key the server must still be the owner.
+#[derive(Debug)]
+struct AcceptsAny(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AcceptsAny {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, algorithms(&self.0))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, algorithms(&self.0))
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        algorithms(&self.0).supported_schemes()
+    }
+}
+
+/// The client certificate that is shown to servers that want one.
+enum Shown {
+    Given(Arc<CertifiedKey>),
+    Files(Watched<IdentityPem>),
+}
+
+impl ResolvesClientCert for Shown {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        match self {
+            Self::Given(key) => Some(key.clone()),
+            Self::Files(files) => {
+                let pem = files.latest().1?;
+                // It was made once when it was read.
+                certified(&pem.chain, &pem.key).ok().map(Arc::new)
+            }
+        }
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Shown")
+    }
+}
+
+fn tls_error(flaw: impl Into<Flaw>) -> Error {
+    match flaw.into() {
+        Flaw::File(error) => Error::new(Kind::Tls, error.to_string()).with_source(error),
+        Flaw::Tls(error) => Error::new(Kind::Tls, "TLS cannot be set up").with_source(error),
+        flaw => flaw.of("TLS"),
+    }
+}
