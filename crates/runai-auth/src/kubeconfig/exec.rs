@@ -210,7 +210,13 @@ fn printable(text: &str) -> String {
 
 fn is_printable(char: char) -> bool {
     // These show nothing, or turn the direction of what follows.
-    let hidden = matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    let hidden = [
+        '\u{200b}'..='\u{200f}',
+        '\u{2028}'..='\u{202e}',
+        '\u{2060}'..='\u{206f}',
+        '\u{feff}'..='\u{feff}',
+    ];
+    let hidden = hidden.iter().any(|range| range.contains(&char));
     !char.is_control() && !hidden
 }
 

@@ -99,7 +99,13 @@ fn replace(text: &str, replaced: &[(&str, &str)]) -> Result<Zeroizing<String>, S
             continue;
         }
         let (old, new) = replaced[index];
-        let Some(start) = written.find(old) else {
+        // An anchor or a tag may stand before it, and a comment after quotes.
+        let start = match scalar.style {
+            ScalarStyle::DoubleQuoted => written.find(&format!("\"{old}\"")).map(|at| at + 1),
+            ScalarStyle::SingleQuoted => written.find(&format!("'{old}'")).map(|at| at + 1),
+            _ => written.rfind(old),
+        };
+        let Some(start) = start else {
             // It is escaped, or goes over several lines.
             return Err(UNUSUAL.to_owned());
         };
@@ -131,7 +137,7 @@ fn is_text(token: &str) -> bool {
 }
 
 /// Whether two texts have the same values but for the tokens that were replaced.
-fn same_but(before: &str, after: &str, replaced: &[(&str, &str)]) -> bool {
+pub(super) fn same_but(before: &str, after: &str, replaced: &[(&str, &str)]) -> bool {
     let values = |text: &str| {
         let root = yaml::parse(text).ok().flatten()?;
         yaml::to_json(&root).ok()

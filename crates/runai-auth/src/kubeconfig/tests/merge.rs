@@ -169,7 +169,7 @@ const LISTS: [&[&str]; 6] = [
     ],
     &["{\"users\": [{\"name\": \"json\", \"user\": {\"token\": \"a\\u003db\"}}]}"],
     &[
-        "users:\n- name: a\n  user:\n    token: >-\n      folded\n      text\ncontexts: ~\nclusters:\n# end\n---\nusers: []",
+        "users:\n- name: a\n  user:\n    token: >-\n      folded\n      text\ncontexts: ~\nclusters:\n# end\n---\nusers: [}",
     ],
     &[
         "current-context: '12'\nusers: [{name: a, user: &it {token: x}}, {name: '123', user: *it}]\n\

@@ -8,7 +8,10 @@ use std::{
 };
 
 use super::{Folder, message};
-use crate::kubeconfig::{can_write_back, load, write_back, write_back::Lock};
+use crate::kubeconfig::{
+    Login, can_write_back, load, write_back,
+    write_back::{Lock, same_but},
+};
 
 const REPLACED: [(&str, &str); 2] = [
     ("old.id-token_1", "new.id-token_1"),
@@ -80,6 +83,22 @@ fn all_ways_to_write_a_text_are_replaced() {
             "%YAML 1.2\n---\na: fresh-token\n---\na: old\n",
         ),
         ("a: old", "a: fresh-token"),
+        ("a: &old old # old\n", "a: &old fresh-token # old\n"),
+        (
+            "a: &old 'old' # 'old'\nb: 'c' # old\n",
+            "a: &old 'fresh-token' # 'old'\nb: 'c' # old\n",
+        ),
+        (
+            "a: old # \"old\"\n# old\nb: 1",
+            "a: fresh-token # \"old\"\n# old\nb: 1",
+        ),
+        ("a: !old old\n", "a: !old fresh-token\n"),
+        (
+            "a: >- # old\n  old\n# old\n",
+            "a: >- # old\n  fresh-token\n# old\n",
+        ),
+        ("? old\n: old\n", "? old\n: fresh-token\n"),
+        ("{a: old, b: old}", "{a: fresh-token, b: fresh-token}"),
     ] {
         assert_eq!(
             replaced(text, &[("old", "fresh-token")]).as_deref(),
@@ -116,6 +135,21 @@ fn what_changed_meanwhile_is_not_written() {
 }
 
 #[test]
+fn a_text_that_would_say_more_or_less_is_refused() {
+    let same = |after: &str| same_but("a: old\nb: [x]\n", after, &[("old", "new")]);
+    assert!(same("b: [x]\na: 'new'\n"));
+    for after in [
+        "a: old\nb: [x]\n",
+        "a: new\n",
+        "a: new\nb: [x, y]\n",
+        "a: new: x",
+        "",
+    ] {
+        assert!(!same(after), "{after:?}");
+    }
+}
+
+#[test]
 fn what_is_not_a_token_is_not_written() {
     let error = Err("the new token has characters that are not written".to_owned());
     for new in ["", "a b", "a\nb", "a: b", "\"", "#", "ä", "a\0"] {
@@ -135,7 +169,7 @@ fn what_was_written_is_read_again() {
     write_back(&file, &[("old", "fresh-token")]).unwrap();
     let user = load(&[file]).unwrap().user(None).unwrap();
     match user.login {
-        crate::kubeconfig::Login::Token(token) => assert_eq!(token.as_str(), "fresh-token"),
+        Login::Token(token) => assert_eq!(token.as_str(), "fresh-token"),
         other => panic!("{other:?}"),
     }
 }
