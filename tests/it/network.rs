@@ -178,6 +178,10 @@ async fn e14_a_ca_file_that_is_replaced_is_used_for_new_connections() {
         .unwrap();
     let clock = ManualClock::new();
     let auth = on_clock(&control_plane, &clock);
+    // A client that makes its first connection after the change follows too.
+    let api = auth
+        .client::<http_body_util::Empty<bytes::Bytes>>()
+        .unwrap();
     let text = chain(&auth.cache().token().await.unwrap_err());
     assert!(
         text.contains("is not trusted: if its CA is a private one"),
@@ -187,10 +191,6 @@ async fn e14_a_ca_file_that_is_replaced_is_used_for_new_connections() {
     folder.write("ca.pem", "-----BEGIN CERTIFICATE-----\n");
     clock.advance(Duration::from_secs(600));
     assert!(auth.cache().token().await.is_err());
-    // A client that was made before, and has made no connection yet, follows too.
-    let api = auth
-        .client::<http_body_util::Empty<bytes::Bytes>>()
-        .unwrap();
     folder.write("ca.pem", new.ca_pem().unwrap());
     soon_works(&control_plane, &auth, &clock).await;
     let request = http::Request::get(auth.url(CLUSTERS).unwrap());

@@ -132,9 +132,9 @@ impl Tls {
             Ok(each.collect::<Result<Vec<_>, _>>()?.concat())
         });
         let roots = read.read().map_err(|error| {
-            let problem = match replacing {
-                Some(_) => format!("{error} ({SSL_CERT_FILE} is set)"),
-                None => error.to_string(),
+            let problem = match replacing.as_deref() == Some(error.path()) {
+                true => format!("{error}: it is what {SSL_CERT_FILE} names"),
+                false => error.to_string(),
             };
             Error::new(Kind::Tls, problem).with_source(error)
         })?;
