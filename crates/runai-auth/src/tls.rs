@@ -138,6 +138,8 @@ impl Tls {
             };
             Error::new(Kind::Tls, problem).with_source(error)
         })?;
+        // Whatever is there at the first connection is compared with what is used here.
+        read.written(roots.clone());
         let verifier = trust
             .verifier(roots)
             .map_err(|error| tls_error(Flaw::Tls(error)))?;
