@@ -15,6 +15,7 @@ mod credentials;
 mod endpoints;
 mod faults;
 mod network;
+mod oauth2;
 mod redirects;
 mod rejection;
 mod renewal;

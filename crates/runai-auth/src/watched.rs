@@ -2,12 +2,10 @@
 //! are renewed, certificates that are replaced.
 
 use std::{
+    collections::BTreeSet,
     error, fmt, fs, io,
     path::{Path, PathBuf},
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -104,12 +102,12 @@ impl<T: Clone + PartialEq> Watched<T> {
         if state.looked.is_some_and(is_recent) {
             return state.epoch;
         }
-        state.looked = Some(now);
+        // What is seen at the first look is no change; what was not there then is one.
+        let is_first = state.looked.replace(now).is_none() && state.seen.is_none();
         // Files that cannot be read have not changed: the last good value stays.
         if let Ok(read) = self.read() {
             if state.seen.as_ref() != Some(&read) {
-                // What is seen first is no change.
-                state.epoch += u64::from(state.seen.is_some());
+                state.epoch += u64::from(!is_first);
                 state.seen = Some(read);
             }
         }
@@ -141,19 +139,15 @@ impl<T> fmt::Debug for Watched<T> {
     }
 }
 
-/// A file with a secret in it, and whether a warning was given that others may read it.
+/// A file with a secret in it.
 #[derive(Debug)]
 pub(crate) struct PrivateFile {
     path: PathBuf,
-    warned: AtomicBool,
 }
 
 impl PrivateFile {
     pub(crate) fn new(path: impl Into<PathBuf>) -> Self {
-        Self {
-            path: path.into(),
-            warned: AtomicBool::new(false),
-        }
+        Self { path: path.into() }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -177,7 +171,7 @@ impl PrivateFile {
         if text.trim().is_empty() {
             return Err(FileError::new(&self.path, "is empty"));
         }
-        if is_open_to_others(&self.path) && !self.warned.swap(true, Ordering::Relaxed) {
+        if is_open_to_others(&self.path) && is_news(&self.path) {
             tracing::warn!(
                 path = %self.path.display(),
                 "other users of this machine may read this file, and there is a secret in it: \
@@ -193,6 +187,13 @@ impl PrivateFile {
         let line = without_line_break(&text);
         Ok(Zeroizing::new(line.to_owned()))
     }
+}
+
+/// Whether nobody was warned of this file yet.
+fn is_news(path: &Path) -> bool {
+    static WARNED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    let mut warned = WARNED.lock().unwrap_or_else(PoisonError::into_inner);
+    warned.insert(path.to_owned())
 }
 
 /// Whether others than its owner may read a file. Kubernetes mounts secrets so, in a volume that is the
@@ -288,6 +289,16 @@ mod tests {
         assert_eq!(file.epoch(), before + 1);
         assert_eq!(file.epoch(), before + 1);
         assert_eq!(**file.current().await.unwrap(), *"two");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn e13_a_file_that_was_not_there_at_first_is_a_change() {
+        let scratch = Scratch::new("appears");
+        let file = watched(&scratch);
+        let before = file.epoch();
+        scratch.write("secret", "one");
+        assert_eq!(file.epoch(), before + 1);
+        assert_eq!(file.epoch(), before + 1);
     }
 
     #[tokio::test(start_paused = true)]
