@@ -23,10 +23,16 @@
 //! # }
 //! ```
 //!
-//! [`Auth::from_env`] takes all three from the environment. [`Auth::layer`] goes around any other
-//! HTTP client that is a tower service. What the token's cache does at expiry and on a 401, and how a
-//! service with one fixed body type is wrapped, is told in [`tower_bearer`] and its
-//! [`authorize`](tower_bearer::authorize) module.
+//! [`Auth::from_env`] takes all three from the environment, and [`Auth::discover`] looks further.
+//! [`Credentials`] lists every way to hold a token, [`Secret`] the places of a secret that may change, and
+//! [`ControlPlane`] how the network is reached. [`Auth::layer`] goes around any other HTTP client that is a
+//! tower service. What the token's cache does at expiry and on a 401, and how a service with one fixed body
+//! type is wrapped, is told in [`tower_bearer`] and its [`authorize`](tower_bearer::authorize) module.
+//!
+//! # Features
+//!
+//! - `user-login`: a person's email and password, and logging in with a browser.
+//! - `metrics`: counts and measures through the `metrics` facade.
 //!
 //! # Cancel safety
 //!
@@ -34,8 +40,7 @@
 //!
 //! # Limits
 //!
-//! - Credentials are an application's id and secret (a service account's or an access key's), at
-//!   `/api/v1/token`.
+//! - Programs that are run for a secret have no time limit but the fetch's, 10 s, and end with it.
 //! - Tested against NVIDIA's documents, its SDK and a fake; not yet against a live control plane.
 
 mod auth;
