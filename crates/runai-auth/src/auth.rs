@@ -8,13 +8,8 @@ use tower::Layer;
 use tower_bearer::{Authorize, AuthorizeLayer, BoxError, Builder, ReplayBody, Status, TokenCache};
 
 use crate::{
-    client::HttpClient,
-    control_plane::ControlPlane,
-    credentials::Credentials,
-    discover::{self, Machine},
-    env,
-    error::Error,
-    source::ControlPlaneSource,
+    client::HttpClient, control_plane::ControlPlane, credentials::Credentials, env, error::Error,
+    exchange::Exchange, source::ControlPlaneSource,
 };
 
 /// A ready HTTP client whose requests carry the token: what [`Auth::client`] makes.
@@ -27,6 +22,7 @@ pub type Client<B> = Authorize<HttpClient<ReplayBody<B>>>;
 #[derive(Clone, Debug)]
 pub struct Auth {
     control_plane: Arc<ControlPlane>,
+    exchange: Arc<Exchange>,
     cache: TokenCache,
 }
 
@@ -36,10 +32,11 @@ impl Auth {
         credentials: Credentials,
         configure: impl FnOnce(Builder<ControlPlaneSource>) -> Builder<ControlPlaneSource>,
     ) -> Self {
-        let source = ControlPlaneSource::new(control_plane.clone(), credentials);
-        let control_plane = Arc::new(control_plane);
+        let exchange = Arc::new(Exchange::new(control_plane.clone()));
+        let source = ControlPlaneSource::new(exchange.clone(), credentials);
         Self {
-            control_plane,
+            control_plane: Arc::new(control_plane),
+            exchange,
             cache: configure(TokenCache::builder(source)).build(),
         }
     }
@@ -64,9 +61,8 @@ impl Auth {
     ///
     /// If one or the other is not found, or the URL is none.
     pub fn discover() -> Result<Self, Error> {
-        let machine = Machine::this();
-        let control_plane = ControlPlane::new(&discover::url(&machine)?)?;
-        let credentials = discover::credentials(&machine, &control_plane)?;
+        let control_plane = ControlPlane::discover()?;
+        let credentials = Credentials::discover(&control_plane)?;
         Ok(control_plane.authenticate(credentials))
     }
 
@@ -97,6 +93,25 @@ impl Auth {
         B::Error: Into<BoxError>,
     {
         Ok(self.layer().layer(HttpClient::new(&self.control_plane)?))
+    }
+
+    /// The same over HTTP/1.1 alone: for upgrades (WebSocket), which HTTP/2 does otherwise.
+    ///
+    /// # Errors
+    ///
+    /// If TLS cannot be set up.
+    pub fn http1_client<B>(&self) -> Result<Client<B>, Error>
+    where
+        B: Body + Send,
+        B::Error: Into<BoxError>,
+    {
+        Ok(self.layer().layer(HttpClient::http1(&self.control_plane)?))
+    }
+
+    /// The token endpoint that issued a token last, if one did: told, or found out.
+    #[must_use]
+    pub fn token_endpoint(&self) -> Option<Uri> {
+        self.exchange.known_endpoint()
     }
 
     /// The full URL of a path of the control plane's API.

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     future::Future,
+    net::SocketAddr,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -11,12 +12,14 @@ use std::{
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
 use pin_project_lite::pin_project;
+use tokio::net::TcpStream;
+use tower::ServiceExt;
 use tower_bearer::BoxError;
 use tower_service::Service;
 
@@ -65,24 +68,75 @@ where
     B::Data: Send,
 {
     pub(crate) fn new(control_plane: &ControlPlane) -> Result<Self, Error> {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(control_plane.network.connect_timeout));
-        tcp.set_keepalive(Some(IDLE));
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(control_plane.network.tls.config(control_plane.is_https())?)
-            .https_or_http()
-            .enable_all_versions()
-            .wrap_connector(Connector::new(tcp, &control_plane.network.proxy));
+        Ok(Self::over(connector(control_plane, true)?))
+    }
+
+    /// HTTP/1.1 alone.
+    pub(crate) fn http1(control_plane: &ControlPlane) -> Result<Self, Error> {
+        Ok(Self::over(connector(control_plane, false)?))
+    }
+
+    fn over(connector: HttpsConnector<Connector>) -> Self {
         let client = legacy::Client::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE)
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
             .http2_keep_alive_interval(KEEP_ALIVE)
             .build(connector);
-        Ok(Self { client })
+        Self { client }
     }
+}
+
+/// Connects over TCP and TLS, through a forward proxy where one is for the destination.
+fn connector(
+    control_plane: &ControlPlane,
+    http2: bool,
+) -> Result<HttpsConnector<Connector>, Error> {
+    let network = &control_plane.network;
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(network.connect_timeout));
+    tcp.set_keepalive(Some(IDLE));
+    let builder = HttpsConnectorBuilder::new()
+        .with_tls_config(network.tls.config(control_plane.is_https())?)
+        .https_or_http();
+    let connector = Connector::new(tcp, &network.proxy);
+    Ok(match http2 {
+        true => builder.enable_all_versions().wrap_connector(connector),
+        false => builder.enable_http1().wrap_connector(connector),
+    })
+}
+
+/// What a connection to a control plane came to: for people who look for what is wrong.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Connection {
+    /// The address at the other end: the control plane's, or a forward proxy's.
+    pub peer: Option<SocketAddr>,
+    /// The certificate that was shown and found good, in DER; none without TLS.
+    pub certificate: Option<Vec<u8>>,
+}
+
+/// Connects once.
+pub(crate) async fn connect(control_plane: &ControlPlane) -> Result<Connection, BoxError> {
+    let uri = control_plane.url("/")?;
+    let stream = connector(control_plane, true)?.oneshot(uri).await?;
+    let peer = |stream: &TcpStream| stream.peer_addr().ok();
+    Ok(match &stream {
+        MaybeHttpsStream::Http(stream) => Connection {
+            peer: peer(stream.inner()),
+            certificate: None,
+        },
+        MaybeHttpsStream::Https(stream) => {
+            let (tcp, tls) = stream.inner().get_ref();
+            let chain = tls.peer_certificates().unwrap_or_default();
+            Connection {
+                peer: peer(tcp.inner().inner()),
+                certificate: chain.first().map(|it| it.as_ref().to_vec()),
+            }
+        }
+    })
 }
 
 impl<B> Service<Request<B>> for HttpClient<B>

@@ -6,15 +6,21 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Uri};
 use http_body::Body;
 use http_body_util::Full;
-use tower_bearer::{BoxError, Builder, authorize::Origin, oauth2::Transport};
+use tower_bearer::{
+    BoxError, Builder, SourceError,
+    authorize::Origin,
+    oauth2::{Failure, Transport},
+};
 use tower_service::Service;
 
 use crate::{
     auth::Auth,
-    client::Network,
+    client::{self, Connection, Network},
     credentials::Credentials,
+    discover::{self, Machine},
     endpoint::TokenEndpoint,
     error::{Error, Kind},
+    explain,
     proxy::ProxyRule,
     source::ControlPlaneSource,
 };
@@ -99,6 +105,15 @@ impl ControlPlane {
             user_agent: HeaderValue::from_static(USER_AGENT),
             transport: None,
         })
+    }
+
+    /// The control plane that `RUNAI_BASE_URL` names, or else the Run:ai command line's `config.json`.
+    ///
+    /// # Errors
+    ///
+    /// If neither does, or what it names is no URL.
+    pub fn discover() -> Result<Self, Error> {
+        Self::new(&discover::url(&Machine::this())?)
     }
 
     /// Sets which form of token endpoint it has.
@@ -300,6 +315,21 @@ impl ControlPlane {
         configure: impl FnOnce(Builder<ControlPlaneSource>) -> Builder<ControlPlaneSource>,
     ) -> Auth {
         Auth::new(self, credentials.into(), configure)
+    }
+
+    /// Connects once, and says what came of it: for people who look for what is wrong. It sends nothing.
+    ///
+    /// # Errors
+    ///
+    /// If no connection comes about: the name is not known, nothing listens, the certificate is not
+    /// trusted, a forward proxy refuses.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it gives the attempt up.
+    pub async fn connect(&self) -> Result<Connection, SourceError> {
+        let connected = client::connect(self).await;
+        connected.map_err(|error| explain::explained(&self.base(), Failure::Broken(error)))
     }
 
     /// The full URL of a path of its API.

@@ -190,6 +190,11 @@ impl Exchange {
         Ok(Some(Found { form, uri }))
     }
 
+    /// The endpoint that issued a token last.
+    pub(crate) fn known_endpoint(&self) -> Option<Uri> {
+        self.remembered().map(|found| found.uri)
+    }
+
     fn remembered(&self) -> Option<Found> {
         self.known
             .lock()

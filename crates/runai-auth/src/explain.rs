@@ -8,7 +8,7 @@ use tower_bearer::{
     oauth2::{Answer, Failure, Flaw, Transport},
 };
 
-use crate::credentials::Who;
+use crate::{credentials::Who, proxy::ProxyError};
 
 /// Who asked, and where: what every error names.
 pub(crate) struct Scene<'a> {
@@ -19,35 +19,7 @@ pub(crate) struct Scene<'a> {
 impl Scene<'_> {
     /// There was no answer.
     pub(crate) fn failure(&self, failure: Failure) -> SourceError {
-        let base = &self.base;
-        match failure {
-            Failure::TooLarge => SourceError::malformed(format!(
-                "{base} answered with more than {} KiB where a token was asked for: check that the URL \
-                 is the control plane's own",
-                Transport::ANSWER_CAP / 1024
-            )),
-            Failure::Broken(error) => {
-                let what = match cause(&*error) {
-                    Cause::Certificate => format!(
-                        "the certificate of {base} is not trusted: if its CA is a private one, add it \
-                         with root_certificates_pem"
-                    ),
-                    Cause::UnknownHost => format!(
-                        "the host of {base} is not known: check the URL, and that this machine's DNS \
-                         knows it"
-                    ),
-                    Cause::Refused => format!(
-                        "nothing listens at {base}: check the URL and its port, or wait until the \
-                         control plane is up"
-                    ),
-                    Cause::NoTls => format!(
-                        "{base} does not speak TLS: if it is to be reached without, write http://"
-                    ),
-                    Cause::Other => format!("the exchange with {base} broke off"),
-                };
-                SourceError::transient(what).with_source(error)
-            }
-        }
+        explained(&self.base, failure)
     }
 
     /// The answer is no token. `tried` are the paths at which there is no endpoint.
@@ -100,9 +72,46 @@ impl Scene<'_> {
     }
 }
 
+/// Why nothing came of an exchange with a control plane.
+pub(crate) fn explained(base: &str, failure: Failure) -> SourceError {
+    match failure {
+        Failure::TooLarge => SourceError::malformed(format!(
+            "{base} answered with more than {} KiB where a token was asked for: check that the URL is the \
+             control plane's own",
+            Transport::ANSWER_CAP / 1024
+        )),
+        Failure::Broken(error) => {
+            let what = match cause(&*error) {
+                Cause::Certificate => format!(
+                    "the certificate of {base} is not trusted: if its CA is a private one, add it with \
+                     root_certificates_file"
+                ),
+                Cause::UnknownHost => format!(
+                    "the host of {base} is not known: check the URL, and that this machine's DNS knows it"
+                ),
+                Cause::Proxy(proxy) => format!(
+                    "the forward proxy {proxy} does not let the connection to {base} through: check its \
+                     address, user and password, and whether NO_PROXY should name the host"
+                ),
+                Cause::Refused => format!(
+                    "nothing listens at {base}: check the URL and its port, or wait until the control \
+                     plane is up"
+                ),
+                Cause::NoTls => format!(
+                    "{base} does not speak TLS: if it is to be reached without, write http://"
+                ),
+                Cause::Other => format!("the exchange with {base} broke off"),
+            };
+            SourceError::transient(what).with_source(error)
+        }
+    }
+}
+
 enum Cause {
     Certificate,
     UnknownHost,
+    /// The forward proxy of that name said no.
+    Proxy(String),
     Refused,
     NoTls,
     Other,
@@ -112,6 +121,9 @@ enum Cause {
 fn cause(error: &(dyn error::Error + 'static)) -> Cause {
     let mut next = Some(error);
     while let Some(error) = next {
+        if let Some(refusal) = error.downcast_ref::<ProxyError>() {
+            return Cause::Proxy(refusal.proxy.clone());
+        }
         match error.downcast_ref() {
             Some(rustls::Error::InvalidCertificate(_)) => return Cause::Certificate,
             Some(rustls::Error::InvalidMessage(_)) => return Cause::NoTls,

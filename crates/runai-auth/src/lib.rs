@@ -72,7 +72,7 @@ pub use tower_bearer::{
 
 pub use crate::{
     auth::{Auth, Client},
-    client::{HttpClient, HttpResponseFuture},
+    client::{Connection, HttpClient, HttpResponseFuture},
     control_plane::ControlPlane,
     credentials::{
         CliCredentials, ClientCredentials, ClientGrant, Credentials, KubeconfigCredentials,

@@ -132,8 +132,8 @@ fn with_port(uri: Uri) -> Result<Uri, BoxError> {
 
 /// The proxy did not let the connection through.
 #[derive(Debug)]
-struct ProxyError {
-    proxy: String,
+pub(crate) struct ProxyError {
+    pub(crate) proxy: String,
     source: BoxError,
 }
 

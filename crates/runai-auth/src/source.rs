@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use tower_bearer::{FetchContext, SourceError, Token, TokenSource};
 
-use crate::{control_plane::ControlPlane, credentials::Credentials, exchange::Exchange};
+use crate::{credentials::Credentials, exchange::Exchange};
 
 /// Asks one control plane for tokens, with one set of credentials: the source of the cache that
 /// [`ControlPlane::authenticate_with`] sets up.
@@ -15,9 +15,9 @@ pub struct ControlPlaneSource {
 }
 
 impl ControlPlaneSource {
-    pub(crate) fn new(control_plane: ControlPlane, credentials: Credentials) -> Self {
+    pub(crate) fn new(exchange: Arc<Exchange>, credentials: Credentials) -> Self {
         Self {
-            exchange: Arc::new(Exchange::new(control_plane)),
+            exchange,
             credentials,
         }
     }
