@@ -1,0 +1,171 @@
+//! From flags and variables to a control plane and credentials.
+
+use std::{env, io::Read as _, path::Path, sync::OnceLock};
+
+use runai_auth::{Auth, ControlPlane, Credentials, Secret, SecretText, TokenEndpoint};
+
+use crate::{
+    args::{ConnectArgs, EndpointForm, Method},
+    failure::Failure,
+};
+
+const SECRET: &str = "RUNAI_CLIENT_SECRET";
+
+/// The control plane that is asked for.
+pub(crate) fn control_plane(args: &ConnectArgs) -> Result<ControlPlane, Failure> {
+    let plane = match &args.base_url {
+        Some(url) => ControlPlane::new(url)?,
+        None => ControlPlane::discover().map_err(|_| {
+            Failure::usage(
+                "there is no URL of a control plane",
+                "Give --base-url https://TENANT.run.ai, or set RUNAI_BASE_URL",
+            )
+        })?,
+    };
+    let mut plane = plane.token_endpoint(match args.token_endpoint {
+        EndpointForm::Auto => TokenEndpoint::Auto,
+        EndpointForm::V1 => TokenEndpoint::V1,
+        EndpointForm::V2 => TokenEndpoint::V2,
+        EndpointForm::Keycloak => TokenEndpoint::Keycloak,
+    });
+    plane = plane.user_agent(concat!("runai-auth-cli/", env!("CARGO_PKG_VERSION")))?;
+    if let Some(realm) = &args.realm {
+        plane = plane.realm(realm)?;
+    }
+    if let Some(file) = &args.ca_file {
+        plane = plane.root_certificates_file(file)?;
+    }
+    if let (Some(chain), Some(key)) = (&args.client_cert, &args.client_key) {
+        plane = plane.client_certificate_files(chain, key)?;
+    }
+    if args.insecure_skip_tls_verify {
+        plane = plane.danger_accept_invalid_certificates();
+    }
+    Ok(plane.connect_timeout(args.timeout))
+}
+
+/// Who asks for tokens there.
+pub(crate) fn credentials(
+    args: &ConnectArgs,
+    plane: &ControlPlane,
+) -> Result<Credentials, Failure> {
+    let secret = client_secret(args)?;
+    let is_client = args.client_id.is_some() || secret.is_some();
+    let method = args.method.unwrap_or(match is_client {
+        true => Method::Application,
+        false => Method::Discover,
+    });
+    match method {
+        Method::Application | Method::ServiceAccount => match (&args.client_id, secret) {
+            (Some(id), Some(secret)) => Ok(Credentials::client(id, secret).into()),
+            (None, _) => Err(Failure::usage(
+                "there is no client id",
+                "Give --client-id, or set RUNAI_CLIENT_ID, to the application's name",
+            )),
+            (_, None) => Err(Failure::usage(
+                "there is no client secret",
+                "Give --client-secret-file, or set RUNAI_CLIENT_SECRET, to the application's secret key",
+            )),
+        },
+        Method::Password => {
+            let password = from_variable_or_file(
+                "RUNAI_AUTH_PASSWORD",
+                args.password_file.as_deref(),
+                "RUNAI_AUTH_PASSWORD_FILE (or --password-file)",
+            )?;
+            match (&args.username, password) {
+                (Some(name), Some(password)) => Ok(Credentials::password(name, password).into()),
+                (None, _) => Err(Failure::usage(
+                    "there is no user name",
+                    "Give --username, or set RUNAI_AUTH_USERNAME, to the email",
+                )),
+                (_, None) => Err(Failure::usage(
+                    "there is no password",
+                    "Give --password-file (`-` reads the standard input), or set RUNAI_AUTH_PASSWORD",
+                )),
+            }
+        }
+        Method::Cli => Ok(Credentials::cli()?.into()),
+        Method::Kubeconfig => {
+            let mut kubeconfig = Credentials::kubeconfig();
+            if let Some(path) = &args.kubeconfig {
+                kubeconfig = kubeconfig.path(path);
+            }
+            if let Some(context) = &args.context {
+                kubeconfig = kubeconfig.context(context);
+            }
+            Ok(kubeconfig.into())
+        }
+        Method::TokenFile => match &args.token_file {
+            Some(path) => Ok(Credentials::token_file(path)),
+            None => Err(Failure::usage(
+                "there is no token file",
+                "Give --token-file, or set RUNAI_AUTH_TOKEN_FILE",
+            )),
+        },
+        Method::Discover => Ok(Credentials::discover(plane)?),
+    }
+}
+
+/// Both, with a cache of the token.
+pub(crate) fn auth(args: &ConnectArgs) -> Result<Auth, Failure> {
+    let plane = control_plane(args)?;
+    let credentials = credentials(args, &plane)?;
+    let timeout = args.timeout;
+    Ok(plane.authenticate_with(credentials, |cache| {
+        cache.attempt_timeout(timeout).flight_timeout(3 * timeout)
+    }))
+}
+
+fn client_secret(args: &ConnectArgs) -> Result<Option<Secret>, Failure> {
+    from_variable_or_file(
+        SECRET,
+        args.client_secret_file.as_deref(),
+        "RUNAI_CLIENT_SECRET_FILE (or --client-secret-file)",
+    )
+}
+
+/// A secret that a variable holds, or a file that another or a flag names; both would be one too many.
+fn from_variable_or_file(
+    variable: &str,
+    file: Option<&Path>,
+    file_name: &str,
+) -> Result<Option<Secret>, Failure> {
+    let told = env::var_os(variable).filter(|text| !text.is_empty());
+    match (told, file) {
+        (None, None) => Ok(None),
+        (Some(_), Some(_)) => Err(Failure::usage(
+            format!("both {variable} and {file_name} are given"),
+            "Unset one of them, so that it is clear which counts",
+        )),
+        (Some(text), None) => match text.into_string() {
+            Ok(text) => Ok(Some(text.trim_end_matches(['\r', '\n']).into())),
+            Err(_) => Err(Failure::usage(
+                format!("{variable} is not UTF-8 text"),
+                "Set it to the text that the UI showed",
+            )),
+        },
+        (None, Some(file)) if file == Path::new("-") => Ok(Some(standard_input()?.into())),
+        (None, Some(file)) => Ok(Some(Secret::file(file))),
+    }
+}
+
+/// The standard input's one line, which is read once.
+fn standard_input() -> Result<SecretText, Failure> {
+    static READ: OnceLock<Option<SecretText>> = OnceLock::new();
+    let read = READ.get_or_init(|| {
+        let mut text = String::new();
+        std::io::stdin()
+            .take(64 * 1024)
+            .read_to_string(&mut text)
+            .ok()?;
+        let line = text.trim_end_matches(['\r', '\n']);
+        (!line.is_empty()).then(|| SecretText::from(line))
+    });
+    read.clone().ok_or_else(|| {
+        Failure::usage(
+            "the standard input has no secret",
+            "Pipe it in: `pass show runai | runai-auth …`",
+        )
+    })
+}

@@ -1,0 +1,43 @@
+//! `runai-auth`: prints tokens, checks a set-up, and stamps the requests of programs that are not Rust.
+//!
+//! A thin shell over the crate of that name. `args` says what can be asked for, `connect` makes
+//! credentials of it, and each command has a file of its own.
+
+mod args;
+mod connect;
+mod failure;
+mod log;
+mod token;
+
+use std::{io::Write as _, process::ExitCode};
+
+use clap::Parser;
+
+use crate::{
+    args::{Arguments, Command},
+    failure::Failure,
+};
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(code) => code,
+        Err(failure) => {
+            // If even that cannot be written the exit code is all there is to say.
+            let _written = write!(std::io::stderr(), "{failure}");
+            failure.code()
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    log::start(&arguments.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::other)?;
+    runtime.block_on(async {
+        match arguments.command {
+            Command::Token(wanted) => token::run(&wanted).await,
+        }
+    })
+}
