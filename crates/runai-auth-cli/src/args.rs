@@ -1,6 +1,6 @@
 //! What can be asked for on the command line. Each flag but the loud one also reads a variable.
 
-use std::{path::PathBuf, time::Duration};
+use std::{convert::Infallible, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -12,11 +12,11 @@ Exit codes:
   3  refused: a person must do something (a wrong secret, an ended login)
   4  out of reach: try again later (no network, an outage)
 
-Secrets are never values of flags, since those show in the list of processes: give a file, `-` for the
-standard input, or a variable.
+Secrets are never values of flags, since those show in the list of processes: give a file, `-` for \
+the standard input, or a variable. An empty variable counts as none.
 
-Unofficial: not affiliated with, endorsed or supported by NVIDIA; NVIDIA and Run:ai are trademarks of NVIDIA
-Corporation, named only to say what this works with.";
+Unofficial: not affiliated with, endorsed or supported by NVIDIA; NVIDIA and Run:ai are trademarks \
+of NVIDIA Corporation, named only to say what this works with.";
 
 /// Tokens for NVIDIA Run:ai: print one, check a set-up, stamp the requests of other programs
 #[derive(Debug, Parser)]
@@ -32,6 +32,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Print a token
     Token(TokenArgs),
+    /// Find out what is wrong: the URL, the network, the credentials, the access rule
+    Check(CheckArgs),
 }
 
 /// What is logged, to the standard error.
@@ -106,9 +108,7 @@ pub(crate) struct ConnectArgs {
     pub(crate) client_id: Option<String>,
     /// A file with the secret key, which may be rotated; `-` is the standard input. RUNAI_CLIENT_SECRET may
     /// hold the secret itself
-    #[arg(
-        long,
-        value_name = "FILE",
+    #[arg(long, value_name = "FILE", value_parser = path,
         env = "RUNAI_CLIENT_SECRET_FILE",
         help_heading = "Credentials"
     )]
@@ -122,25 +122,19 @@ pub(crate) struct ConnectArgs {
     )]
     pub(crate) username: Option<String>,
     /// A file with the password; `-` is the standard input
-    #[arg(
-        long,
-        value_name = "FILE",
+    #[arg(long, value_name = "FILE", value_parser = path,
         env = "RUNAI_AUTH_PASSWORD_FILE",
         help_heading = "Credentials"
     )]
     pub(crate) password_file: Option<PathBuf>,
     /// A file with a token that somebody else keeps fresh
-    #[arg(
-        long,
-        value_name = "FILE",
+    #[arg(long, value_name = "FILE", value_parser = path,
         env = "RUNAI_AUTH_TOKEN_FILE",
         help_heading = "Credentials"
     )]
     pub(crate) token_file: Option<PathBuf>,
     /// A kubeconfig [default: KUBECONFIG, else ~/.kube/config]
-    #[arg(
-        long,
-        value_name = "FILE",
+    #[arg(long, value_name = "FILE", value_parser = path,
         env = "RUNAI_AUTH_KUBECONFIG",
         help_heading = "Credentials"
     )]
@@ -155,26 +149,20 @@ pub(crate) struct ConnectArgs {
     pub(crate) context: Option<String>,
 
     /// Certificates to trust beside the system's, in PEM: a private CA
-    #[arg(
-        long,
-        value_name = "FILE",
+    #[arg(long, value_name = "FILE", value_parser = path,
         env = "RUNAI_AUTH_CA_FILE",
         help_heading = "Network"
     )]
     pub(crate) ca_file: Option<PathBuf>,
     /// A client certificate with its chain, in PEM
-    #[arg(
-        long,
-        value_name = "FILE",
+    #[arg(long, value_name = "FILE", value_parser = path,
         requires = "client_key",
         env = "RUNAI_AUTH_CLIENT_CERT",
         help_heading = "Network"
     )]
     pub(crate) client_cert: Option<PathBuf>,
     /// Its private key, in PEM
-    #[arg(
-        long,
-        value_name = "FILE",
+    #[arg(long, value_name = "FILE", value_parser = path,
         requires = "client_cert",
         env = "RUNAI_AUTH_CLIENT_KEY",
         help_heading = "Network"
@@ -186,6 +174,40 @@ pub(crate) struct ConnectArgs {
     /// How long one attempt to get a token may take
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10s", env = "RUNAI_AUTH_TIMEOUT", help_heading = "Network")]
     pub(crate) timeout: Duration,
+}
+
+impl ConnectArgs {
+    /// The same without what is empty: scripts set variables to nothing where they mean none.
+    pub(crate) fn without_empty(mut self) -> Self {
+        let texts = [
+            &mut self.base_url,
+            &mut self.realm,
+            &mut self.client_id,
+            &mut self.username,
+            &mut self.context,
+        ];
+        for text in texts {
+            text.take_if(|text| text.trim().is_empty());
+        }
+        let paths = [
+            &mut self.client_secret_file,
+            &mut self.password_file,
+            &mut self.token_file,
+            &mut self.kubeconfig,
+            &mut self.ca_file,
+            &mut self.client_cert,
+            &mut self.client_key,
+        ];
+        for path in paths {
+            path.take_if(|path| path.as_os_str().is_empty());
+        }
+        self
+    }
+}
+
+/// A path, which may be empty.
+fn path(text: &str) -> Result<PathBuf, Infallible> {
+    Ok(text.into())
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -248,6 +270,38 @@ pub(crate) enum TokenOutput {
     /// `Authorization: Bearer …`
     Header,
     /// The token, when it ends, and whose it is
+    Json,
+}
+
+/// What `check` looks at.
+#[derive(Args, Debug)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+    /// How to tell what was found
+    #[arg(
+        short,
+        long,
+        value_enum,
+        default_value = "text",
+        env = "RUNAI_AUTH_OUTPUT"
+    )]
+    pub(crate) output: CheckOutput,
+    /// The call that the token is tried on
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "/api/v1/authorization/me/access-rules",
+        env = "RUNAI_AUTH_PROBE"
+    )]
+    pub(crate) probe: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CheckOutput {
+    /// A line for each step
+    Text,
+    /// One JSON object
     Json,
 }
 

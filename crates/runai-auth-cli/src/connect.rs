@@ -13,6 +13,7 @@ const SECRET: &str = "RUNAI_CLIENT_SECRET";
 
 /// The control plane that is asked for.
 pub(crate) fn control_plane(args: &ConnectArgs) -> Result<ControlPlane, Failure> {
+    let args = &args.clone().without_empty();
     let plane = match &args.base_url {
         Some(url) => ControlPlane::new(url)?,
         None => ControlPlane::discover().map_err(|_| {
@@ -49,6 +50,7 @@ pub(crate) fn credentials(
     args: &ConnectArgs,
     plane: &ControlPlane,
 ) -> Result<Credentials, Failure> {
+    let args = &args.clone().without_empty();
     let secret = client_secret(args)?;
     let is_client = args.client_id.is_some() || secret.is_some();
     let method = args.method.unwrap_or(match is_client {
@@ -111,10 +113,18 @@ pub(crate) fn credentials(
 pub(crate) fn auth(args: &ConnectArgs) -> Result<Auth, Failure> {
     let plane = control_plane(args)?;
     let credentials = credentials(args, &plane)?;
+    Ok(authenticate(args, plane, credentials))
+}
+
+pub(crate) fn authenticate(
+    args: &ConnectArgs,
+    plane: ControlPlane,
+    credentials: Credentials,
+) -> Auth {
     let timeout = args.timeout;
-    Ok(plane.authenticate_with(credentials, |cache| {
+    plane.authenticate_with(credentials, |cache| {
         cache.attempt_timeout(timeout).flight_timeout(3 * timeout)
-    }))
+    })
 }
 
 fn client_secret(args: &ConnectArgs) -> Result<Option<Secret>, Failure> {

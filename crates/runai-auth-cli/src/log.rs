@@ -2,7 +2,13 @@
 
 use std::env;
 
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::{
+    Layer as _,
+    filter::{LevelFilter, Targets},
+    fmt,
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
 
 use crate::{
     args::{LogArgs, LogFormat},
@@ -11,7 +17,8 @@ use crate::{
 
 const VERBOSE: &str = "RUNAI_AUTH_VERBOSE";
 
-pub(crate) fn start(args: &LogArgs) -> Result<(), Failure> {
+/// Starts to log; a service goes on after an error, so it logs that too.
+pub(crate) fn start(args: &LogArgs, is_service: bool) -> Result<(), Failure> {
     let told = match (args.verbose, env::var(VERBOSE)) {
         (0, Ok(text)) if !text.is_empty() => text.parse().map_err(|_| {
             Failure::usage(
@@ -27,13 +34,16 @@ pub(crate) fn start(args: &LogArgs) -> Result<(), Failure> {
         2 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
-    let lines = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .with_ansi(false);
+    let mut wanted = Targets::new().with_default(level);
+    if told == 0 && !is_service {
+        // A command that ends with an error says it itself.
+        wanted = wanted.with_target("tower_bearer", LevelFilter::OFF);
+    }
+    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    let registry = tracing_subscriber::registry();
     match args.log_format {
-        LogFormat::Text => lines.init(),
-        LogFormat::Json => lines.json().init(),
+        LogFormat::Text => registry.with(lines.with_filter(wanted)).init(),
+        LogFormat::Json => registry.with(lines.json().with_filter(wanted)).init(),
     }
     Ok(())
 }

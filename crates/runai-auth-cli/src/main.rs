@@ -4,6 +4,7 @@
 //! credentials of it, and each command has a file of its own.
 
 mod args;
+mod check;
 mod connect;
 mod failure;
 mod log;
@@ -30,7 +31,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
-    log::start(&arguments.log)?;
+    let is_service = !matches!(arguments.command, Command::Token(_) | Command::Check(_));
+    log::start(&arguments.log, is_service)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -38,6 +40,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     runtime.block_on(async {
         match arguments.command {
             Command::Token(wanted) => token::run(&wanted).await,
+            Command::Check(wanted) => check::run(&wanted).await,
         }
     })
 }

@@ -270,6 +270,12 @@ impl Credentials {
         let name = format!("the token in {}", path.display());
         held::credentials(Secret::file(path), name)
     }
+
+    /// Whose token it is, in words: "application `ci-bot`". Never a secret.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.login.who().name
+    }
 }
 
 impl fmt::Debug for Credentials {

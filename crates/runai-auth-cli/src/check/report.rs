@@ -1,0 +1,169 @@
+//! What was found, step by step, for people and for machines.
+
+use std::{
+    io::{self, IsTerminal as _},
+    time::Duration,
+};
+
+use serde_json::json;
+
+use crate::{args::CheckOutput, failure::Failure, token};
+
+/// The most that is shown of somebody else's words, in characters.
+const SHOWN: usize = 200;
+
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    steps: Vec<Step>,
+    /// The step that has begun.
+    current: &'static str,
+}
+
+#[derive(Debug)]
+struct Step {
+    name: &'static str,
+    status: Status,
+    detail: String,
+    hint: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Status {
+    Ok,
+    Skipped,
+    Failed,
+}
+
+impl Report {
+    pub(super) fn begin(&mut self, name: &'static str) {
+        self.current = name;
+    }
+
+    pub(super) fn ok(&mut self, detail: impl Into<String>) {
+        self.end(Status::Ok, detail.into(), String::new());
+    }
+
+    pub(super) fn skipped(&mut self, why: impl Into<String>) {
+        self.end(Status::Skipped, why.into(), String::new());
+    }
+
+    pub(super) fn failed(&mut self, failure: Failure) {
+        let (error, hint) = (failure.error().to_owned(), failure.hint().to_owned());
+        self.end(Status::Failed, error, hint);
+    }
+
+    fn end(&mut self, status: Status, detail: String, hint: String) {
+        self.steps.push(Step {
+            name: self.current,
+            status,
+            detail,
+            hint,
+        });
+    }
+
+    pub(super) fn print(&self, output: CheckOutput) -> Result<(), Failure> {
+        let text = match output {
+            CheckOutput::Json => self.json(),
+            CheckOutput::Text => self.text(io::stdout().is_terminal()),
+        };
+        token::print(&text)
+    }
+
+    fn json(&self) -> String {
+        let steps: Vec<_> = self
+            .steps
+            .iter()
+            .map(|step| {
+                let status = match step.status {
+                    Status::Ok => "ok",
+                    Status::Skipped => "skipped",
+                    Status::Failed => "failed",
+                };
+                let mut told = json!({"step": step.name, "status": status, "detail": step.detail});
+                if !step.hint.is_empty() {
+                    told["hint"] = step.hint.as_str().into();
+                }
+                told
+            })
+            .collect();
+        let ok = self.steps.iter().all(|step| step.status != Status::Failed);
+        json!({"ok": ok, "steps": steps}).to_string()
+    }
+
+    fn text(&self, colours: bool) -> String {
+        let lines = self.steps.iter().map(|step| {
+            let (sign, colour) = match step.status {
+                Status::Ok => ("✓", "32"),
+                Status::Skipped => ("-", "2"),
+                Status::Failed => ("✗", "31"),
+            };
+            let sign = match colours {
+                true => format!("\x1b[{colour}m{sign}\x1b[0m"),
+                false => sign.to_owned(),
+            };
+            let line = format!("{sign} {:<12} {}", step.name, step.detail);
+            match step.hint.is_empty() {
+                true => line,
+                false => format!("{line}\n  hint: {}", step.hint),
+            }
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// A time as people say it: `23 h 59 min`, `4 min`, `12 s`.
+pub(super) fn time(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match (seconds / 3600, seconds / 60 % 60) {
+        (0, 0) => format!("{seconds} s"),
+        (0, minutes) => format!("{minutes} min"),
+        (hours, 0) => format!("{hours} h"),
+        (hours, minutes) => format!("{hours} h {minutes} min"),
+    }
+}
+
+/// Somebody else's words: on one line, and not endless.
+pub(super) fn clean(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(SHOWN)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_reads_well_and_plain_where_nobody_looks() {
+        let mut report = Report::default();
+        report.begin("url");
+        report.ok("https://acme.run.ai");
+        report.begin("dns");
+        report.skipped("the URL has an address");
+        report.begin("connection");
+        report.failed(Failure::usage("nothing listens", "Check the port"));
+        assert_eq!(
+            report.text(false),
+            "✓ url          https://acme.run.ai\n\
+             - dns          the URL has an address\n\
+             ✗ connection   nothing listens\n  hint: Check the port"
+        );
+        assert!(report.text(true).contains("\x1b[31m✗\x1b[0m"));
+        let json: serde_json::Value = serde_json::from_str(&report.json()).unwrap();
+        assert_eq!(json["ok"], false);
+        assert_eq!(json["steps"][2]["hint"], "Check the port");
+    }
+
+    #[test]
+    fn times_are_said_as_people_do() {
+        for (seconds, said) in [
+            (12, "12 s"),
+            (240, "4 min"),
+            (3600, "1 h"),
+            (86_399, "23 h 59 min"),
+        ] {
+            assert_eq!(time(Duration::from_secs(seconds)), said);
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! `runai-auth token`.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::{Folder, ID, Program, SECRET, fake};
+
+#[tokio::test]
+async fn a_token_is_printed_as_it_is_as_a_header_or_as_json() {
+    let fake = fake().await;
+    for output in ["plain", "plaintext"] {
+        let ended = Program::new(&["token", "-o", output])
+            .client(fake.url())
+            .end()
+            .await;
+        assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
+        let token = ended.stdout.strip_suffix('\n').unwrap();
+        assert!(fake.accepts(token), "{ended:?}");
+    }
+    let ended = Program::new(&["token", "--output=header"])
+        .client(fake.url())
+        .end()
+        .await;
+    let line = ended.stdout.strip_suffix('\n').unwrap();
+    assert!(fake.accepts(line.strip_prefix("Authorization: Bearer ").unwrap()));
+    let ended = Program::new(&["token", "-o", "json"])
+        .client(fake.url())
+        .end()
+        .await;
+    let json: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert!(fake.accepts(json["token"].as_str().unwrap()));
+    assert_eq!(json["claims"]["sub"], ID);
+    let issued = fake.issued();
+    assert_eq!(json["expires_at"], issued.last().unwrap().expires_at);
+    let left = json["seconds_left"].as_u64().unwrap();
+    assert!((3500..=3600).contains(&left), "{left}");
+}
+
+#[tokio::test]
+async fn each_place_of_a_secret_and_each_method() {
+    let fake = fake().await;
+    let folder = Folder::new();
+    let secret = folder.write("secret", &format!("{SECRET}\n"));
+    let password = folder.write("password", "test-password\n");
+    let ended = Program::new(&["token"]).client(fake.url()).end().await;
+    let held = folder.write("token", &ended.stdout);
+    let kubeconfig = folder.write(
+        "kubeconfig",
+        &format!(
+            "current-context: a\ncontexts: [{{name: a, context: {{user: u}}}}, {{name: b, context: {{user: w}}}}]\n\
+             users: [{{name: u, user: {{token: wrong}}}}, {{name: w, user: {{token: {}}}}}]\n",
+            ended.stdout.trim()
+        ),
+    );
+    let url = fake.url();
+    for program in [
+        Program::new(&[
+            "token",
+            "--base-url",
+            url,
+            "--client-id",
+            ID,
+            "--client-secret-file",
+            &secret,
+        ]),
+        Program::new(&[
+            "token",
+            "--base-url",
+            url,
+            "--client-id",
+            ID,
+            "--client-secret-file",
+            "-",
+        ])
+        .input(&format!("{SECRET}\n")),
+        Program::new(&[
+            "token",
+            "--base-url",
+            url,
+            "--client-id",
+            ID,
+            "--method",
+            "service-account",
+        ])
+        .var("RUNAI_CLIENT_SECRET_FILE", &secret),
+        Program::new(&["token", "--method=password", "--username=test-user"])
+            .var("RUNAI_BASE_URL", url)
+            .var("RUNAI_AUTH_PASSWORD_FILE", &password),
+        Program::new(&["token", "--method=token-file"])
+            .var("RUNAI_BASE_URL", url)
+            .var("RUNAI_AUTH_TOKEN_FILE", &held),
+        Program::new(&["token", "--context=b"])
+            .var("RUNAI_BASE_URL", url)
+            .var("RUNAI_AUTH_METHOD", "kubeconfig")
+            .var("RUNAI_AUTH_KUBECONFIG", &kubeconfig),
+        Program::new(&["token", "--method=discover", "--token-endpoint=v2"]).client(url),
+        // What is empty counts as none.
+        Program::new(&["token"])
+            .client(url)
+            .var("RUNAI_CLIENT_SECRET_FILE", "")
+            .var("RUNAI_AUTH_CA_FILE", ""),
+    ] {
+        let ended = program.end().await;
+        assert!(fake.accepts(ended.stdout.trim()), "{ended:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_least_time_left_is_asked_for_or_refused() {
+    let fake = fake().await;
+    let ended = Program::new(&["token", "--min-ttl", "10m"])
+        .client(fake.url())
+        .end()
+        .await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    fake.set_token_lifetime(Duration::from_secs(120));
+    let ended = Program::new(&["token", "--min-ttl", "10m"])
+        .client(fake.url())
+        .end()
+        .await;
+    assert_eq!((ended.code, ended.stdout.as_str()), (3, ""));
+    assert!(
+        ended
+            .stderr
+            .contains("s left, and no longer-lived one can be had"),
+        "{ended:?}"
+    );
+}
+
+#[tokio::test]
+async fn nothing_secret_is_logged_however_much_is() {
+    let fake = fake().await;
+    for format in ["text", "json"] {
+        let ended = Program::new(&["token", "-vvv", "--log-format", format])
+            .client(fake.url())
+            .end()
+            .await;
+        assert!(ended.stderr.contains("tower_bearer"), "{}", ended.stderr);
+        for secret in [SECRET, ended.stdout.trim()] {
+            assert!(!ended.stderr.contains(secret), "{}", ended.stderr);
+        }
+    }
+}
+
+#[tokio::test]
+async fn help_and_usage() {
+    let ended = Program::new(&["--help"]).end().await;
+    assert_eq!(ended.code, 0);
+    for told in ["Exit codes:", "token", "check"] {
+        assert!(ended.stdout.contains(told), "{}", ended.stdout);
+    }
+    for args in [
+        &[][..],
+        &["tokens"],
+        &["token", "--no-such"],
+        &["token", "--client-cert", "x"],
+    ] {
+        assert_eq!(Program::new(args).end().await.code, 2, "{args:?}");
+    }
+}
