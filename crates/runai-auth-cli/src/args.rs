@@ -20,7 +20,7 @@ of NVIDIA Corporation, named only to say what this works with.";
 
 /// Tokens for NVIDIA Run:ai: print one, check a set-up, stamp the requests of other programs
 #[derive(Debug, Parser)]
-#[command(name = "runai-auth", version, after_help = AFTER, subcommand_required = true)]
+#[command(name = "runai-auth", version, after_help = AFTER, subcommand_required = true, disable_help_subcommand = true)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) log: LogArgs,
