@@ -97,6 +97,11 @@ impl Token {
         self.header.clone()
     }
 
+    /// The same, from a token that is no longer needed.
+    pub(crate) fn into_header_value(self) -> HeaderValue {
+        self.header
+    }
+
     /// The secret itself. Mind where it goes.
     #[must_use]
     pub fn expose_secret(&self) -> &str {

@@ -144,7 +144,7 @@ impl<S, B, R> Next<S, B, R> {
     fn send(
         self,
         shared: Arc<Shared>,
-        token: &Token,
+        token: Token,
     ) -> Result<State<S, B, R, S::Future>, Response<R>>
     where
         S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
@@ -165,13 +165,14 @@ fn stamp_and_send<S, B>(
     service: &mut S,
     mut head: request::Parts,
     body: ReplayBody<B>,
-    token: &Token,
+    token: Token,
 ) -> (S::Future, Option<Uri>)
 where
     S: Service<Request<ReplayBody<B>>>,
 {
     let sent_to = shared.rules.final_uri.is_some().then(|| head.uri.clone());
-    head.headers.insert(AUTHORIZATION, token.header_value());
+    head.headers
+        .insert(AUTHORIZATION, token.into_header_value());
     (service.call(Request::from_parts(head, body)), sent_to)
 }
 
@@ -182,7 +183,7 @@ impl<B> Unsent<B> {
         self,
         shared: Arc<Shared>,
         service: &mut S,
-        token: &Token,
+        token: Token,
     ) -> State<S, B, R, S::Future>
     where
         S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
@@ -198,11 +199,12 @@ impl<B> Unsent<B> {
             head: head.clone(),
             replay,
         });
+        let generation = token.generation();
         let (response, sent_to) = stamp_and_send(&shared, service, head, body, token);
         State::Sent {
             shared,
             response,
-            generation: token.generation(),
+            generation,
             sent_to,
             want,
             again: Some(again),
@@ -215,7 +217,7 @@ impl<S, B, R> Rejected<S, B, R> {
     fn send(
         self,
         shared: Arc<Shared>,
-        token: &Token,
+        token: Token,
     ) -> Result<State<S, B, R, S::Future>, Response<R>>
     where
         S: Service<Request<ReplayBody<B>>, Response = Response<R>>,
@@ -236,12 +238,13 @@ impl<S, B, R> Rejected<S, B, R> {
             Err(why) => return Err(not_replayed(shared.cache.core(), response, rejected, why)),
         };
         drop(response);
+        let generation = token.generation();
         let (response, sent_to) = stamp_and_send(&shared, &mut service, head, body, token);
         shared.cache.core().telemetry.retrying();
         Ok(State::SentAgain {
             shared,
             response,
-            generation: token.generation(),
+            generation,
             sent_to,
             rejected,
         })
@@ -269,7 +272,7 @@ where
         shared: Arc<Shared>,
         service: &mut S,
         unsent: Unsent<B>,
-        token: &Token,
+        token: Token,
     ) -> Self
     where
         S: Clone,
@@ -375,7 +378,7 @@ where
                     // The service may have taken its time, so the token is the one that is current
                     // now (G19).
                     match shared.cache.core().look(next.want()) {
-                        Look::Serve(token) => match next.send(shared.clone(), &token) {
+                        Look::Serve(token) => match next.send(shared.clone(), token) {
                             Ok(sent) => sent,
                             Err(response) => return Poll::Ready(Ok(response)),
                         },

@@ -128,7 +128,7 @@ impl<S> Authorize<S> {
         };
         match shared.cache.core().look(want) {
             // The service that was made ready is the one that is called.
-            Look::Serve(token) => ResponseFuture::sent(shared, &mut self.inner, unsent, &token),
+            Look::Serve(token) => ResponseFuture::sent(shared, &mut self.inner, unsent, token),
             look => {
                 // What waits must not hold the capacity of a service that is ready (G39).
                 let spare = self.inner.clone();
