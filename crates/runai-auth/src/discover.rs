@@ -171,14 +171,18 @@ fn kubeconfig(machine: &Machine<'_>, control_plane: &ControlPlane) -> Result<Fou
         .with_source(error)
     };
     let paths = kubeconfig::paths(machine.lookup);
+    if paths.is_empty() {
+        return Ok(Err("there is no home directory".into()));
+    }
     let config = kubeconfig::load(&paths).map_err(broken)?;
     if config.is_empty() {
-        return Ok(Err("there is none".into()));
+        let looked: Vec<_> = paths.iter().map(|it| it.display().to_string()).collect();
+        return Ok(Err(format!("there is none ({})", looked.join(", "))));
     }
     if !config.has_current_context() {
         return Ok(Err("it has no current context".into()));
     }
-    let Some(oidc) = current_oidc(&config).map_err(broken)? else {
+    let Some((context, oidc)) = current_oidc(&config).map_err(broken)? else {
         return Ok(Err(
             "its current context does not log in by OpenID Connect, which is all that is looked for \
              here"
@@ -188,7 +192,18 @@ fn kubeconfig(machine: &Machine<'_>, control_plane: &ControlPlane) -> Result<Fou
     // A token must not go to a control plane that its issuer is not part of.
     match Origin::parse(&oidc.issuer) {
         Ok(origin) if origin == *control_plane.origin() => {
-            Ok(Ok(KubeconfigCredentials::new(paths, None).into()))
+            if oidc.id_token.is_none() && oidc.refresh_token.is_none() {
+                return Err(Error::new(
+                    Kind::Credentials,
+                    format!(
+                        "the kubeconfig cannot be used: its context `{context}` has neither id-token \
+                         nor refresh-token; run `runai login`"
+                    ),
+                ));
+            }
+            Ok(Ok(
+                KubeconfigCredentials::found(paths, context, origin).into()
+            ))
         }
         Ok(origin) => Ok(Err(format!(
             "the issuer of its current context is {origin}"
