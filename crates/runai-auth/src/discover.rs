@@ -1,6 +1,9 @@
 //! Credentials that are found where they usually lie.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     control_plane::ControlPlane,
@@ -163,16 +166,21 @@ fn cli(machine: &Machine<'_>, control_plane: &ControlPlane) -> Result<Found, Err
 }
 
 fn kubeconfig(machine: &Machine<'_>, control_plane: &ControlPlane) -> Result<Found, Error> {
-    let broken = |error: kubeconfig::Error| {
+    // Its owner may have meant it for Kubernetes alone, so the other ways are told too.
+    let unusable = |why: &dyn fmt::Display| {
         Error::new(
             Kind::Credentials,
-            format!("the kubeconfig cannot be used: {error}"),
+            format!("the kubeconfig cannot be used: {why}; mend it, or {WAYS_OUT}"),
         )
-        .with_source(error)
     };
+    let broken = |error: kubeconfig::Error| unusable(&error).with_source(error);
     let paths = kubeconfig::paths(machine.lookup);
     if paths.is_empty() {
-        return Ok(Err("there is no home directory".into()));
+        let is_told = (machine.lookup)("KUBECONFIG").is_some_and(|list| !list.is_empty());
+        return Ok(Err(match is_told {
+            true => "KUBECONFIG names no file".into(),
+            false => "there is no home directory".into(),
+        }));
     }
     let config = kubeconfig::load(&paths).map_err(broken)?;
     if config.is_empty() {
@@ -193,13 +201,9 @@ fn kubeconfig(machine: &Machine<'_>, control_plane: &ControlPlane) -> Result<Fou
     match Origin::parse(&oidc.issuer) {
         Ok(origin) if origin == *control_plane.origin() => {
             if oidc.id_token.is_none() && oidc.refresh_token.is_none() {
-                return Err(Error::new(
-                    Kind::Credentials,
-                    format!(
-                        "the kubeconfig cannot be used: its context `{context}` has neither id-token \
-                         nor refresh-token; run `runai login`"
-                    ),
-                ));
+                return Err(unusable(&format_args!(
+                    "the login of its context `{context}` has neither id-token nor refresh-token"
+                )));
             }
             Ok(Ok(
                 KubeconfigCredentials::found(paths, context, origin).into()
