@@ -82,9 +82,11 @@ impl KubeconfigCredentials {
     fn of(profile: Profile) -> Self {
         let profile = Arc::new(profile);
         let read = profile.clone();
+        // They outlive a reading, so that each gives its warning once.
+        let files: Vec<_> = profile.paths.iter().map(PrivateFile::new).collect();
         Self {
             profile,
-            login: KeptLogin::new(move || kept(&read)),
+            login: KeptLogin::new(move || kept(&read, &files)),
         }
     }
 
@@ -113,7 +115,7 @@ impl KubeconfigCredentials {
 }
 
 /// What a profile by OpenID Connect holds.
-fn kept(profile: &Profile) -> Result<Kept, FileError> {
+fn kept(profile: &Profile, files: &[PrivateFile]) -> Result<Kept, FileError> {
     let somewhere = profile.paths.first().cloned().unwrap_or_default();
     let user = profile
         .user()
@@ -127,7 +129,9 @@ fn kept(profile: &Profile) -> Result<Kept, FileError> {
         writing: Writing::Plain,
     };
     // The whole of it is seen through, so that its warning is given.
-    PrivateFile::new(&user.file).text()?;
+    if let Some(file) = files.iter().find(|it| it.path() == user.file) {
+        file.text()?;
+    }
     Ok(Kept {
         file: user.file,
         token: oidc.id_token.as_ref().map(stored),
@@ -160,7 +164,7 @@ impl Login for KubeconfigCredentials {
             {
                 let base = asked.base();
                 return Err(SourceError::refused(format!(
-                    "{place} was found for another control plane than {base}"
+                    "{place} was found for another control plane and is not for {base}"
                 )));
             }
             let reading = tokio::task::spawn_blocking(move || profile.user()).await;

@@ -18,6 +18,7 @@ use tracing::{
     Dispatch, Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
     span,
+    subscriber::DefaultGuard,
 };
 
 use super::*;
@@ -150,14 +151,23 @@ struct Line {
 impl Log {
     /// What is logged on this thread meanwhile.
     fn of<T>(run: impl FnOnce() -> T) -> (T, Vec<Line>) {
+        let (log, _guard) = Self::start();
+        let result = run();
+        (result, log.lines())
+    }
+
+    /// Logs what happens on this thread until the guard is dropped.
+    fn start() -> (Self, DefaultGuard) {
         // While there is one subscriber only, tracing asks the thread that comes to an event first whether
         // it is wanted, and takes its answer for all threads. So there are always two.
         static SECOND: OnceLock<Dispatch> = OnceLock::new();
         SECOND.get_or_init(|| Dispatch::new(Self::default()));
         let log = Self::default();
-        let result = tracing::subscriber::with_default(log.clone(), run);
-        let lines = log.0.lock().unwrap().clone();
-        (result, lines)
+        (log.clone(), tracing::subscriber::set_default(log))
+    }
+
+    fn lines(&self) -> Vec<Line> {
+        self.0.lock().unwrap().clone()
     }
 
     fn push(&self, level: Level, record: impl FnOnce(&mut Line)) {
@@ -348,4 +358,29 @@ async fn the_context_that_was_found_is_kept_when_another_becomes_the_current_one
     case.scratch.write("home/.kube/config", &text);
     let token = auth.cache().token().await.unwrap();
     assert_eq!(token.expose_secret(), "s3cr3t-id-token");
+}
+
+#[tokio::test]
+async fn what_was_found_for_one_control_plane_is_not_for_another() {
+    for name in ["cli", "kubeconfig"] {
+        let case = Case::new(name, "other-plane");
+        let (_, credentials) = case.discover().0.unwrap();
+        let other = ControlPlane::new("https://other.run.ai").unwrap();
+        let auth = other.authenticate(credentials);
+        let shown = format!("{:?}", auth.cache().token().await.unwrap_err());
+        assert!(shown.contains("for https://other.run.ai"), "{shown}");
+        assert!(!shown.contains(SECRET), "{shown}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_others_may_read_a_kubeconfig_is_said_once() {
+    let case = Case::new("kubeconfig", "open");
+    let auth = case.authenticated();
+    let path = case.scratch.path("home/.kube/config");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let (log, _guard) = Log::start();
+    auth.cache().token().await.unwrap();
+    let warnings = at(Level::WARN, &log.lines());
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
 }
