@@ -103,7 +103,10 @@ impl Case {
     fn discover(&self) -> (Result<(ControlPlane, Credentials), Error>, Vec<Line>) {
         let discover = |machine: &Machine<'_>| {
             let url = match &self.expected.url {
-                Some(url) => url.clone(),
+                Some(url) => {
+                    assert_eq!(self.expected.control_plane, None, "it is not looked for");
+                    url.clone()
+                }
                 None => {
                     let url = url(machine)?;
                     assert_eq!(Some(&url), self.expected.control_plane.as_ref());
@@ -249,7 +252,8 @@ fn check(name: &str) {
             assert!(expected.error.is_empty(), "{name} has an error too");
         }
         Err(error) => {
-            assert_eq!(expected.chosen, None, "{name}: {error}");
+            let chosen = (&expected.chosen, &expected.who);
+            assert_eq!(chosen, (&None, &None), "{name}: {error}");
             assert!(!expected.error.is_empty(), "{name}: {error}");
             assert!(infos.is_empty(), "{name}: {logged}");
             let message = error.to_string();
