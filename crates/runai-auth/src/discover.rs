@@ -1,6 +1,9 @@
 //! Credentials that are found where they usually lie.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     control_plane::ControlPlane,
@@ -163,22 +166,31 @@ fn cli(machine: &Machine<'_>, control_plane: &ControlPlane) -> Result<Found, Err
 }
 
 fn kubeconfig(machine: &Machine<'_>, control_plane: &ControlPlane) -> Result<Found, Error> {
-    let broken = |error: kubeconfig::Error| {
+    // Its owner may have meant it for Kubernetes alone, so the other ways are told too.
+    let unusable = |why: &dyn fmt::Display| {
         Error::new(
             Kind::Credentials,
-            format!("the kubeconfig cannot be used: {error}"),
+            format!("the kubeconfig cannot be used: {why}; mend it, or {WAYS_OUT}"),
         )
-        .with_source(error)
     };
+    let broken = |error: kubeconfig::Error| unusable(&error).with_source(error);
     let paths = kubeconfig::paths(machine.lookup);
+    if paths.is_empty() {
+        let is_told = (machine.lookup)("KUBECONFIG").is_some_and(|list| !list.is_empty());
+        return Ok(Err(match is_told {
+            true => "KUBECONFIG names no file".into(),
+            false => "there is no home directory".into(),
+        }));
+    }
     let config = kubeconfig::load(&paths).map_err(broken)?;
     if config.is_empty() {
-        return Ok(Err("there is none".into()));
+        let looked: Vec<_> = paths.iter().map(|it| it.display().to_string()).collect();
+        return Ok(Err(format!("there is none ({})", looked.join(", "))));
     }
     if !config.has_current_context() {
         return Ok(Err("it has no current context".into()));
     }
-    let Some(oidc) = current_oidc(&config).map_err(broken)? else {
+    let Some((context, oidc)) = current_oidc(&config).map_err(broken)? else {
         return Ok(Err(
             "its current context does not log in by OpenID Connect, which is all that is looked for \
              here"
@@ -188,7 +200,14 @@ fn kubeconfig(machine: &Machine<'_>, control_plane: &ControlPlane) -> Result<Fou
     // A token must not go to a control plane that its issuer is not part of.
     match Origin::parse(&oidc.issuer) {
         Ok(origin) if origin == *control_plane.origin() => {
-            Ok(Ok(KubeconfigCredentials::new(paths, None).into()))
+            if oidc.id_token.is_none() && oidc.refresh_token.is_none() {
+                return Err(unusable(&format_args!(
+                    "the login of its context `{context}` has neither id-token nor refresh-token"
+                )));
+            }
+            Ok(Ok(
+                KubeconfigCredentials::found(paths, context, origin).into()
+            ))
         }
         Ok(origin) => Ok(Err(format!(
             "the issuer of its current context is {origin}"

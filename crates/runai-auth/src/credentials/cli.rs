@@ -2,6 +2,8 @@
 
 use std::{
     ffi::OsString,
+    fs,
+    io::{self, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -34,6 +36,9 @@ const URL_SAFE: GeneralPurpose = GeneralPurpose::new(
 );
 
 const ADVICE: &str = "run `runai login`";
+
+/// The most that is read of `config.json`: 1 MiB. The rest of a larger one is missed as the end of its JSON.
+const CONFIG_CAP: u64 = 1024 * 1024;
 
 /// The client of the command line.
 const CLIENT_ID: &str = "cli";
@@ -79,10 +84,11 @@ impl Places {
     /// The URL of the control plane that the login is for.
     pub(crate) fn control_plane(&self) -> Result<String, FileError> {
         let missing = || FileError::new(&self.config, "names no control plane");
-        let value = object(&PrivateFile::new(&self.config))?;
+        let value = object(&self.config, &config_text(&self.config)?)?;
         let nested = value.get("control_plane").and_then(|it| it.get("url"));
         let url = nested.or_else(|| value.get("control_plane.url"));
         url.and_then(Value::as_str)
+            .filter(|url| !url.trim().is_empty())
             .map(str::to_owned)
             .ok_or_else(missing)
     }
@@ -137,7 +143,7 @@ impl CliCredentials {
 
 /// The login in `authentication.json`.
 fn kept(file: &PrivateFile) -> Result<Kept, FileError> {
-    let value = object(file)?;
+    let value = object(file.path(), &file.text()?)?;
     let stored = |name: &str| {
         let text = value.get(name)?.as_str()?;
         (!text.is_empty()).then(|| stored(text))
@@ -171,12 +177,28 @@ fn stored(written: &str) -> Stored {
     }
 }
 
-fn object(file: &PrivateFile) -> Result<Value, FileError> {
-    let text = file.text()?;
-    match serde_json::from_str(&text) {
+fn object(path: &Path, text: &str) -> Result<Value, FileError> {
+    match serde_json::from_str(text) {
         Ok(value @ Value::Object(_)) => Ok(value),
-        _ => Err(FileError::new(file.path(), "is no JSON object")),
+        _ => Err(FileError::new(path, "is no JSON object")),
     }
+}
+
+/// The text of `config.json`. There is no secret in it, so everybody may read it.
+fn config_text(path: &Path) -> Result<String, FileError> {
+    let failed = |error: io::Error| {
+        let what = match error.kind() {
+            io::ErrorKind::NotFound => "is not there",
+            _ => "cannot be read",
+        };
+        FileError::new(path, what).with_source(error)
+    };
+    let mut text = String::new();
+    let file = fs::File::open(path).map_err(failed)?;
+    file.take(CONFIG_CAP)
+        .read_to_string(&mut text)
+        .map_err(failed)?;
+    Ok(text)
 }
 
 impl Login for CliCredentials {

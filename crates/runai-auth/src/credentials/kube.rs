@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use tower_bearer::{
-    FetchContext, SourceError, Token,
+    BoxError, FetchContext, SourceError, Token,
     authorize::Origin,
     oauth2::{Issued, Metadata, SecretText, TokenRequest},
 };
@@ -34,21 +34,59 @@ pub struct KubeconfigCredentials {
 struct Profile {
     paths: Vec<PathBuf>,
     context: Option<String>,
+    /// The only issuer whose login counts, if the profile was found by discovery.
+    issuer: Option<Origin>,
 }
 
 impl Profile {
-    fn user(&self) -> Result<User, kubeconfig::Error> {
-        kubeconfig::load(&self.paths)?.user(self.context.as_deref())
+    fn user(&self) -> Result<User, BoxError> {
+        let user = kubeconfig::load(&self.paths)?.user(self.context.as_deref())?;
+        // What discovery saw must still be so: it promised to run no program, and which issuer it is.
+        if let Some(issuer) = &self.issuer {
+            let Found::Oidc(oidc) = &user.login else {
+                return Err(another_sort(&user).into());
+            };
+            let origin = Origin::parse(&oidc.issuer)?;
+            if origin != *issuer {
+                let what = format!("names another issuer now: {origin}");
+                return Err(FileError::new(&user.file, what).into());
+            }
+        }
+        Ok(user)
     }
+}
+
+fn another_sort(user: &User) -> FileError {
+    FileError::new(&user.file, "holds another sort of login now")
 }
 
 impl KubeconfigCredentials {
     pub(crate) fn new(paths: Vec<PathBuf>, context: Option<String>) -> Self {
-        let profile = Arc::new(Profile { paths, context });
+        Self::of(Profile {
+            paths,
+            context,
+            issuer: None,
+        })
+    }
+
+    /// A login by OpenID Connect that discovery has found: of this context and this issuer alone,
+    /// whatever becomes the current context later.
+    pub(crate) fn found(paths: Vec<PathBuf>, context: String, issuer: Origin) -> Self {
+        Self::of(Profile {
+            paths,
+            context: Some(context),
+            issuer: Some(issuer),
+        })
+    }
+
+    fn of(profile: Profile) -> Self {
+        let profile = Arc::new(profile);
         let read = profile.clone();
+        // They outlive a reading, so that each gives its warning once.
+        let files: Vec<_> = profile.paths.iter().map(PrivateFile::new).collect();
         Self {
             profile,
-            login: KeptLogin::new(move || kept(&read)),
+            login: KeptLogin::new(move || kept(&read, &files)),
         }
     }
 
@@ -77,16 +115,13 @@ impl KubeconfigCredentials {
 }
 
 /// What a profile by OpenID Connect holds.
-fn kept(profile: &Profile) -> Result<Kept, FileError> {
+fn kept(profile: &Profile, files: &[PrivateFile]) -> Result<Kept, FileError> {
     let somewhere = profile.paths.first().cloned().unwrap_or_default();
     let user = profile
         .user()
         .map_err(|error| FileError::new(&somewhere, "cannot be used").with_source(error))?;
     let Found::Oidc(oidc) = user.login else {
-        return Err(FileError::new(
-            &user.file,
-            "holds another sort of login now",
-        ));
+        return Err(another_sort(&user));
     };
     let stored = |text: &Zeroizing<String>| Stored {
         text: text.as_str().into(),
@@ -94,7 +129,9 @@ fn kept(profile: &Profile) -> Result<Kept, FileError> {
         writing: Writing::Plain,
     };
     // The whole of it is seen through, so that its warning is given.
-    PrivateFile::new(&user.file).text()?;
+    if let Some(file) = files.iter().find(|it| it.path() == user.file) {
+        file.text()?;
+    }
     Ok(Kept {
         file: user.file,
         token: oidc.id_token.as_ref().map(stored),
@@ -119,6 +156,17 @@ impl Login for KubeconfigCredentials {
         Box::pin(async move {
             let place = self.named();
             let profile = self.profile.clone();
+            let asked = exchange.control_plane();
+            if profile
+                .issuer
+                .as_ref()
+                .is_some_and(|it| it != asked.origin())
+            {
+                let base = asked.base();
+                return Err(SourceError::refused(format!(
+                    "{place} was found for another control plane and is not for {base}"
+                )));
+            }
             let reading = tokio::task::spawn_blocking(move || profile.user()).await;
             let cannot = || SourceError::refused(format!("{place} gives no token"));
             let user = match reading {
@@ -228,10 +276,13 @@ async fn refresh(
     Ok(issued)
 }
 
-/// The current profile by OpenID Connect, if there is one.
-pub(crate) fn current_oidc(config: &Kubeconfig) -> Result<Option<Oidc>, kubeconfig::Error> {
-    match config.user(None)?.login {
-        Found::Oidc(oidc) => Ok(Some(oidc)),
+/// The current context and its login by OpenID Connect, if it has one.
+pub(crate) fn current_oidc(
+    config: &Kubeconfig,
+) -> Result<Option<(String, Oidc)>, kubeconfig::Error> {
+    let user = config.user(None)?;
+    match user.login {
+        Found::Oidc(oidc) => Ok(Some((user.context, oidc))),
         _ => Ok(None),
     }
 }
