@@ -342,7 +342,7 @@ async fn what_was_found_in_a_kubeconfig_is_no_leave_for_what_stands_there_later(
     ] {
         let (case, later) = (Case::new("kubeconfig", later), Case::new(later, "later"));
         let auth = case.authenticated();
-        let text = later.scratch.read("home/.kube/config");
+        let text = std::fs::read_to_string(later.scratch.path("home/.kube/config")).unwrap();
         case.scratch.write("home/.kube/config", &text);
         let error = auth.cache().token().await.unwrap_err();
         let shown = format!("{error:?}");
@@ -357,7 +357,7 @@ async fn what_was_found_in_a_kubeconfig_is_no_leave_for_what_stands_there_later(
 async fn the_context_that_was_found_is_kept_when_another_becomes_the_current_one() {
     let case = Case::new("kubeconfig", "switched");
     let auth = case.authenticated();
-    let text = case.scratch.read("home/.kube/config");
+    let text = std::fs::read_to_string(case.scratch.path("home/.kube/config")).unwrap();
     let text = text.replace("current-context: runai", "current-context: other");
     case.scratch.write("home/.kube/config", &text);
     let token = auth.cache().token().await.unwrap();
