@@ -225,3 +225,51 @@ fn page(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
     }
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        time::sleep,
+    };
+
+    use super::*;
+
+    #[test]
+    fn only_the_first_good_redirect_counts() {
+        let shared = Shared {
+            state: "st4te".into(),
+            host: "127.0.0.1:1".into(),
+            taken: AtomicBool::new(false),
+        };
+        let request = |code: &str| {
+            let request = Request::get(format!("/callback?state=st4te&code={code}"));
+            let request = request.header(header::HOST, "127.0.0.1:1");
+            shared.judge(&request.body(()).unwrap())
+        };
+        assert!(request("").is_err());
+        assert!(request("first").is_ok());
+        let (status, text) = request("second").unwrap_err();
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        assert_eq!(text, "This login is over.");
+    }
+
+    /// The clock goes on by itself while all wait.
+    #[tokio::test(start_paused = true)]
+    async fn who_is_slow_is_cut_off_and_does_not_end_it() {
+        let listener = Listener::bind().await.unwrap();
+        let address = ("127.0.0.1", listener.port);
+        let deadline = Box::pin(sleep(Duration::from_secs(60)));
+        let waiting = tokio::spawn(listener.wait("st4te".into(), deadline));
+        for part in ["", "GET /callback?state=st4te&code=c HTTP/1.1\r\n"] {
+            let mut slow = TcpStream::connect(address).await.unwrap();
+            slow.write_all(part.as_bytes()).await.unwrap();
+            let mut answer = Vec::new();
+            // It is reset where something of it was not read.
+            let _ended = slow.read_to_end(&mut answer).await;
+            assert_eq!(answer, b"");
+            assert!(!waiting.is_finished());
+        }
+        assert!(waiting.await.unwrap().unwrap().is_none());
+    }
+}
