@@ -14,6 +14,7 @@ mod cold;
 mod credentials;
 mod endpoints;
 mod faults;
+mod login;
 mod network;
 mod oauth2;
 mod redirects;

@@ -22,7 +22,7 @@ use crate::{
 pub(crate) struct Exchange {
     control_plane: ControlPlane,
     transport: OnceLock<Transport>,
-    /// The form that issued a token last.
+    /// The form that issued a token last, or that answered as itself.
     known: Mutex<Option<Found>>,
 }
 
@@ -112,6 +112,25 @@ impl Exchange {
             }
         }
         Err(scene.flaw(flaw, &answer, &tried))
+    }
+
+    /// The form of the endpoint that a grant will go to, found out without a secret and remembered. Where
+    /// none answers as itself it is v1, which is asked first then.
+    #[cfg(feature = "user-login")]
+    pub(crate) async fn form(&self, who: &Who) -> Result<Form, SourceError> {
+        if let Some(form) = self.control_plane.token_endpoint.form() {
+            return Ok(form);
+        }
+        let base = self.control_plane.base();
+        let scene = Scene { base, who };
+        for form in Form::ALL {
+            let usual = self.usual(form)?;
+            if let Some(found) = self.answers_as_itself(usual, &scene).await? {
+                self.remember(Some(found));
+                return Ok(form);
+            }
+        }
+        Ok(Form::V1)
     }
 
     /// Where an endpoint of that form is, unless a document says otherwise.

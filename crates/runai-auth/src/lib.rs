@@ -56,6 +56,8 @@ mod exchange;
 mod explain;
 mod grant;
 mod kubeconfig;
+#[cfg(feature = "user-login")]
+mod login;
 mod proxy;
 #[cfg(test)]
 mod scratch;
@@ -70,6 +72,8 @@ pub use tower_bearer::{
     oauth2::{RefreshTokenStore, RefreshTokens, SecretText},
 };
 
+#[cfg(feature = "user-login")]
+pub use crate::login::{BrowserLogin, LoginError, LoginErrorKind, PendingLogin};
 pub use crate::{
     auth::{Auth, Client},
     client::{Connection, HttpClient, HttpResponseFuture},
