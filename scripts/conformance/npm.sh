@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the scripts that need a program from npm.
 
 # npm_install NAME: puts what scripts/conformance/NAME/package-lock.json says into
