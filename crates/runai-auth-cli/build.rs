@@ -1,11 +1,6 @@
 //! The man pages and the completions of shells, out of the same flags: into the build's own folder, and into
 //! the one that `RUNAI_AUTH_ASSETS_DIR` names.
 
-#![expect(
-    clippy::print_stdout,
-    reason = "this is how a build script speaks to cargo"
-)]
-
 use std::{
     env,
     error::Error,
