@@ -29,7 +29,7 @@ pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Where a cache takes its time from.
 ///
-/// [`SystemClock`] is the default; [`ManualClock`] is for tests.
+/// [`SystemClock`] is the default; [`ManualClock`] and [`TokioClock`] are for tests.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// Reads both clocks.
     fn now(&self) -> Reading;
@@ -115,20 +115,26 @@ fn nanos_i64(duration: Duration) -> i64 {
 
 /// The machine's clocks.
 ///
-/// The monotonic one is tokio's, so in a test with tokio's paused time it stands still and jumps
-/// with it.
+/// They are looked at on each request, so on Linux they are the coarse ones, which cost a quarter of the
+/// others and lag behind them by one tick of the kernel, 1 to 10 ms. Tokio's paused time does not move
+/// them: see [`TokioClock`].
 #[derive(Clone, Debug)]
 pub struct SystemClock {
-    origin: tokio::time::Instant,
+    #[cfg(not(target_os = "linux"))]
+    origin: std::time::Instant,
 }
 
 impl SystemClock {
     /// A clock that reads the machine's.
-    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    #[cfg_attr(
+        not(target_os = "linux"),
+        expect(clippy::disallowed_methods, reason = "this is the clock")
+    )]
     #[must_use]
     pub fn new() -> Self {
         Self {
-            origin: tokio::time::Instant::now(),
+            #[cfg(not(target_os = "linux"))]
+            origin: std::time::Instant::now(),
         }
     }
 }
@@ -140,6 +146,57 @@ impl Default for SystemClock {
 }
 
 impl Clock for SystemClock {
+    #[cfg(target_os = "linux")]
+    fn now(&self) -> Reading {
+        use rustix::time::{ClockId, Timespec, clock_gettime};
+        let nanos = |at: Timespec| {
+            let seconds = at.tv_sec.saturating_mul(1_000_000_000);
+            seconds.saturating_add(at.tv_nsec)
+        };
+        Reading {
+            // The kernel's monotonic clock begins at 0.
+            monotonic: nanos(clock_gettime(ClockId::MonotonicCoarse)).unsigned_abs(),
+            wall: nanos(clock_gettime(ClockId::RealtimeCoarse)),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    fn now(&self) -> Reading {
+        let monotonic = std::time::Instant::now().saturating_duration_since(self.origin);
+        Reading::new(monotonic, SystemTime::now())
+    }
+
+    fn sleep(&self, duration: Duration) -> Sleep {
+        Box::pin(tokio::time::sleep(duration))
+    }
+}
+
+/// The machine's wall clock with tokio's monotonic one, which stands still and jumps in a test with tokio's
+/// paused time.
+#[derive(Clone, Debug)]
+pub struct TokioClock {
+    origin: tokio::time::Instant,
+}
+
+impl TokioClock {
+    /// A clock that follows tokio's.
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            origin: tokio::time::Instant::now(),
+        }
+    }
+}
+
+impl Default for TokioClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for TokioClock {
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     fn now(&self) -> Reading {
         let monotonic = tokio::time::Instant::now().saturating_duration_since(self.origin);
@@ -324,9 +381,28 @@ mod tests {
         assert_eq!(clock.sleepers(), 0);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn the_system_clock_follows_paused_time() {
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the clock is compared with them")]
+    fn the_system_clock_goes_as_the_machines_clocks_do() {
         let clock = SystemClock::new();
+        let (instant, wall) = (std::time::Instant::now(), SystemTime::now());
+        let first = clock.now();
+        let tick = Duration::from_millis(50);
+        let behind = Reading::new(Duration::ZERO, wall).wall - first.wall;
+        assert!(
+            behind.unsigned_abs() < tick.as_nanos() as u64,
+            "{behind} ns"
+        );
+        while instant.elapsed() < 2 * tick {
+            std::thread::yield_now();
+        }
+        let gone = clock.now().since(first);
+        assert!(gone >= tick && gone <= instant.elapsed() + tick, "{gone:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tokios_clock_follows_paused_time() {
+        let clock = TokioClock::new();
         let before = clock.now();
         clock.sleep(Duration::from_secs(3600)).await;
         assert!(clock.now().since(before) >= Duration::from_secs(3600));

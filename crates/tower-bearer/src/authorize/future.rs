@@ -90,8 +90,7 @@ enum Next<S, B, R> {
 
 /// A request that is not sent yet.
 pub(crate) struct Unsent<B> {
-    pub(crate) head: request::Parts,
-    pub(crate) body: ReplayBody<B>,
+    pub(crate) request: Request<ReplayBody<B>>,
     /// What a retry needs.
     pub(crate) replay: Result<Replay<B>, NotReplayable>,
     /// Which token will do.
@@ -160,25 +159,31 @@ impl<S, B, R> Next<S, B, R> {
 }
 
 /// Stamps a request and sends it; the second is where it went, if that is of interest.
+#[inline]
 fn stamp_and_send<S, B>(
     shared: &Shared,
     service: &mut S,
-    mut head: request::Parts,
-    body: ReplayBody<B>,
+    mut request: Request<ReplayBody<B>>,
     token: Token,
 ) -> (S::Future, Option<Uri>)
 where
     S: Service<Request<ReplayBody<B>>>,
 {
-    let sent_to = shared.rules.final_uri.is_some().then(|| head.uri.clone());
-    head.headers
+    let sent_to = shared
+        .rules
+        .final_uri
+        .is_some()
+        .then(|| request.uri().clone());
+    request
+        .headers_mut()
         .insert(AUTHORIZATION, token.into_header_value());
-    (service.call(Request::from_parts(head, body)), sent_to)
+    (service.call(request), sent_to)
 }
 
 impl<B> Unsent<B> {
     /// Stamps the request and sends it, with a copy of its head and of the service kept if it can be
     /// sent again.
+    #[inline]
     fn send<S, R>(
         self,
         shared: Arc<Shared>,
@@ -189,18 +194,25 @@ impl<B> Unsent<B> {
         S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
     {
         let Self {
-            head,
-            body,
+            mut request,
             replay,
             want,
         } = self;
-        let again = replay.map(|replay| Again {
-            service: service.clone(),
-            head: head.clone(),
-            replay,
-        });
+        let again = match replay {
+            Ok(replay) => {
+                let (head, body) = request.into_parts();
+                let again = Again {
+                    service: service.clone(),
+                    head: head.clone(),
+                    replay,
+                };
+                request = Request::from_parts(head, body);
+                Ok(again)
+            }
+            Err(why) => Err(why),
+        };
         let generation = token.generation();
-        let (response, sent_to) = stamp_and_send(&shared, service, head, body, token);
+        let (response, sent_to) = stamp_and_send(&shared, service, request, token);
         State::Sent {
             shared,
             response,
@@ -239,7 +251,8 @@ impl<S, B, R> Rejected<S, B, R> {
         };
         drop(response);
         let generation = token.generation();
-        let (response, sent_to) = stamp_and_send(&shared, &mut service, head, body, token);
+        let request = Request::from_parts(head, body);
+        let (response, sent_to) = stamp_and_send(&shared, &mut service, request, token);
         shared.cache.core().telemetry.retrying();
         Ok(State::SentAgain {
             shared,
@@ -268,6 +281,7 @@ where
     }
 
     /// Sends the request at once: there is a token, and the service is ready.
+    #[inline]
     pub(crate) fn sent(
         shared: Arc<Shared>,
         service: &mut S,

@@ -99,6 +99,7 @@ where
 }
 
 impl<S> Authorize<S> {
+    #[inline]
     fn stamp_and_call<B, R>(&mut self, request: Request<B>) -> ResponseFuture<S, B, R>
     where
         S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
@@ -115,14 +116,17 @@ impl<S> Authorize<S> {
         };
         let want = options.map(RequestOptions::want).unwrap_or_default();
         let retry = shared.rules.retry && options.is_none_or(RequestOptions::wants_retry);
-        let (head, body) = request.into_parts();
-        let (body, replay) = match retry {
-            true => ReplayBody::kept(body, shared.rules.replay_limit),
-            false => (ReplayBody::once(body), Err(NotReplayable::TurnedOff)),
-        };
+        let mut replay = Err(NotReplayable::TurnedOff);
+        let request = request.map(|body| match retry {
+            true => {
+                let (body, kept) = ReplayBody::kept(body, shared.rules.replay_limit);
+                replay = kept;
+                body
+            }
+            false => ReplayBody::once(body),
+        });
         let unsent = Unsent {
-            head,
-            body,
+            request,
             replay,
             want,
         };

@@ -157,7 +157,7 @@ async fn a_late_result_of_a_flight_that_was_given_up_is_not_published() {
 
 /// The system's clock, whose sleeps are counted.
 #[derive(Debug)]
-struct Counted(tower_bearer::clock::SystemClock, Arc<AtomicUsize>);
+struct Counted(tower_bearer::clock::TokioClock, Arc<AtomicUsize>);
 
 impl Clock for Counted {
     fn now(&self) -> tower_bearer::clock::Reading {
@@ -174,7 +174,7 @@ impl Clock for Counted {
 async fn g30_clocks_that_disagree_make_no_busy_loop() {
     // Tokio's time is paused and jumps; the wall clock stands still, more or less.
     let sleeps = Arc::new(AtomicUsize::new(0));
-    let clock = Counted(tower_bearer::clock::SystemClock::new(), sleeps.clone());
+    let clock = Counted(tower_bearer::clock::TokioClock::new(), sleeps.clone());
     let turns = AtomicUsize::new(0);
     let source = source_fn(move |_| {
         let turn = turns.fetch_add(1, Ordering::SeqCst);
