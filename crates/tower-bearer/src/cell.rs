@@ -8,9 +8,12 @@ use std::sync::{Arc, atomic::Ordering};
 #[cfg(not(all(test, tower_bearer_loom)))]
 use arc_swap::ArcSwapOption;
 
+use http::HeaderValue;
+
 use crate::{
     clock::Reading,
     lifetime::{Schedule, Standing},
+    shard::Shards,
     sync::AtomicBool,
     token::Token,
 };
@@ -20,6 +23,9 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) token: Token,
+    /// The header's value again, for threads to take each its own: to count the references of one is what
+    /// threads would wait for each other for.
+    headers: Shards<HeaderValue>,
     pub(crate) schedule: Schedule,
     /// Rejected by a server, not expired. It is never taken back: only another entry replaces it.
     suspect: AtomicBool,
@@ -28,10 +34,16 @@ pub(crate) struct Entry {
 impl Entry {
     pub(crate) fn new(token: Token, schedule: Schedule) -> Self {
         Self {
+            headers: Shards::of(|| token.copied_header_value()),
             token,
             schedule,
             suspect: AtomicBool::new(false),
         }
+    }
+
+    /// The header's value, this thread's own.
+    pub(crate) fn header_value(&self) -> HeaderValue {
+        self.headers.own().clone()
     }
 
     pub(crate) fn generation(&self) -> u64 {

@@ -74,6 +74,7 @@ mod limit;
 #[cfg(feature = "oauth2")]
 pub mod oauth2;
 mod renewal;
+mod shard;
 mod source;
 mod status;
 mod sync;

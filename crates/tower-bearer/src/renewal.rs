@@ -13,6 +13,8 @@ use std::{
     time::Duration,
 };
 
+use http::HeaderValue;
+
 pub(crate) use self::landing::Verdict;
 use self::state::{PARKED_GRACE, Phase, State};
 use crate::{
@@ -71,6 +73,22 @@ pub(crate) enum Look {
         fallback: bool,
     },
     Fail(Error),
+}
+
+/// What a request is stamped with.
+#[derive(Debug)]
+pub(crate) struct Stamp {
+    pub(crate) header: HeaderValue,
+    pub(crate) generation: u64,
+}
+
+impl From<Token> for Stamp {
+    fn from(token: Token) -> Self {
+        Self {
+            header: token.header_value(),
+            generation: token.generation(),
+        }
+    }
 }
 
 /// Who looks, and what for.
@@ -139,6 +157,22 @@ impl Core {
             unjudged: AtomicU64::new(0),
             state: Mutex::new(State::new(chance)),
         }
+    }
+
+    /// A fresh token's header value and generation, if there is one that will do: without a lock, and
+    /// without anything else that happens.
+    #[inline]
+    pub(crate) fn fresh(&self, want: Want) -> Option<Stamp> {
+        let now = self.clock.now();
+        self.cell.read(|entry| {
+            let entry = entry.filter(|entry| !entry.is_suspect() && want.takes(entry))?;
+            let is_fresh = entry.schedule.standing(now) == Standing::Fresh
+                && entry.schedule.lasts(want.remaining, now);
+            is_fresh.then(|| Stamp {
+                header: entry.header_value(),
+                generation: entry.generation(),
+            })
+        })
     }
 
     /// Looks for a token. A fresh one takes no lock; a due one is served, and a flight begins.

@@ -59,9 +59,7 @@ impl Token {
         let mut line = Zeroizing::new(Vec::with_capacity(SCHEME.len() + secret.len()));
         line.extend_from_slice(SCHEME.as_bytes());
         line.extend_from_slice(secret.as_bytes());
-        let mut header = HeaderValue::from_maybe_shared(Bytes::from_owner(line))
-            .map_err(|_| InvalidToken(Flaw::Character(0)))?;
-        header.set_sensitive(true);
+        let header = header_value(line).ok_or(InvalidToken(Flaw::Character(0)))?;
         Ok(Self {
             header,
             expires_in: None,
@@ -97,9 +95,11 @@ impl Token {
         self.header.clone()
     }
 
-    /// The same, from a token that is no longer needed.
-    pub(crate) fn into_header_value(self) -> HeaderValue {
-        self.header
+    /// The same in memory of its own, so that nobody else counts its references.
+    pub(crate) fn copied_header_value(&self) -> HeaderValue {
+        // What was a header's value once is one again.
+        header_value(Zeroizing::new(self.header.as_bytes().to_vec()))
+            .unwrap_or_else(|| self.header.clone())
     }
 
     /// The secret itself. Mind where it goes.
@@ -130,6 +130,13 @@ impl Token {
     pub(crate) fn stated_lifetime(&self) -> (Option<Duration>, Option<SystemTime>) {
         (self.expires_in, self.expires_at)
     }
+}
+
+/// A sensitive value whose memory is wiped with its last clone.
+fn header_value(line: Zeroizing<Vec<u8>>) -> Option<HeaderValue> {
+    let mut header = HeaderValue::from_maybe_shared(Bytes::from_owner(line)).ok()?;
+    header.set_sensitive(true);
+    Some(header)
 }
 
 impl fmt::Debug for Token {

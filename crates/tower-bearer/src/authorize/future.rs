@@ -18,8 +18,7 @@ use super::{
 use crate::{
     acquire::Acquire,
     error::{BoxError, Error},
-    renewal::{Core, Look, Want},
-    token::Token,
+    renewal::{Core, Look, Stamp, Want},
 };
 
 pin_project! {
@@ -49,12 +48,13 @@ pin_project! {
         Waiting {
             shared: Arc<Shared>,
             acquire: Acquire,
-            next: Option<Next<S, B, R>>,
+            // In a box, so that the futures of requests that wait for nothing are half as large.
+            next: Option<Box<Next<S, B, R>>>,
         },
         // There is a token; waits until the inner service is ready for the request (D22).
         Readying {
             shared: Arc<Shared>,
-            next: Option<Next<S, B, R>>,
+            next: Option<Box<Next<S, B, R>>>,
         },
         // Sent, and what is needed to send it again is kept, if it can be.
         Sent {
@@ -143,7 +143,7 @@ impl<S, B, R> Next<S, B, R> {
     fn send(
         self,
         shared: Arc<Shared>,
-        token: Token,
+        stamp: Stamp,
     ) -> Result<State<S, B, R, S::Future>, Response<R>>
     where
         S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
@@ -152,8 +152,8 @@ impl<S, B, R> Next<S, B, R> {
             Self::First {
                 mut service,
                 unsent,
-            } => Ok(unsent.send(shared, &mut service, token)),
-            Self::Retry(rejected) => rejected.send(shared, token),
+            } => Ok(unsent.send(shared, &mut service, stamp)),
+            Self::Retry(rejected) => rejected.send(shared, stamp),
         }
     }
 }
@@ -164,19 +164,13 @@ fn stamp_and_send<S, B>(
     shared: &Shared,
     service: &mut S,
     mut request: Request<ReplayBody<B>>,
-    token: Token,
+    stamp: Stamp,
 ) -> (S::Future, Option<Uri>)
 where
     S: Service<Request<ReplayBody<B>>>,
 {
-    let sent_to = shared
-        .rules
-        .final_uri
-        .is_some()
-        .then(|| request.uri().clone());
-    request
-        .headers_mut()
-        .insert(AUTHORIZATION, token.into_header_value());
+    let sent_to = shared.place_sent_to(request.uri());
+    request.headers_mut().insert(AUTHORIZATION, stamp.header);
     (service.call(request), sent_to)
 }
 
@@ -188,7 +182,7 @@ impl<B> Unsent<B> {
         self,
         shared: Arc<Shared>,
         service: &mut S,
-        token: Token,
+        stamp: Stamp,
     ) -> State<S, B, R, S::Future>
     where
         S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
@@ -211,8 +205,8 @@ impl<B> Unsent<B> {
             }
             Err(why) => Err(why),
         };
-        let generation = token.generation();
-        let (response, sent_to) = stamp_and_send(&shared, service, request, token);
+        let generation = stamp.generation;
+        let (response, sent_to) = stamp_and_send(&shared, service, request, stamp);
         State::Sent {
             shared,
             response,
@@ -229,7 +223,7 @@ impl<S, B, R> Rejected<S, B, R> {
     fn send(
         self,
         shared: Arc<Shared>,
-        token: Token,
+        stamp: Stamp,
     ) -> Result<State<S, B, R, S::Future>, Response<R>>
     where
         S: Service<Request<ReplayBody<B>>, Response = Response<R>>,
@@ -250,9 +244,9 @@ impl<S, B, R> Rejected<S, B, R> {
             Err(why) => return Err(not_replayed(shared.cache.core(), response, rejected, why)),
         };
         drop(response);
-        let generation = token.generation();
+        let generation = stamp.generation;
         let request = Request::from_parts(head, body);
-        let (response, sent_to) = stamp_and_send(&shared, &mut service, request, token);
+        let (response, sent_to) = stamp_and_send(&shared, &mut service, request, stamp);
         shared.cache.core().telemetry.retrying();
         Ok(State::SentAgain {
             shared,
@@ -280,28 +274,47 @@ where
         Self::new(State::Passed { response })
     }
 
+    /// Was sent with the token of `generation`, and is not sent again.
+    #[inline]
+    pub(crate) fn sent_once(
+        shared: Arc<Shared>,
+        response: S::Future,
+        generation: u64,
+        sent_to: Option<Uri>,
+        want: Want,
+    ) -> Self {
+        Self::new(State::Sent {
+            shared,
+            response,
+            generation,
+            sent_to,
+            want,
+            again: Some(Err(NotReplayable::TurnedOff)),
+        })
+    }
+
     /// Sends the request at once: there is a token, and the service is ready.
     #[inline]
     pub(crate) fn sent(
         shared: Arc<Shared>,
         service: &mut S,
         unsent: Unsent<B>,
-        token: Token,
+        stamp: Stamp,
     ) -> Self
     where
         S: Clone,
     {
-        Self::new(unsent.send(shared, service, token))
+        Self::new(unsent.send(shared, service, stamp))
     }
 
     pub(crate) fn waiting(shared: Arc<Shared>, service: S, unsent: Unsent<B>, look: Look) -> Self {
-        let next = Next::First { service, unsent };
+        let next = Box::new(Next::First { service, unsent });
         Self::new(State::waiting(shared, next, look))
     }
 }
 
 impl<S, B, R, F> State<S, B, R, F> {
-    fn waiting(shared: Arc<Shared>, next: Next<S, B, R>, look: Look) -> Self {
+    fn waiting(shared: Arc<Shared>, next: Box<Next<S, B, R>>, look: Look) -> Self {
         let acquire = Acquire::looked(shared.cache.core().clone(), next.want(), look);
         Self::Waiting {
             shared,
@@ -325,12 +338,12 @@ impl<S, B, R, F> State<S, B, R, F> {
             Ok(again) => Ok(Self::Waiting {
                 shared,
                 acquire,
-                next: Some(Next::Retry(Rejected {
+                next: Some(Box::new(Next::Retry(Rejected {
                     generation,
                     response,
                     want,
                     again,
-                })),
+                }))),
             }),
             Err(why) => Err(not_replayed(shared.cache.core(), response, generation, why)),
         }
@@ -348,6 +361,12 @@ fn not_replayed<R>(
 }
 
 impl Shared {
+    /// Where a request goes, if it will be asked whether the answer came from there.
+    #[inline]
+    pub(crate) fn place_sent_to(&self, uri: &Uri) -> Option<Uri> {
+        self.rules.final_uri.is_some().then(|| uri.clone())
+    }
+
     /// Notes that a server took a token: it answered, and with no failure of its own.
     fn note_taken<R>(&self, response: &Response<R>, generation: u64) {
         if !response.status().is_server_error() {
@@ -392,7 +411,7 @@ where
                     // The service may have taken its time, so the token is the one that is current
                     // now (G19).
                     match shared.cache.core().look(next.want()) {
-                        Look::Serve(token) => match next.send(shared.clone(), token) {
+                        Look::Serve(token) => match next.send(shared.clone(), token.into()) {
                             Ok(sent) => sent,
                             Err(response) => return Poll::Ready(Ok(response)),
                         },
@@ -411,7 +430,14 @@ where
                     want,
                     again,
                 } => {
-                    let response = ready!(response.poll(cx)).map_err(Into::into)?;
+                    let response = match ready!(response.poll(cx)) {
+                        Ok(response) => response,
+                        Err(error) => return Poll::Ready(Err(error.into())),
+                    };
+                    if shared.rules.plainly_takes(&response) {
+                        shared.note_taken(&response, *generation);
+                        return Poll::Ready(Ok(response));
+                    }
                     let (rejects, response) = shared.rules.rejects(response, sent_to.as_ref());
                     if !rejects {
                         shared.note_taken(&response, *generation);

@@ -213,6 +213,6 @@ impl<S> Layer<S> for AuthorizeLayer {
     type Service = Authorize<S>;
 
     fn layer(&self, inner: S) -> Authorize<S> {
-        Authorize::new(inner, self.shared.clone())
+        Authorize::new(inner, &self.shared)
     }
 }

@@ -14,6 +14,13 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const UNAUTHENTICATED: &[u8] = b"16";
 
 impl Rules {
+    /// Whether a response means, without a further look, that the token was taken, and is handed on as it
+    /// is: so it is with nearly all.
+    #[inline]
+    pub(crate) fn plainly_takes<R>(&self, response: &Response<R>) -> bool {
+        !is_rejection(response) && self.reject_when.is_none() && !self.mark_responses
+    }
+
     /// Whether a response means that the token was rejected that went to `sent_to`.
     pub(crate) fn rejects<R>(
         &self,
@@ -42,6 +49,7 @@ impl Rules {
     }
 }
 
+#[inline]
 fn is_rejection<R>(response: &Response<R>) -> bool {
     match response.status() {
         StatusCode::UNAUTHORIZED => complaint(response.headers()) == Complaint::Token,

@@ -4,7 +4,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response, header::AUTHORIZATION};
+use http::{
+    Request, Response,
+    header::{AUTHORIZATION, Entry},
+};
 use http_body::Body;
 use tower_service::Service;
 
@@ -15,7 +18,12 @@ use super::{
     options::RequestOptions,
     origin::Route,
 };
-use crate::{cache::TokenCache, error::BoxError, renewal::Look};
+use crate::{
+    cache::TokenCache,
+    error::BoxError,
+    renewal::{Look, Stamp, Want},
+    shard::Shards,
+};
 
 /// Stamps a bearer token onto each request, and heals a rejected one. See [`AuthorizeLayer`] and the
 /// [module's docs](crate::authorize).
@@ -27,11 +35,13 @@ use crate::{cache::TokenCache, error::BoxError, renewal::Look};
 #[derive(Clone, Debug)]
 pub struct Authorize<S> {
     inner: S,
-    shared: Arc<Shared>,
+    /// What each request's future holds, with a copy for each of a few threads.
+    shared: Arc<Shards<Arc<Shared>>>,
 }
 
 impl<S> Authorize<S> {
-    pub(crate) fn new(inner: S, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(inner: S, shared: &Shared) -> Self {
+        let shared = Arc::new(Shards::of(|| Arc::new(shared.clone())));
         Self { inner, shared }
     }
 
@@ -53,7 +63,7 @@ impl<S> Authorize<S> {
     /// The cache whose tokens are stamped.
     #[must_use]
     pub fn cache(&self) -> &TokenCache {
-        &self.shared.cache
+        &self.shared.own().cache
     }
 }
 
@@ -71,51 +81,109 @@ where
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
+    #[inline]
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let rules = &self.shared.rules;
-        if rules.overwrite {
+        let shared = self.shared.own().clone();
+        if shared.rules.overwrite {
             request.headers_mut().remove(AUTHORIZATION);
         }
         let options = request.extensions().get::<RequestOptions>();
         let route = match options.is_none_or(RequestOptions::wants_token) {
-            true => rules.origins.route(request.uri()),
+            true => shared.rules.origins.route(request.uri()),
             false => Ok(Route::Pass),
         };
         match route {
+            Ok(Route::Stamp) => self.stamp_and_call(shared, request),
+            Ok(Route::Pass) => self.pass(request),
             Err(error) => {
                 // The service that was made ready is not called, so it gives its capacity back (G39).
                 self.inner = self.inner.clone();
                 ResponseFuture::refused(error.into())
-            }
-            // A caller's own header wins (G27).
-            Ok(Route::Stamp) if !request.headers().contains_key(AUTHORIZATION) => {
-                self.stamp_and_call(request)
-            }
-            Ok(Route::Stamp | Route::Pass) => {
-                ResponseFuture::passed(self.inner.call(request.map(ReplayBody::once)))
             }
         }
     }
 }
 
 impl<S> Authorize<S> {
+    /// Sends a request as it is.
+    fn pass<B, R>(&mut self, request: Request<B>) -> ResponseFuture<S, B, R>
+    where
+        S: Service<Request<ReplayBody<B>>, Response = Response<R>>,
+        B: Body,
+    {
+        ResponseFuture::passed(self.inner.call(request.map(ReplayBody::once)))
+    }
+
     #[inline]
-    fn stamp_and_call<B, R>(&mut self, request: Request<B>) -> ResponseFuture<S, B, R>
+    fn stamp_and_call<B, R>(
+        &mut self,
+        mut shared: Arc<Shared>,
+        request: Request<B>,
+    ) -> ResponseFuture<S, B, R>
     where
         S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
         S::Error: Into<BoxError>,
         B: Body,
     {
         let options = request.extensions().get::<RequestOptions>();
-        let shared = match options.and_then(RequestOptions::other_cache) {
-            None => self.shared.clone(),
-            Some(cache) => Arc::new(Shared {
+        if let Some(cache) = options.and_then(RequestOptions::other_cache) {
+            shared = Arc::new(Shared {
                 cache: cache.clone(),
-                rules: self.shared.rules.clone(),
-            }),
-        };
+                rules: shared.rules.clone(),
+            });
+        }
         let want = options.map(RequestOptions::want).unwrap_or_default();
         let retry = shared.rules.retry && options.is_none_or(RequestOptions::wants_retry);
+        let fresh = shared.cache.core().fresh(want);
+        match fresh {
+            Some(stamp) if !retry => self.call_once(shared, request, stamp, want),
+            fresh => self.call_kept(shared, request, fresh, want, retry),
+        }
+    }
+
+    /// Stamps and sends a request that is not sent again. It is the shortest way, and so its own.
+    #[inline]
+    fn call_once<B, R>(
+        &mut self,
+        shared: Arc<Shared>,
+        mut request: Request<B>,
+        stamp: Stamp,
+        want: Want,
+    ) -> ResponseFuture<S, B, R>
+    where
+        S: Service<Request<ReplayBody<B>>, Response = Response<R>>,
+        B: Body,
+    {
+        let sent_to = shared.place_sent_to(request.uri());
+        match request.headers_mut().entry(AUTHORIZATION) {
+            // A caller's own header wins (G27).
+            Entry::Occupied(_) => return self.pass(request),
+            Entry::Vacant(place) => {
+                place.insert(stamp.header);
+            }
+        }
+        let response = self.inner.call(request.map(ReplayBody::once));
+        ResponseFuture::sent_once(shared, response, stamp.generation, sent_to, want)
+    }
+
+    /// Stamps and sends a request that may be sent again, or has to wait for a token.
+    fn call_kept<B, R>(
+        &mut self,
+        shared: Arc<Shared>,
+        request: Request<B>,
+        fresh: Option<Stamp>,
+        want: Want,
+        retry: bool,
+    ) -> ResponseFuture<S, B, R>
+    where
+        S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
+        S::Error: Into<BoxError>,
+        B: Body,
+    {
+        // A caller's own header wins (G27).
+        if request.headers().contains_key(AUTHORIZATION) {
+            return self.pass(request);
+        }
         let mut replay = Err(NotReplayable::TurnedOff);
         let request = request.map(|body| match retry {
             true => {
@@ -130,9 +198,15 @@ impl<S> Authorize<S> {
             replay,
             want,
         };
-        match shared.cache.core().look(want) {
+        let look = match fresh {
+            Some(stamp) => return ResponseFuture::sent(shared, &mut self.inner, unsent, stamp),
+            None => shared.cache.core().look(want),
+        };
+        match look {
             // The service that was made ready is the one that is called.
-            Look::Serve(token) => ResponseFuture::sent(shared, &mut self.inner, unsent, token),
+            Look::Serve(token) => {
+                ResponseFuture::sent(shared, &mut self.inner, unsent, token.into())
+            }
             look => {
                 // What waits must not hold the capacity of a service that is ready (G39).
                 let spare = self.inner.clone();
