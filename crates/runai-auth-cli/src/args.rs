@@ -29,9 +29,16 @@ pub(crate) struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one in a process")]
 pub(crate) enum Command {
     /// Print a token
     Token(TokenArgs),
+    /// Serve the control plane on this machine, to programs that have no token
+    Proxy(crate::proxy::args::ProxyArgs),
+    /// Run a command with a proxy of its own: `runai-auth exec -- python job.py`
+    Exec(crate::proxy::args::ExecArgs),
+    /// Ask a proxy whether it is ready: 0 if it is, 1 if not
+    Health(crate::health::HealthArgs),
 }
 
 /// What is logged, to the standard error.

@@ -5,8 +5,11 @@
 
 mod args;
 mod connect;
+mod exec;
 mod failure;
+mod health;
 mod log;
+mod proxy;
 mod token;
 
 use std::{io::Write as _, process::ExitCode};
@@ -38,6 +41,9 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     runtime.block_on(async {
         match arguments.command {
             Command::Token(wanted) => token::run(&wanted).await,
+            Command::Proxy(wanted) => proxy::run(&wanted).await,
+            Command::Exec(wanted) => exec::run(&wanted).await,
+            Command::Health(wanted) => health::run(&wanted).await,
         }
     })
 }
