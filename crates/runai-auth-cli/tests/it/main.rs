@@ -1,0 +1,14 @@
+//! The built `runai-auth` from outside: processes, sockets and signals.
+
+#![cfg(unix)]
+
+mod admin;
+mod callers;
+mod exec;
+mod limits;
+mod listening;
+mod stopping;
+mod streams;
+mod support;
+mod tokens;
+mod upstream;
