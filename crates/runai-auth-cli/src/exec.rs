@@ -18,6 +18,7 @@ use crate::{
     failure::{Failure, OTHER},
     proxy::{
         args::ExecArgs,
+        guard::Filter,
         key::Key,
         listen::Address,
         server::{Server, Setup},
@@ -39,6 +40,7 @@ pub(crate) async fn run(args: &ExecArgs) -> Result<ExitCode, Failure> {
         key: Some(Key::fixed(&key)),
         allow_host: Vec::new(),
         metrics: None,
+        filter: Filter::new(&args.rules)?,
         rules: &args.rules,
     };
     let auth = connect::auth(&args.connect)?;

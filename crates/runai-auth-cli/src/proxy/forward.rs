@@ -130,7 +130,7 @@ impl Proxy {
         let upgrade = headers::upgrade(head.version, &head.headers);
         let host = head.headers.get(header::HOST).cloned();
         let caller = upgrade.is_some().then(|| upgrade::of(&mut head));
-        headers::request(&mut head.headers);
+        headers::request(head.version, &mut head.headers);
         let mut there = Request::new(body);
         *there.uri_mut() = self
             .upstream

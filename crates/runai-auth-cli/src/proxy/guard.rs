@@ -69,27 +69,19 @@ pub(crate) struct Guard {
     /// Whether a Host may be empty: some clients of unix sockets send none.
     empty_host: bool,
     key: Option<Key>,
+    filter: Filter,
+}
+
+/// Which methods and paths are served. The default serves all.
+#[derive(Debug, Default)]
+pub(crate) struct Filter {
     methods: Option<Vec<Method>>,
     allow: Vec<Prefix>,
     deny: Vec<Prefix>,
 }
 
-/// A request that was let in.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Admitted {
-    /// How many bytes of the path are the key, with the slash before it.
-    pub(crate) key_length: usize,
-    /// A token endpoint that is played.
-    pub(crate) played: Option<super::placeholder::Form>,
-}
-
-impl Guard {
-    pub(crate) fn new(
-        hosts: Vec<HostRule>,
-        empty_host: bool,
-        key: Option<Key>,
-        rules: &RuleArgs,
-    ) -> Result<Self, Failure> {
+impl Filter {
+    pub(crate) fn new(rules: &RuleArgs) -> Result<Self, Failure> {
         let prefixes = |texts: &[String]| -> Result<Vec<Prefix>, Failure> {
             let texts = texts.iter().filter(|text| !text.is_empty());
             let parse = |text: &String| {
@@ -120,13 +112,67 @@ impl Guard {
             });
         }
         Ok(Self {
-            hosts,
-            empty_host,
-            key,
             methods,
             allow: prefixes(&rules.allow_path)?,
             deny: prefixes(&rules.deny_path)?,
         })
+    }
+
+    fn method(&self, method: &Method) -> Result<(), Refusal> {
+        let refused = |served: &[Method]| {
+            let served: Vec<_> = served.iter().map(Method::as_str).collect();
+            Err(Refusal::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                Reason::Method,
+                "the proxy does not serve this method",
+                "It was started with --read-only or --methods",
+            )
+            .allow(served.join(", ")))
+        };
+        match &self.methods {
+            Some(served) if !served.contains(method) => refused(served),
+            // It would show what the proxy adds.
+            _ if method == Method::TRACE => refused(&[]),
+            _ => Ok(()),
+        }
+    }
+
+    fn path(&self, path: &str) -> Result<(), Refusal> {
+        let is_allowed = self.allow.is_empty() || self.allow.iter().any(|it| it.allows(path));
+        if is_allowed && !self.deny.iter().any(|it| it.denies(path)) {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            Reason::Path,
+            "the proxy does not serve this path",
+            "It was started with --allow-path or --deny-path",
+        ))
+    }
+}
+
+/// A request that was let in.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Admitted {
+    /// How many bytes of the path are the key, with the slash before it.
+    pub(crate) key_length: usize,
+    /// A token endpoint that is played.
+    pub(crate) played: Option<super::placeholder::Form>,
+}
+
+impl Guard {
+    pub(crate) fn new(
+        hosts: Vec<HostRule>,
+        empty_host: bool,
+        key: Option<Key>,
+        filter: Filter,
+    ) -> Self {
+        Self {
+            hosts,
+            empty_host,
+            key,
+            filter,
+        }
     }
 
     /// Lets a request in, or says why not.
@@ -161,8 +207,8 @@ impl Guard {
                 ));
             }
             None => {
-                self.method(&head.method)?;
-                self.path(&path)?;
+                self.filter.method(&head.method)?;
+                self.filter.path(&path)?;
                 None
             }
         };
@@ -260,38 +306,6 @@ impl Guard {
                  with /KEY",
             )),
         }
-    }
-
-    fn method(&self, method: &Method) -> Result<(), Refusal> {
-        let refused = |served: &[Method]| {
-            let served: Vec<_> = served.iter().map(Method::as_str).collect();
-            Err(Refusal::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                Reason::Method,
-                "the proxy does not serve this method",
-                "It was started with --read-only or --methods",
-            )
-            .allow(served.join(", ")))
-        };
-        match &self.methods {
-            Some(served) if !served.contains(method) => refused(served),
-            // It would show what the proxy adds.
-            _ if method == Method::TRACE => refused(&[]),
-            _ => Ok(()),
-        }
-    }
-
-    fn path(&self, path: &str) -> Result<(), Refusal> {
-        let is_allowed = self.allow.is_empty() || self.allow.iter().any(|it| it.allows(path));
-        if is_allowed && !self.deny.iter().any(|it| it.denies(path)) {
-            return Ok(());
-        }
-        Err(Refusal::new(
-            StatusCode::FORBIDDEN,
-            Reason::Path,
-            "the proxy does not serve this path",
-            "It was started with --allow-path or --deny-path",
-        ))
     }
 }
 

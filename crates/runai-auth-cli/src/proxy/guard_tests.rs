@@ -23,7 +23,8 @@ fn guard_with(key: Option<&str>, change: impl FnOnce(&mut RuleArgs)) -> Guard {
         .map(|name| HostRule::new(*name, Some(8080)))
         .collect();
     hosts.push(HostRule::new("proxy.example", None));
-    Guard::new(hosts, false, key.map(Key::fixed), &rules).unwrap()
+    let filter = Filter::new(&rules).unwrap();
+    Guard::new(hosts, false, key.map(Key::fixed), filter)
 }
 
 fn request(method: &str, uri: &str, headers: &[(&str, &str)]) -> request::Parts {
@@ -213,10 +214,7 @@ fn rules_that_are_none_are_told() {
     let told = |change: fn(&mut RuleArgs)| {
         let mut rules = rules();
         change(&mut rules);
-        Guard::new(vec![], false, None, &rules)
-            .unwrap_err()
-            .error()
-            .to_owned()
+        Filter::new(&rules).unwrap_err().error().to_owned()
     };
     let error = told(|rules| rules.allow_path = vec!["api".into()]);
     assert!(error.contains("`api`"), "{error}");

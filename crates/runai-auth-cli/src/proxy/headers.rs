@@ -32,11 +32,13 @@ const OF_THE_CONTROL_PLANE: [HeaderName; 3] = [
 ];
 
 /// Leaves what is for the control plane. What is about the proxy is taken off.
-pub(crate) fn request(headers: &mut HeaderMap) {
-    let trailers = headers
-        .get_all(header::TE)
-        .iter()
-        .any(|value| has_token(value, "trailers"));
+pub(crate) fn request(version: Version, headers: &mut HeaderMap) {
+    // Over HTTP/2 they need not be asked for.
+    let trailers = version == Version::HTTP_2
+        || headers
+            .get_all(header::TE)
+            .iter()
+            .any(|value| has_token(value, "trailers"));
     end_to_end(headers);
     for name in OF_THE_CALLER {
         headers.remove(name);
@@ -247,7 +249,7 @@ mod tests {
             ("origin", "http://127.0.0.1"),
             ("x-runai-auth-key", "key"),
         ]);
-        request(&mut headers);
+        request(Version::HTTP_11, &mut headers);
         assert_eq!(names(&headers), ["accept", "te", "trailer", "x-yours"]);
         assert_eq!(headers["te"], "trailers");
     }

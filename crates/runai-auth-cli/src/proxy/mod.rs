@@ -12,7 +12,7 @@ mod connection;
 mod counts;
 mod drain;
 mod forward;
-mod guard;
+pub(crate) mod guard;
 mod headers;
 pub(crate) mod key;
 pub(crate) mod listen;
@@ -30,7 +30,7 @@ use tracing::{info, warn};
 
 use self::{
     args::ProxyArgs,
-    guard::HostRule,
+    guard::{Filter, HostRule},
     key::Key,
     listen::Address,
     server::{Server, Setup},
@@ -143,6 +143,7 @@ fn setup(args: &ProxyArgs) -> Result<Setup<'_>, Failure> {
         allow_host: hosts
             .map(|text| HostRule::parse(text))
             .collect::<Result<_, _>>()?,
+        filter: Filter::new(&args.rules)?,
         rules: &args.rules,
     })
 }

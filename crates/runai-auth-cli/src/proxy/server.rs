@@ -22,7 +22,7 @@ use super::{
     counts::Counts,
     drain::{self, Ending},
     forward::Proxy,
-    guard::{Guard, HostRule},
+    guard::{Filter, Guard, HostRule},
     key::Key,
     listen::{Accept, Address, Listener},
 };
@@ -41,6 +41,7 @@ pub(crate) struct Setup<'a> {
     pub(crate) allow_host: Vec<HostRule>,
     /// What the token's cache measures, where it is told. It is set up before the cache.
     pub(crate) metrics: Option<PrometheusHandle>,
+    pub(crate) filter: Filter,
     pub(crate) rules: &'a RuleArgs,
 }
 
@@ -65,7 +66,7 @@ impl Server {
         let mut hosts = setup.allow_host;
         hosts.extend(own_names(&listener));
         let is_socket = listener.tcp_address().is_none();
-        let guard = Guard::new(hosts, is_socket, setup.key, setup.rules)?;
+        let guard = Guard::new(hosts, is_socket, setup.key, setup.filter);
 
         let ending = drain::ending();
         let counts = Arc::new(Counts::new());
@@ -76,11 +77,11 @@ impl Server {
             stopping: ending.stopping(),
         });
         let health_url = match &setup.health {
-            Some(address) => Some(serve_admin(address, admin.clone(), None).await?),
+            Some(address) => Some(serve_admin(address, admin.clone(), false).await?),
             None => None,
         };
         let admin_url = match &setup.admin {
-            Some(address) => Some(serve_admin(address, admin.clone(), Some(setup.rules)).await?),
+            Some(address) => Some(serve_admin(address, admin.clone(), true).await?),
             None => None,
         };
         if admin.metrics.is_some() {
@@ -170,21 +171,18 @@ async fn upkeep(admin: Arc<Admin>) {
     }
 }
 
-/// Serves the admin, or only probes if there are no rules; where, is the answer.
+/// Serves the admin, or only probes if it is not guarded; where, is the answer.
 async fn serve_admin(
     address: &Address,
     admin: Arc<Admin>,
-    rules: Option<&RuleArgs>,
+    guarded: bool,
 ) -> Result<String, Failure> {
     let listener = Listener::bind(address).await?;
     let url = listener.url();
-    let guard = match rules {
-        Some(rules) => {
-            let guard = Guard::new(own_names(&listener), false, None, rules)?;
-            Some(Arc::new(guard))
-        }
-        None => None,
-    };
+    let guard = guarded.then(|| {
+        let hosts = own_names(&listener);
+        Arc::new(Guard::new(hosts, false, None, Filter::default()))
+    });
     let listener: TcpListener = match listener {
         Listener::Tcp(listener, _) => listener,
         #[cfg(unix)]

@@ -9,7 +9,7 @@ use tokio::{
 
 use crate::{
     streams::upgraded,
-    support::{CLUSTERS, Proxy, Scratch, command, get, until, within},
+    support::{CLUSTERS, Proxy, Scratch, client, command, get, read, request, until, within},
     upstream::Upstream,
 };
 
@@ -67,9 +67,9 @@ async fn streams_and_upgraded_connections_are_finished() {
     let upstream = Upstream::start().await;
     let mut proxy = Proxy::at(&upstream.url, &["--token-endpoint", "v1"]).await;
     let (mut tunnel, _) = upgraded(&proxy).await;
-    let url = proxy.url("/events");
-    let events = tokio::spawn(async move { get(&url).await });
+    let asked = request("GET", &proxy.url("/events"), &[], "");
     // It is in flight when its head is here; the gate is what it waits for.
+    let events = within(client().request(asked)).await.unwrap();
     proxy.signal(Signal::TERM);
     until(async || is_closed(&proxy).await).await;
     tunnel.write_all(b"still here").await.unwrap();
@@ -78,7 +78,7 @@ async fn streams_and_upgraded_connections_are_finished() {
     assert_eq!(&echoed, b"still here");
     assert!(proxy.child.try_wait().unwrap().is_none());
     upstream.gate.notify_one();
-    let events = within(events).await.unwrap();
+    let events = read(events).await;
     assert_eq!(events.body, "data: 1\n\ndata: 2\n\n");
     drop(tunnel);
     assert_eq!(proxy.exit().await.code(), Some(0));
@@ -127,12 +127,14 @@ async fn a_hangup_brings_another_token_with_the_secret_of_now() {
     assert!(fake.rotate_secret("test-app", "the-next-secret"));
     scratch.file("secret", "the-next-secret\n");
     fake.clear_journal();
-    proxy.signal(Signal::HUP);
-    within(fake.wait_for(|journal| {
+    // Right after the start the first token is still the answer.
+    until(async || {
+        proxy.signal(Signal::HUP);
+        let journal = fake.journal();
         journal
             .iter()
             .any(|it| it.path.ends_with("/token") && it.status == Some(200))
-    }))
+    })
     .await;
     until(async || {
         assert_eq!(proxy.get(CLUSTERS).await.status, 200);
