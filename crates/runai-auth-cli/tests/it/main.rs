@@ -1,6 +1,10 @@
 //! The built `runai-auth` from outside: processes, sockets and signals.
 
 #![cfg(unix)]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that unwraps fails, as it should"
+)]
 
 mod admin;
 mod callers;
