@@ -17,6 +17,7 @@ use super::{
     answer::{Refusal, json_response},
     args::RuleArgs,
     body::{InFlight, Outgoing},
+    callers_body::CallersBody,
     connection::Activity,
     counts::Counts,
     drain::Stopping,
@@ -34,9 +35,9 @@ const TOKEN_BODY: usize = 64 * 1024;
 /// What serves requests. One for all connections.
 #[derive(Debug)]
 pub(crate) struct Proxy {
-    client: Client<Incoming>,
+    client: Client<CallersBody>,
     /// HTTP/2 upgrades in another way, which hyper's client does not do.
-    upgrading: Client<Incoming>,
+    upgrading: Client<CallersBody>,
     upstream: Upstream,
     pub(crate) guard: Guard,
     pub(crate) counts: Arc<Counts>,
@@ -110,6 +111,8 @@ impl Proxy {
         request: Request<Incoming>,
         tunnel: &mut Option<upgrade::Tunnel>,
     ) -> Result<Response<Outgoing>, Refusal> {
+        let (mut head, body) = request.into_parts();
+        let body = CallersBody::new(body, &head.headers);
         if self.counts.in_flight() > self.max_requests {
             return Err(Refusal::new(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -119,7 +122,6 @@ impl Proxy {
             )
             .retry_after(Duration::from_secs(1)));
         }
-        let (mut head, body) = request.into_parts();
         let admitted = self.guard.admit(&head)?;
         if let Some(form) = admitted.played {
             self.read_away(body).await;
@@ -196,7 +198,7 @@ impl Proxy {
     }
 
     /// Reads what comes with a request that is answered here. What is in it is nobody's business.
-    async fn read_away(&self, body: Incoming) {
+    async fn read_away(&self, body: CallersBody) {
         let read = Limited::new(body, TOKEN_BODY).collect();
         // Whatever it comes to, the answer is the same.
         let _read = tokio::time::timeout(self.header_timeout, read).await;

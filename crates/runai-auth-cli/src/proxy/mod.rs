@@ -7,6 +7,7 @@ mod admin;
 mod answer;
 pub(crate) mod args;
 mod body;
+mod callers_body;
 mod clock;
 mod connection;
 mod counts;

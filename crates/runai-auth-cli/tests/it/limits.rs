@@ -73,3 +73,38 @@ async fn a_request_that_takes_long_is_not_idle() {
     fake.on_api(runai_fake::Behaviour::normal().delay(delay));
     assert_eq!(proxy.get(CLUSTERS).await.status, 200);
 }
+
+#[tokio::test]
+async fn an_answer_is_seen_though_the_body_is_not_wanted() {
+    let fake = RunaiFake::builder().start().await.unwrap();
+    let proxy = Proxy::of(&fake, &["--read-only"]).await;
+    let half = "x".repeat(100_000);
+    let mut stream = TcpStream::connect(proxy.addr()).await.unwrap();
+    let asked = format!(
+        "POST {CLUSTERS} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n{half}",
+        proxy.addr(),
+        2 * half.len()
+    );
+    stream.write_all(asked.as_bytes()).await.unwrap();
+    let mut status = [0; 12];
+    within(stream.read_exact(&mut status)).await.unwrap();
+    assert_eq!(&status, b"HTTP/1.1 405");
+    // The rest is read, and so is the next request.
+    let next = format!(
+        "{half}GET {CLUSTERS} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+        proxy.addr()
+    );
+    stream.write_all(next.as_bytes()).await.unwrap();
+    let mut rest = String::new();
+    within(stream.read_to_string(&mut rest)).await.unwrap();
+    assert!(rest.contains("HTTP/1.1 200"), "{rest}");
+
+    // Who waits for leave to send it gets none.
+    let asked = format!(
+        "POST {CLUSTERS} HTTP/1.1\r\nHost: {}\r\nExpect: 100-continue\r\nConnection: close\r\n\
+         Content-Length: 10\r\n\r\n",
+        proxy.addr()
+    );
+    let answer = raw(proxy.addr(), asked.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
+}
