@@ -12,7 +12,7 @@ use clap::CommandFactory;
 use clap_complete::{Shell, generate_to};
 
 #[path = "src/args.rs"]
-#[expect(dead_code, reason = "the flags are not read here")]
+#[expect(dead_code, unused_imports, reason = "the flags are not read here")]
 mod args;
 
 const ASSETS: &str = "RUNAI_AUTH_ASSETS_DIR";

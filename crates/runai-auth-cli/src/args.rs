@@ -4,6 +4,12 @@ use std::{convert::Infallible, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+// The build script takes this file too, and would look for the other beside it.
+#[path = "args/service.rs"]
+mod service;
+
+pub(crate) use self::service::{ExecArgs, HealthArgs, ProxyArgs, RuleArgs};
+
 const AFTER: &str = "\
 Exit codes:
   0  it went well
@@ -29,11 +35,18 @@ pub(crate) struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one in a process")]
 pub(crate) enum Command {
     /// Print a token
     Token(TokenArgs),
     /// Find out what is wrong: the URL, the network, the credentials, the access rule
     Check(CheckArgs),
+    /// Serve the control plane on this machine, to programs that have no token
+    Proxy(ProxyArgs),
+    /// Run a command with a proxy of its own: `runai-auth exec -- python job.py`
+    Exec(ExecArgs),
+    /// Ask a proxy whether it is ready: 0 if it is, 1 if not
+    Health(HealthArgs),
 }
 
 /// What is logged, to the standard error.

@@ -6,8 +6,11 @@
 mod args;
 mod check;
 mod connect;
+mod exec;
 mod failure;
+mod health;
 mod log;
+mod proxy;
 mod token;
 
 use std::{io::Write as _, process::ExitCode};
@@ -41,6 +44,9 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         match arguments.command {
             Command::Token(wanted) => token::run(&wanted).await,
             Command::Check(wanted) => check::run(&wanted).await,
+            Command::Proxy(wanted) => proxy::run(&wanted).await,
+            Command::Exec(wanted) => exec::run(&wanted).await,
+            Command::Health(wanted) => health::run(&wanted).await,
         }
     })
 }

@@ -3,7 +3,7 @@
 use runai_fake::{Behaviour, Form};
 use serde_json::Value;
 
-use crate::support::{Folder, Program, SECRET, builder, fake};
+use crate::program::{Folder, Program, SECRET, builder, fake};
 
 #[tokio::test]
 async fn all_steps_of_a_set_up_that_works() {
@@ -71,7 +71,7 @@ async fn it_ends_at_the_step_that_is_wrong() {
     let fake = fake().await;
     let run = || Program::new(&["check", "-o", "json"]).client(fake.url());
     // No access rule.
-    assert!(fake.drop_access_rule(crate::support::ID));
+    assert!(fake.drop_access_rule(crate::program::ID));
     let ended = run().end().await;
     let (step, detail, hint) = last(&ended.stdout);
     assert_eq!((step.as_str(), ended.code), ("api", 3));
@@ -80,7 +80,7 @@ async fn it_ends_at_the_step_that_is_wrong() {
         "{detail}"
     );
     assert!(hint.starts_with("Assign an access rule"), "{hint}");
-    assert!(fake.restore_access_rule(crate::support::ID));
+    assert!(fake.restore_access_rule(crate::program::ID));
     // A token that the API does not take.
     fake.always_on_api(Some(Behaviour::status(401)));
     let ended = run().end().await;

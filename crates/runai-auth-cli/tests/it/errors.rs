@@ -3,7 +3,7 @@
 use runai_fake::Behaviour;
 use tokio::{io::AsyncReadExt, io::AsyncWriteExt, net::TcpListener};
 
-use crate::support::{Folder, ID, Program, SECRET, builder, fake};
+use crate::program::{Folder, ID, Program, SECRET, builder, fake};
 
 /// What is read, with the URL as BASE, and the exit code. No secret is in it.
 async fn read(program: Program, url: &str) -> (i32, String) {

@@ -1,11 +1,22 @@
-//! The program as people and other programs run it, against the fake control plane.
+//! The built `runai-auth` from outside: processes, sockets and signals, against the fake control plane.
 
+#![cfg(unix)]
 #![allow(
     clippy::unwrap_used,
     reason = "a test that unwraps fails, as it should"
 )]
 
+mod admin;
+mod callers;
 mod check;
 mod errors;
+mod exec;
+mod limits;
+mod listening;
+mod program;
+mod stopping;
+mod streams;
 mod support;
 mod token;
+mod tokens;
+mod upstream;

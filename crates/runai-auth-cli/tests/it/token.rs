@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Folder, ID, Program, SECRET, fake};
+use crate::program::{Folder, ID, Program, SECRET, fake};
 
 #[tokio::test]
 async fn a_token_is_printed_as_it_is_as_a_header_or_as_json() {

@@ -1,0 +1,149 @@
+//! How the proxy is: `/livez`, `/readyz`, `/metrics`, and `POST /refresh` for its admin.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use metrics_exporter_prometheus::PrometheusHandle;
+use runai_auth::Auth;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tracing::{debug, info};
+
+use super::{
+    answer::{Refusal, json_response},
+    body::Outgoing,
+    counts::Counts,
+    drain::Stopping,
+    forward::no_token,
+    guard::{Guard, is_local},
+    server::after_failure,
+};
+use crate::failure::Failure;
+
+/// How long a request's head may take. Probes are quick.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What is told.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    pub(crate) auth: Auth,
+    pub(crate) counts: Arc<Counts>,
+    pub(crate) metrics: Option<PrometheusHandle>,
+    pub(crate) stopping: Stopping,
+}
+
+/// Serves a listener until the process ends. Only an admin's has a guard, and `POST /refresh`: a kubelet
+/// calls the pod by its address, whatever that is.
+pub(crate) async fn serve(listener: TcpListener, admin: Arc<Admin>, guard: Option<Arc<Guard>>) {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                after_failure(&error).await;
+                continue;
+            }
+        };
+        let (admin, guard) = (admin.clone(), guard.clone());
+        tokio::spawn(async move {
+            let service = service_fn(move |request| {
+                let (admin, guard) = (admin.clone(), guard.clone());
+                async move { Ok::<_, Infallible>(admin.answer(request, guard.as_deref()).await) }
+            });
+            let served = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIMEOUT)
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+            if let Err(error) = served {
+                debug!(%error, "a connection for the admin broke");
+            }
+        });
+    }
+}
+
+impl Admin {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        guard: Option<&Guard>,
+    ) -> Response<Outgoing> {
+        let (head, _) = request.into_parts();
+        if let Some(Err(refusal)) = guard.map(|guard| is_local(guard, &head)) {
+            return refusal.response();
+        }
+        let reads = matches!(head.method, Method::GET | Method::HEAD);
+        match (head.uri.path(), reads) {
+            ("/livez", true) => json_response(StatusCode::OK, &json!({"alive": true})),
+            ("/readyz", true) => self.ready(),
+            ("/metrics", true) => self.metrics(),
+            ("/refresh", _) if guard.is_some() && head.method == Method::POST => {
+                self.refresh().await
+            }
+            ("/livez" | "/readyz" | "/metrics", false) => not_allowed("GET, HEAD"),
+            ("/refresh", _) if guard.is_some() => not_allowed("POST"),
+            _ => json_response(
+                StatusCode::NOT_FOUND,
+                &json!({"error": "there is no such path"}),
+            ),
+        }
+    }
+
+    fn ready(&self) -> Response<Outgoing> {
+        if self.stopping.is_on() {
+            return unready("the proxy is stopping", "");
+        }
+        if self.auth.is_ready() {
+            return json_response(StatusCode::OK, &json!({"ready": true}));
+        }
+        match self.auth.status().last_error {
+            Some(error) => {
+                let failure = Failure::from(error);
+                unready(failure.error(), failure.hint())
+            }
+            None => unready("there is no token; one is being asked for", ""),
+        }
+    }
+
+    fn metrics(&self) -> Response<Outgoing> {
+        let measured = self.metrics.as_ref().map(PrometheusHandle::render);
+        let text = format!("{}{}", measured.unwrap_or_default(), self.counts.text());
+        let mut response = Response::new(Outgoing::whole(Bytes::from(text)));
+        let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        response
+    }
+
+    async fn refresh(&self) -> Response<Outgoing> {
+        match self.auth.cache().refresh().await {
+            Ok(token) => {
+                info!(
+                    generation = token.generation(),
+                    "the token was renewed on demand"
+                );
+                let left = self.auth.status().expires_in.map(|left| left.as_secs());
+                let body = json!({"refreshed": true, "seconds_left": left});
+                json_response(StatusCode::OK, &body)
+            }
+            Err(error) => no_token(&error).response(),
+        }
+    }
+}
+
+fn unready(reason: &str, hint: &str) -> Response<Outgoing> {
+    let body = json!({"ready": false, "reason": reason, "hint": hint});
+    json_response(StatusCode::SERVICE_UNAVAILABLE, &body)
+}
+
+fn not_allowed(methods: &'static str) -> Response<Outgoing> {
+    Refusal::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        super::reason::Reason::Method,
+        "the method does not go with the path",
+        "See `runai-auth proxy --help`",
+    )
+    .allow(methods)
+    .response()
+}

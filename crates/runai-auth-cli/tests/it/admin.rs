@@ -1,0 +1,176 @@
+//! What the proxy tells of itself.
+
+use runai_fake::{Behaviour, RunaiFake};
+
+use crate::support::{CLUSTERS, Proxy, command, ended, get, get_with, request, send, until};
+
+#[tokio::test]
+async fn the_admin_is_told_and_can_renew() {
+    let fake = RunaiFake::builder().start().await.unwrap();
+    let proxy = Proxy::of(&fake, &["--admin-listen", "127.0.0.1:0"]).await;
+    let url = |path| proxy.named_url("admin", path);
+    assert_eq!(get(&url("/livez")).await.status, 200);
+    assert_eq!(get(&url("/readyz")).await.status, 200);
+    assert_eq!(get(&url("/refresh")).await.status, 405);
+    assert_eq!(get(&url("/else")).await.status, 404);
+    assert_eq!(fake.token_requests(), 1);
+    // Right after the start the first one is still the answer.
+    until(async || {
+        let renewed = send(request("POST", &url("/refresh"), &[], "")).await;
+        assert_eq!(renewed.status, 200);
+        assert_eq!(renewed.json()["refreshed"], true);
+        fake.token_requests() == 2
+    })
+    .await;
+
+    for (name, value, expected) in [
+        ("host", "evil.example", 421),
+        ("origin", "https://evil.example", 403),
+        ("sec-fetch-site", "cross-site", 403),
+    ] {
+        let headers = [(name, value)];
+        for path in ["/readyz", "/metrics"] {
+            let answer = get_with(&url(path), &headers).await;
+            assert_eq!(answer.status, expected, "{name}: {value}");
+        }
+        let answer = send(request("POST", &url("/refresh"), &headers, "")).await;
+        assert_eq!(answer.status, expected, "{name}: {value}");
+    }
+    assert_eq!(fake.token_requests(), 2);
+    // Its paths are not served where callers come in.
+    assert_eq!(
+        proxy.get("/livez").await.headers["content-type"],
+        "text/html; charset=utf-8"
+    );
+}
+
+#[tokio::test]
+async fn metrics_count_and_hold_no_secret() {
+    let fake = RunaiFake::builder().start().await.unwrap();
+    let proxy = Proxy::of(&fake, &["--admin-listen", "127.0.0.1:0"]).await;
+    for _ in 0..3 {
+        assert_eq!(proxy.get(CLUSTERS).await.status, 200);
+    }
+    proxy.get("/api//x").await.expect(400, "path");
+    let metrics = get(&proxy.named_url("admin", "/metrics")).await;
+    assert_eq!(
+        metrics.headers["content-type"],
+        "text/plain; version=0.0.4; charset=utf-8"
+    );
+    let text = String::from_utf8(metrics.body.to_vec()).unwrap();
+    for line in [
+        "runai_auth_proxy_requests_total{status=\"2xx\"} 3",
+        "runai_auth_proxy_requests_total{status=\"4xx\"} 1",
+        "runai_auth_proxy_refused_total{reason=\"path\"} 1",
+        "runai_auth_proxy_in_flight 0",
+        "runai_auth_proxy_upstream_errors_total 0",
+    ] {
+        assert!(text.lines().any(|it| it == line), "{line}\n{text}");
+    }
+    assert!(text.contains("tower_bearer_"), "{text}");
+    assert!(!text.contains("test-secret"));
+    for token in fake.issued() {
+        assert!(!text.contains(&token.token), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn probes_are_answered_to_anybody_and_nothing_else_is() {
+    let fake = RunaiFake::builder().start().await.unwrap();
+    let arguments = ["--health-listen", "127.0.0.1:0"];
+    let proxy = Proxy::of(&fake, &arguments).await;
+    let url = |path| proxy.named_url("health", path);
+    assert!(proxy.line.get("admin").is_none());
+    let headers = [("host", "10.1.2.3:8081")];
+    for path in ["/livez", "/readyz", "/metrics"] {
+        assert_eq!(get_with(&url(path), &headers).await.status, 200, "{path}");
+    }
+    let renewed = send(request("POST", &url("/refresh"), &[], "")).await;
+    assert_eq!(renewed.status, 404);
+    assert_eq!(fake.token_requests(), 1);
+}
+
+#[tokio::test]
+async fn readiness_is_about_the_token() {
+    let fake = RunaiFake::builder().start().await.unwrap();
+    let proxy = Proxy::of(&fake, &["--admin-listen", "127.0.0.1:0"]).await;
+    let ready = async || get(&proxy.named_url("admin", "/readyz")).await;
+    // The endpoint is down, but there is a token.
+    fake.always_on_token(Some(Behaviour::status(503)));
+    until(async || {
+        let refresh = request("POST", &proxy.named_url("admin", "/refresh"), &[], "");
+        let answer = send(refresh).await;
+        if answer.status == 200 {
+            // That was the first token, a moment after the start.
+            return false;
+        }
+        answer.expect(503, "unavailable");
+        assert!(answer.headers.contains_key("retry-after"));
+        true
+    })
+    .await;
+    assert_eq!(ready().await.status, 200);
+
+    // There is none, and the secret is wrong.
+    let refusing = RunaiFake::builder()
+        .application("test-app", "another-secret")
+        .start()
+        .await
+        .unwrap();
+    let arguments = ["--lazy", "--admin-listen", "127.0.0.1:0"];
+    let proxy = Proxy::of(&refusing, &arguments).await;
+    let url = proxy.named_url("admin", "/readyz");
+    assert_eq!(get(&url).await.status, 200);
+    proxy.get(CLUSTERS).await.expect(502, "refused");
+    let unready = get(&url).await;
+    assert_eq!(unready.status, 503);
+    assert!(!unready.json()["reason"].as_str().unwrap().is_empty());
+    assert_eq!(get(&proxy.named_url("admin", "/livez")).await.status, 200);
+
+    // `health` tells the same.
+    let base = proxy.named_url("admin", "");
+    let (code, stdout, stderr) = ended(command(&["health", "--url", &base])).await;
+    assert_eq!(code, Some(1), "{stderr}");
+    assert_eq!(stdout, "");
+    let reason = unready.json()["reason"].as_str().unwrap().to_owned();
+    assert!(stderr.contains(&reason), "{stderr}");
+}
+
+#[tokio::test]
+async fn an_outage_ends_by_itself() {
+    let fake = RunaiFake::builder().start().await.unwrap();
+    fake.on_token(Behaviour::status(503));
+    fake.on_token(Behaviour::status(503));
+    fake.on_token(Behaviour::status(503));
+    let arguments = [
+        "--lazy",
+        "--token-endpoint",
+        "v1",
+        "--admin-listen",
+        "127.0.0.1:0",
+    ];
+    let proxy = Proxy::of(&fake, &arguments).await;
+    let url = proxy.named_url("admin", "/readyz");
+    proxy.get(CLUSTERS).await;
+    // Nobody asks for anything, and yet it gets well.
+    until(async || get(&url).await.status == 200 && fake.issued().len() == 1).await;
+}
+
+#[tokio::test]
+async fn health_says_whether_a_proxy_is_ready() {
+    let fake = RunaiFake::builder().start().await.unwrap();
+    let proxy = Proxy::of(&fake, &["--health-listen", "127.0.0.1:0"]).await;
+    let base = proxy.named_url("health", "");
+    let (code, ..) = ended(command(&["health", "--url", &base])).await;
+    assert_eq!(code, Some(0));
+    let mut by_variable = command(&["health"]);
+    by_variable.env("RUNAI_AUTH_HEALTH_URL", &base);
+    assert_eq!(ended(by_variable).await.0, Some(0));
+
+    drop(proxy);
+    until(async || ended(command(&["health", "--url", &base])).await.0 == Some(1)).await;
+    let (code, _, stderr) = ended(command(&["health"])).await;
+    assert_eq!(code, Some(2), "{stderr}");
+    let (code, ..) = ended(command(&["health", "--url", "https://x"])).await;
+    assert_eq!(code, Some(2));
+}

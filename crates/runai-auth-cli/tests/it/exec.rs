@@ -1,0 +1,150 @@
+//! Commands that run with a proxy of their own.
+
+use std::{
+    os::unix::process::ExitStatusExt,
+    process::{ExitStatus, Stdio},
+};
+
+use runai_fake::RunaiFake;
+use rustix::process::Signal;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
+
+use crate::support::{CLUSTERS, Scratch, command_for, ended, get, get_with, within};
+
+fn exec(fake: &RunaiFake, script: &str) -> Command {
+    command_for(fake.url(), &["exec", "--", "sh", "-c", script])
+}
+
+#[tokio::test]
+async fn the_command_finds_the_proxy_and_no_secret() {
+    let fake = RunaiFake::builder().start().await.unwrap();
+    let scratch = Scratch::new();
+    let file = scratch.file("secret", "test-secret\n");
+    let mut command = exec(&fake, "env; exit 7");
+    command
+        .env_remove("RUNAI_CLIENT_SECRET")
+        .env("RUNAI_CLIENT_SECRET_FILE", &file)
+        .env("RUNAI_AUTH_TIMEOUT", "5s")
+        .env("NO_PROXY", "internal.example")
+        .env("RUNAI_PROJECT", "mine");
+    let (code, stdout, stderr) = ended(command).await;
+    assert_eq!(code, Some(7), "{stderr}");
+    let value = |name: &str| {
+        let prefix = format!("{name}=");
+        stdout.lines().find_map(|it| it.strip_prefix(&prefix))
+    };
+    let url = value("RUNAI_BASE_URL").unwrap();
+    let (origin, key) = url.rsplit_once('/').unwrap();
+    assert!(origin.starts_with("http://127.0.0.1:"), "{url}");
+    assert_eq!(key.len(), 43, "{url}");
+    assert_eq!(value("RUNAI_CLIENT_ID"), Some("placeholder"));
+    assert_eq!(value("RUNAI_CLIENT_SECRET"), Some("placeholder"));
+    assert_eq!(value("RUNAI_CLIENT_SECRET_FILE"), None);
+    assert_eq!(value("RUNAI_AUTH_TIMEOUT"), None);
+    assert_eq!(value("NO_PROXY"), Some("internal.example,127.0.0.1"));
+    assert_eq!(value("no_proxy"), Some("internal.example,127.0.0.1"));
+    assert_eq!(value("RUNAI_PROJECT"), Some("mine"));
+    assert!(!stdout.contains("test-secret"));
+    assert!(!stdout.contains(&file));
+    // It is gone with its command.
+    assert!(
+        tokio::net::TcpStream::connect(&origin["http://".len()..])
+            .await
+            .is_err()
+    );
+}
+
+/// A command that runs, and the first line that it wrote.
+async fn started(mut command: Command) -> (Child, String) {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    within(stdout.read_line(&mut line)).await.unwrap();
+    (child, line.trim().to_owned())
+}
+
+async fn signalled(mut child: Child, signal: Signal) -> ExitStatus {
+    let id = i32::try_from(child.id().unwrap()).unwrap();
+    let pid = rustix::process::Pid::from_raw(id).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
+    within(child.wait()).await.unwrap()
+}
+
+#[tokio::test]
+async fn requests_go_through_with_the_key_alone() {
+    let fake = RunaiFake::builder().start().await.unwrap();
+    let script = "trap 'exit 0' TERM; echo $RUNAI_BASE_URL; while :; do sleep 0.05; done";
+    let (child, url) = started(exec(&fake, script)).await;
+    assert_eq!(get(&format!("{url}{CLUSTERS}")).await.status, 200);
+    let placeholder = [("authorization", "Bearer placeholder")];
+    let answer = get_with(&format!("{url}{CLUSTERS}"), &placeholder).await;
+    assert_eq!(answer.status, 200);
+    let (origin, _) = url.rsplit_once('/').unwrap();
+    get(&format!("{origin}{CLUSTERS}")).await.expect(403, "key");
+    assert_eq!(signalled(child, Signal::TERM).await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn signals_reach_the_command() {
+    let fake = RunaiFake::builder().start().await.unwrap();
+    for (signal, name) in [
+        (Signal::TERM, "TERM"),
+        (Signal::INT, "INT"),
+        (Signal::HUP, "HUP"),
+    ] {
+        let script = format!("trap 'exit 9' {name}; echo ready; while :; do sleep 0.05; done");
+        let (child, _) = started(exec(&fake, &script)).await;
+        assert_eq!(signalled(child, signal).await.code(), Some(9), "{name}");
+    }
+    // And what they do to it is told as shells tell it.
+    let (code, ..) = ended(exec(&fake, "kill -KILL $$")).await;
+    assert_eq!(code, Some(137));
+    let (child, _) = started(exec(&fake, "echo ready; exec sleep 1000")).await;
+    let ended = signalled(child, Signal::TERM).await;
+    assert_eq!(ended.code(), Some(143));
+    assert_eq!(ended.signal(), None);
+}
+
+#[tokio::test]
+async fn a_command_that_is_none_is_told_as_shells_tell_it() {
+    let fake = RunaiFake::builder().start().await.unwrap();
+    let scratch = Scratch::new();
+    let file = scratch.file("file", "no program");
+    for (program, expected) in [("/nonexistent", 127), (file.as_str(), 126)] {
+        let (code, _, stderr) = ended(command_for(fake.url(), &["exec", "--", program])).await;
+        assert_eq!(code, Some(expected), "{stderr}");
+        assert!(stderr.contains(program), "{stderr}");
+    }
+    let (code, ..) = ended(command_for(fake.url(), &["exec"])).await;
+    assert_eq!(code, Some(2));
+}
+
+#[tokio::test]
+async fn without_a_token_the_command_does_not_run() {
+    let fake = RunaiFake::builder()
+        .application("test-app", "another-secret")
+        .start()
+        .await
+        .unwrap();
+    let (code, stdout, stderr) = ended(exec(&fake, "echo ran")).await;
+    assert_eq!(code, Some(3), "{stderr}");
+    assert_eq!(stdout, "");
+}
+
+#[tokio::test]
+async fn the_command_has_the_standard_streams() {
+    let fake = RunaiFake::builder().start().await.unwrap();
+    let mut command = exec(&fake, "echo out; echo err >&2");
+    command.stdin(Stdio::null());
+    let (code, stdout, stderr) = ended(command).await;
+    assert_eq!(code, Some(0));
+    assert_eq!(stdout, "out\n");
+    assert_eq!(stderr, "err\n");
+}

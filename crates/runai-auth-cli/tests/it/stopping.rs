@@ -1,0 +1,146 @@
+//! Signals.
+
+use runai_fake::RunaiFake;
+use rustix::process::Signal;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::{
+    streams::upgraded,
+    support::{CLUSTERS, Proxy, Scratch, client, command, get, read, request, until, within},
+    upstream::Upstream,
+};
+
+async fn is_closed(proxy: &Proxy) -> bool {
+    TcpStream::connect(proxy.addr()).await.is_err()
+}
+
+#[tokio::test]
+async fn requests_in_flight_are_finished() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let fake = RunaiFake::builder().start().await.unwrap();
+        let mut proxy = Proxy::of(&fake, &["--admin-listen", "127.0.0.1:0"]).await;
+        let gate = fake.hold_api();
+        let url = proxy.url(CLUSTERS);
+        let held = tokio::spawn(async move { get(&url).await });
+        within(fake.wait_for(|journal| journal.iter().any(|it| it.path == CLUSTERS))).await;
+
+        proxy.signal(signal);
+        until(async || is_closed(&proxy).await).await;
+        let ready = get(&proxy.named_url("admin", "/readyz")).await;
+        assert_eq!(ready.status, 503);
+        assert_eq!(ready.json()["reason"], "the proxy is stopping");
+        assert!(proxy.child.try_wait().unwrap().is_none());
+        gate.release();
+        let answer = within(held).await.unwrap();
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.headers["connection"], "close");
+        assert_eq!(proxy.exit().await.code(), Some(0));
+    }
+}
+
+#[tokio::test]
+async fn a_request_on_a_connection_that_is_kept_is_still_answered() {
+    let fake = RunaiFake::builder().start().await.unwrap();
+    let mut proxy = Proxy::of(&fake, &[]).await;
+    let mut kept = TcpStream::connect(proxy.addr()).await.unwrap();
+    let asked = format!("GET {CLUSTERS} HTTP/1.1\r\nHost: {}\r\n\r\n", proxy.addr());
+    kept.write_all(asked.as_bytes()).await.unwrap();
+    let mut first = [0; 12];
+    within(kept.read_exact(&mut first)).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    // The second comes when the first is long answered, and the proxy is told to stop.
+    proxy.signal(Signal::TERM);
+    until(async || is_closed(&proxy).await).await;
+    kept.write_all(asked.as_bytes()).await.unwrap();
+    let mut rest = String::new();
+    within(kept.read_to_string(&mut rest)).await.unwrap();
+    assert!(rest.contains("HTTP/1.1 200"), "{rest}");
+    assert!(rest.contains("connection: close"), "{rest}");
+    assert_eq!(proxy.exit().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn streams_and_upgraded_connections_are_finished() {
+    let upstream = Upstream::start().await;
+    let mut proxy = Proxy::at(&upstream.url, &["--token-endpoint", "v1"]).await;
+    let (mut tunnel, _) = upgraded(&proxy).await;
+    let asked = request("GET", &proxy.url("/events"), &[], "");
+    // It is in flight when its head is here; the gate is what it waits for.
+    let events = within(client().request(asked)).await.unwrap();
+    proxy.signal(Signal::TERM);
+    until(async || is_closed(&proxy).await).await;
+    tunnel.write_all(b"still here").await.unwrap();
+    let mut echoed = [0; 10];
+    within(tunnel.read_exact(&mut echoed)).await.unwrap();
+    assert_eq!(&echoed, b"still here");
+    assert!(proxy.child.try_wait().unwrap().is_none());
+    upstream.gate.notify_one();
+    let events = read(events).await;
+    assert_eq!(events.body, "data: 1\n\ndata: 2\n\n");
+    drop(tunnel);
+    assert_eq!(proxy.exit().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn the_grace_has_an_end() {
+    let fake = RunaiFake::builder().start().await.unwrap();
+    let mut proxy = Proxy::of(&fake, &["--grace", "100ms"]).await;
+    let _gate = fake.hold_api();
+    let mut held = TcpStream::connect(proxy.addr()).await.unwrap();
+    let asked = format!("GET {CLUSTERS} HTTP/1.1\r\nHost: {}\r\n\r\n", proxy.addr());
+    held.write_all(asked.as_bytes()).await.unwrap();
+    within(fake.wait_for(|journal| journal.iter().any(|it| it.path == CLUSTERS))).await;
+    proxy.signal(Signal::TERM);
+    assert_eq!(proxy.exit().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    let fake = RunaiFake::builder().start().await.unwrap();
+    let mut proxy = Proxy::of(&fake, &["--grace", "1h"]).await;
+    let _gate = fake.hold_api();
+    let mut held = TcpStream::connect(proxy.addr()).await.unwrap();
+    let asked = format!("GET {CLUSTERS} HTTP/1.1\r\nHost: {}\r\n\r\n", proxy.addr());
+    held.write_all(asked.as_bytes()).await.unwrap();
+    within(fake.wait_for(|journal| journal.iter().any(|it| it.path == CLUSTERS))).await;
+    proxy.signal(Signal::TERM);
+    until(async || is_closed(&proxy).await).await;
+    assert!(proxy.child.try_wait().unwrap().is_none());
+    proxy.signal(Signal::TERM);
+    assert_eq!(proxy.exit().await.code(), Some(143));
+}
+
+#[tokio::test]
+async fn a_hangup_brings_another_token_with_the_secret_of_now() {
+    let fake = RunaiFake::builder().start().await.unwrap();
+    let scratch = Scratch::new();
+    let file = scratch.file("secret", "test-secret\n");
+    let mut command = command(&["proxy", "--listen", "127.0.0.1:0"]);
+    command
+        .env("RUNAI_BASE_URL", fake.url())
+        .env("RUNAI_CLIENT_ID", "test-app")
+        .env("RUNAI_CLIENT_SECRET_FILE", &file);
+    let proxy = Proxy::start(command).await;
+    assert!(fake.rotate_secret("test-app", "the-next-secret"));
+    scratch.file("secret", "the-next-secret\n");
+    fake.clear_journal();
+    // Right after the start the first token is still the answer.
+    until(async || {
+        proxy.signal(Signal::HUP);
+        let journal = fake.journal();
+        journal
+            .iter()
+            .any(|it| it.path.ends_with("/token") && it.status == Some(200))
+    })
+    .await;
+    until(async || {
+        assert_eq!(proxy.get(CLUSTERS).await.status, 200);
+        fake.journal()
+            .last()
+            .is_some_and(|it| it.generation == Some(2))
+    })
+    .await;
+}
