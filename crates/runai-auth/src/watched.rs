@@ -154,7 +154,7 @@ impl PrivateFile {
         &self.path
     }
 
-    /// The whole text, which is not empty.
+    /// The whole text, which is not empty, without the mark that some editors put before it.
     pub(crate) fn text(&self) -> Result<Zeroizing<String>, FileError> {
         let failed = |error: io::Error| {
             let what = match error.kind() {
@@ -172,6 +172,10 @@ impl PrivateFile {
             return Err(FileError::new(&self.path, "is larger than 1 MiB"));
         }
         let text = Zeroizing::new(fs::read_to_string(&self.path).map_err(failed)?);
+        let text = match text.strip_prefix('\u{feff}') {
+            Some(rest) => Zeroizing::new(rest.to_owned()),
+            None => text,
+        };
         if text.trim().is_empty() {
             return Err(FileError::new(&self.path, "is empty"));
         }

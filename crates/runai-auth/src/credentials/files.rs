@@ -147,6 +147,7 @@ mod tests {
         for text in [
             r#"{"clientId": "ci-bot", "clientSecret": "a=b"}"#,
             r#" {"AppId": "ci-bot", "AppSecret": "a=b", "grantType": "app_token", "n": 1}"#,
+            "\u{feff}{\"clientId\": \"ci-bot\", \"clientSecret\": \"a=b\"}",
             "RUNAI_CLIENT_ID=ci-bot\nRUNAI_CLIENT_SECRET=a=b\n",
             "# from the vault\nexport client_id = 'ci-bot'\r\nclient_secret=\"a=b\"\r\n\n[x]\n",
         ] {
