@@ -239,3 +239,19 @@ async fn a_token_that_is_rejected_and_cannot_be_renewed_says_what_to_do() {
         assert!(text.contains(says) && text.contains("rejected"), "{text}");
     }
 }
+
+#[tokio::test]
+async fn a_second_cache_of_one_login_takes_the_token_that_is_there() {
+    let fake = RunaiFake::builder().start().await.unwrap();
+    let first = token(&fake).await;
+    let refresh = fake.refresh_token_for("test-user");
+    let folder = Folder::new();
+    login(&folder, fake.url(), &first, &refresh);
+    fake.clear_journal();
+    let cli = Credentials::cli_in(folder.root()).spend_refresh_token();
+    for _ in 0..2 {
+        let auth = authenticate(&fake, &ManualClock::new(), TokenEndpoint::Auto, cli.clone());
+        assert_eq!(auth.cache().token().await.unwrap().expose_secret(), first);
+    }
+    assert_eq!(fake.token_requests(), 0);
+}

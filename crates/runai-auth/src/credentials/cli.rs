@@ -251,10 +251,7 @@ impl Login for CliCredentials {
                         .await
                 }
             };
-            let token = self
-                .login
-                .fetch(&who, "", self.spends, cx.time_left(), send)
-                .await?;
+            let token = self.login.fetch(&who, "", self.spends, cx, send).await?;
             is_ours()?;
             Ok(token)
         })

@@ -13,7 +13,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use tower_bearer::{
-    BoxError, SourceError, Token,
+    BoxError, FetchContext, Reason, SourceError, Token,
     oauth2::{Issued, JwtTimes, RefreshTokenStore, RefreshTokens, SecretText},
 };
 
@@ -104,7 +104,7 @@ impl KeptLogin {
         who: &Who,
         whose: &str,
         spends: bool,
-        time_left: Duration,
+        cx: &FetchContext,
         send: F,
     ) -> Result<Token, SourceError>
     where
@@ -126,7 +126,9 @@ impl KeptLogin {
         if let Some(token) = &kept.token {
             let ends = JwtTimes::read(token.text.expose_secret()).and_then(JwtTimes::expires_at);
             let is_ending = ends.is_some_and(|ends| JwtTimes::left_until(ends) < ENDING);
-            let again = self.inner.handed().as_ref() == Some(&token.text);
+            // Another cache of the same login has had none yet.
+            let again =
+                cx.reason() != Reason::Initial && self.inner.handed().as_ref() == Some(&token.text);
             if !can_renew || !(is_ending || again) {
                 let found = held::token(&token.text, None, name, advice)?;
                 self.inner.hand(token.text.clone());
@@ -158,7 +160,7 @@ impl KeptLogin {
         let send = Arc::new(send);
         let token = self
             .refresh_tokens
-            .exchange(time_left, move |refresh_token| {
+            .exchange(cx.time_left(), move |refresh_token| {
                 let (inner, send) = (inner.clone(), send.clone());
                 let (whose, changed) = (whose.clone(), changed.clone());
                 async move {

@@ -258,9 +258,7 @@ impl KubeconfigCredentials {
             let (exchange, oidc, who) = (exchange.clone(), oidc.clone(), asking.clone());
             async move { refresh(&exchange, &oidc, &who, token).await }
         };
-        self.login
-            .fetch(&who, whose, true, cx.time_left(), send)
-            .await
+        self.login.fetch(&who, whose, true, cx, send).await
     }
 }
 
