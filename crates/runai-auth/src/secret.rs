@@ -103,6 +103,12 @@ impl Secret {
         }
     }
 
+    /// Whether a change shows in the epoch, which no program or function is asked for.
+    #[cfg(feature = "user-login")]
+    pub(crate) fn tells_changes(&self) -> bool {
+        matches!(&*self.0, Place::Text(_) | Place::File(..))
+    }
+
     /// A number that grows when the secret changes.
     pub(crate) fn epoch(&self) -> u64 {
         match &*self.0 {

@@ -1,8 +1,11 @@
 //! The source of tokens that a control plane's cache has.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{
+    borrow::Cow,
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use tower_bearer::{FetchContext, SourceError, Token, TokenSource};
+use tower_bearer::{FetchContext, Reason, SourceError, Token, TokenSource, oauth2::SecretText};
 
 use crate::{credentials::Credentials, exchange::Exchange};
 
@@ -12,6 +15,8 @@ use crate::{credentials::Credentials, exchange::Exchange};
 pub struct ControlPlaneSource {
     exchange: Arc<Exchange>,
     credentials: Credentials,
+    /// The token that was given last, if only somebody else can give another.
+    held: Mutex<Option<SecretText>>,
 }
 
 impl ControlPlaneSource {
@@ -19,6 +24,7 @@ impl ControlPlaneSource {
         Self {
             exchange,
             credentials,
+            held: Mutex::default(),
         }
     }
 }
@@ -34,6 +40,20 @@ impl TokenSource for ControlPlaneSource {
     }
 
     async fn fetch(&self, cx: &FetchContext) -> Result<Token, SourceError> {
-        self.credentials.login.fetch(&self.exchange, cx).await
+        let login = &self.credentials.login;
+        let token = login.fetch(&self.exchange, cx).await?;
+        if login.is_held() {
+            let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_same = |last: &SecretText| last.expose_secret() == token.expose_secret();
+            if cx.reason() == Reason::Rejected && held.as_ref().is_some_and(is_same) {
+                let (base, who) = (self.exchange.control_plane().base(), login.who());
+                return Err(SourceError::refused(format!(
+                    "{} was rejected by {base}, and there is no other yet: {}",
+                    who.name, who.advice
+                )));
+            }
+            *held = Some(token.expose_secret().into());
+        }
+        Ok(token)
     }
 }

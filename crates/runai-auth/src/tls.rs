@@ -205,6 +205,9 @@ impl Following {
                     error = &error as &(dyn std::error::Error + 'static),
                     "the new root certificates cannot be used: the old ones stay"
                 );
+                // They are not tried again before they change.
+                let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+                *current = (epoch, verifier.clone());
                 verifier
             }
         }
@@ -335,5 +338,42 @@ fn tls_error(flaw: impl Into<Flaw>) -> Error {
         Flaw::File(error) => Error::new(Kind::Tls, error.to_string()).with_source(error),
         Flaw::Tls(error) => Error::new(Kind::Tls, "TLS cannot be set up").with_source(error),
         flaw => flaw.of("TLS"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::Scratch;
+
+    #[tokio::test]
+    async fn new_certificates_that_cannot_be_used_are_passed_over_once() {
+        let fake = runai_fake::RunaiFake::builder().tls(true).start();
+        let fake = fake.await.unwrap();
+        let scratch = Scratch::new("unusable-roots");
+        scratch.write("ca.pem", fake.ca_pem().unwrap());
+        let path = scratch.path("ca.pem");
+        let read = Watched::new(move || roots_in(&path)).looking_always();
+        let roots = read.read().unwrap();
+        read.written(roots.clone());
+        let trust = Trust {
+            provider: Arc::new(ring::default_provider()),
+            replaces_system: true,
+            extra_roots: Vec::new(),
+        };
+        let verifier = trust.verifier(roots).unwrap();
+        let following = Following {
+            trust,
+            read,
+            current: RwLock::new((0, verifier.clone())),
+        };
+        // It is PEM, and no certificate is in it.
+        let text = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        scratch.write("ca.pem", text);
+        assert!(Arc::ptr_eq(&following.current(), &verifier));
+        let seen = following.current.read().unwrap().0;
+        assert_eq!(seen, following.read.epoch(), "it would be warned of again");
+        scratch.write("ca.pem", fake.ca_pem().unwrap());
+        assert!(!Arc::ptr_eq(&following.current(), &verifier));
     }
 }

@@ -154,7 +154,7 @@ impl PrivateFile {
         &self.path
     }
 
-    /// The whole text, which is not empty.
+    /// The whole text, which is not empty, without the mark that some editors put before it.
     pub(crate) fn text(&self) -> Result<Zeroizing<String>, FileError> {
         let failed = |error: io::Error| {
             let what = match error.kind() {
@@ -163,11 +163,19 @@ impl PrivateFile {
             };
             FileError::new(&self.path, what).with_source(error)
         };
-        let len = fs::metadata(&self.path).map_err(failed)?.len();
-        if len > FILE_CAP {
+        let meta = fs::metadata(&self.path).map_err(failed)?;
+        // Who opens a pipe waits for its writer, and a device has no end.
+        if !meta.is_file() {
+            return Err(FileError::new(&self.path, "is no regular file"));
+        }
+        if meta.len() > FILE_CAP {
             return Err(FileError::new(&self.path, "is larger than 1 MiB"));
         }
         let text = Zeroizing::new(fs::read_to_string(&self.path).map_err(failed)?);
+        let text = match text.strip_prefix('\u{feff}') {
+            Some(rest) => Zeroizing::new(rest.to_owned()),
+            None => text,
+        };
         if text.trim().is_empty() {
             return Err(FileError::new(&self.path, "is empty"));
         }
@@ -208,6 +216,18 @@ fn is_open_to_others(path: &Path) -> bool {
 
 #[cfg(not(unix))]
 fn is_open_to_others(_: &Path) -> bool {
+    false
+}
+
+/// Whether a path leads to a pipe, which would block who opens it until somebody writes to it.
+#[cfg(unix)]
+pub(crate) fn is_pipe(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    fs::metadata(path).is_ok_and(|meta| meta.file_type().is_fifo())
+}
+
+#[cfg(not(unix))]
+pub(crate) fn is_pipe(_: &Path) -> bool {
     false
 }
 
@@ -360,5 +380,23 @@ mod tests {
         scratch.write("secret", &"x".repeat(FILE_CAP as usize + 1));
         let error = PrivateFile::new(scratch.path("secret")).text().unwrap_err();
         assert!(error.to_string().contains("larger"), "{error}");
+    }
+
+    /// A pipe would block who opens it, and a device never end.
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_not_read() {
+        let scratch = Scratch::new("pipe");
+        let pipe = scratch.path("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        for path in [pipe, "/dev/zero".into(), scratch.root().to_owned()] {
+            let (done, read) = std::sync::mpsc::channel();
+            let file = PrivateFile::new(&path);
+            std::thread::spawn(move || done.send(file.text().map(drop)));
+            let read = read.recv_timeout(Duration::from_secs(5));
+            let error = read.expect("an answer").unwrap_err().to_string();
+            assert!(error.ends_with("is no regular file"), "{error}");
+        }
     }
 }

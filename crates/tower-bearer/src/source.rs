@@ -195,6 +195,14 @@ impl SourceError {
         self
     }
 
+    /// Undoes [`until_changed`](Self::until_changed), where the source itself sees to it that the same
+    /// secret is not sent again.
+    #[cfg(feature = "oauth2")]
+    pub(crate) fn may_pass(mut self) -> Self {
+        self.until_changed = false;
+        self
+    }
+
     /// Whether the endpoint definitely refused the credentials.
     #[must_use]
     pub fn is_refused(&self) -> bool {

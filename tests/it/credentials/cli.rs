@@ -164,3 +164,94 @@ async fn a_new_login_is_noticed() {
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn a_login_that_comes_during_the_exchange_is_not_overwritten() {
+    let fake = RunaiFake::builder().start().await.unwrap();
+    let refresh = fake.refresh_token_for("test-user");
+    let folder = Folder::new();
+    login(&folder, fake.url(), "e30.eyJleHAiOjF9.c2ln", &refresh);
+    let auth = with_cli(&fake, &folder, true);
+    let gate = fake.hold_token();
+    let cache = auth.cache().clone();
+    let fetching = tokio::spawn(async move { cache.token().await });
+    gate.reached().await;
+    // Meanwhile a person logs in to another control plane.
+    login(
+        &folder,
+        "https://other.run.ai",
+        "other.to.ken",
+        "other-refresh",
+    );
+    let theirs = folder.read("authentication.json");
+    gate.release();
+    let error = fetching.await.unwrap().unwrap_err();
+    assert!(chain(&error).contains("https://other.run.ai"), "{error}");
+    assert_eq!(folder.read("authentication.json"), theirs);
+}
+
+#[tokio::test]
+async fn a_new_token_is_written_back_where_refresh_tokens_stay_the_same() {
+    let fake = RunaiFake::builder()
+        .rotate_refresh_tokens(false)
+        .start()
+        .await
+        .unwrap();
+    let first = token(&fake).await;
+    let refresh = fake.refresh_token_for("test-user");
+    let folder = Folder::new();
+    login(&folder, fake.url(), &first, &refresh);
+    let auth = with_cli(&fake, &folder, true);
+    let mut last = auth.cache().token().await.unwrap();
+    assert_eq!(last.expose_secret(), first);
+    for _ in 0..2 {
+        fake.revoke_all();
+        last = auth.cache().reject(&last).await.unwrap();
+        assert!(fake.accepts(last.expose_secret()));
+        let left = folder.read("authentication.json");
+        assert!(left.contains(&encoded(last.expose_secret())), "{left}");
+        assert!(left.contains(&format!("\"{refresh}\"")), "{left}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_rejected_and_cannot_be_renewed_says_what_to_do() {
+    let fake = RunaiFake::builder().start().await.unwrap();
+    let first = token(&fake).await;
+    let folder = Folder::new();
+    login(&folder, fake.url(), &first, "r");
+    let text = folder.write("token", &first);
+    for (auth, says) in [
+        (with_cli(&fake, &folder, false), "run `runai login`"),
+        (
+            authenticate(
+                &fake,
+                &ManualClock::new(),
+                TokenEndpoint::Auto,
+                Credentials::token_file(text),
+            ),
+            "give another one",
+        ),
+    ] {
+        let token = auth.cache().token().await.unwrap();
+        let error = auth.cache().reject(&token).await.unwrap_err();
+        let text = chain(&error);
+        assert!(text.contains(says) && text.contains("rejected"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_cache_of_one_login_takes_the_token_that_is_there() {
+    let fake = RunaiFake::builder().start().await.unwrap();
+    let first = token(&fake).await;
+    let refresh = fake.refresh_token_for("test-user");
+    let folder = Folder::new();
+    login(&folder, fake.url(), &first, &refresh);
+    fake.clear_journal();
+    let cli = Credentials::cli_in(folder.root()).spend_refresh_token();
+    for _ in 0..2 {
+        let auth = authenticate(&fake, &ManualClock::new(), TokenEndpoint::Auto, cli.clone());
+        assert_eq!(auth.cache().token().await.unwrap().expose_secret(), first);
+    }
+    assert_eq!(fake.token_requests(), 0);
+}

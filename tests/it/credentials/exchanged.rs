@@ -225,3 +225,44 @@ async fn a_fixed_token_and_a_token_file() {
         "{text}"
     );
 }
+
+#[tokio::test]
+async fn a_password_of_a_function_is_not_sent_again_and_a_new_one_is_found() {
+    let fake = fake().await;
+    let password = Arc::new(Mutex::new("wrong"));
+    let told = password.clone();
+    let secret = Secret::from_fn(move || {
+        let text = *told.lock().unwrap();
+        async move { Ok(text.into()) }
+    });
+    let clock = ManualClock::new();
+    let credentials = Credentials::password("ada@example.com", secret);
+    let auth = authenticate(&fake, &clock, TokenEndpoint::V1, credentials);
+    for _ in 0..3 {
+        assert!(auth.cache().token().await.unwrap_err().is_refused());
+        clock.advance(Duration::from_secs(600));
+    }
+    assert_eq!(fake.token_requests(), 1);
+    *password.lock().unwrap() = "pass&word";
+    auth.cache().token().await.unwrap();
+    assert_eq!(fake.token_requests(), 2);
+}
+
+/// The change is noticed only after the fetch that has used it.
+#[tokio::test]
+async fn a_wrong_password_is_sent_once_however_late_its_file_is_looked_at() {
+    let fake = fake().await;
+    let folder = Folder::new();
+    let path = folder.write("password", "pass&word");
+    let clock = ManualClock::new();
+    let credentials = Credentials::password("ada@example.com", Secret::file(path));
+    let auth = authenticate(&fake, &clock, TokenEndpoint::V1, credentials);
+    auth.cache().token().await.unwrap();
+    folder.write("password", "wrong");
+    clock.advance(Duration::from_secs(5));
+    assert!(auth.cache().refresh().await.unwrap_err().is_refused());
+    // The file is looked at once a second at most, by the machine's own clock.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    assert!(auth.cache().refresh().await.unwrap_err().is_refused());
+    assert_eq!(fake.token_requests(), 2);
+}

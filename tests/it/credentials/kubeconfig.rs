@@ -166,3 +166,62 @@ async fn a_profile_without_a_token_says_what_it_has() {
         assert!(text.contains(says) && text.contains("user `ada`"), "{text}");
     }
 }
+
+/// Two logins by OpenID Connect, of which `current` counts.
+fn two(ada: (&RunaiFake, &str), bob: (&RunaiFake, &str), current: &str) -> String {
+    let user = |(fake, refresh): (&RunaiFake, &str)| {
+        format!(
+            "{{auth-provider: {{name: oidc, config: {{client-id: cli, id-token: \
+             e30.eyJleHAiOjF9.c2ln, idp-issuer-url: \"{}/auth/realms/runai\", refresh-token: {refresh}}}}}}}",
+            fake.url()
+        )
+    };
+    format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: {current}\ncontexts:\n\
+         - {{name: ada, context: {{cluster: c, user: ada}}}}\n- {{name: bob, context: {{cluster: c, user: bob}}}}\n\
+         - {{name: eve, context: {{cluster: c, user: eve}}}}\n\
+         users:\n- {{name: ada, user: {}}}\n- {{name: bob, user: {}}}\n- {{name: eve, user: {{token: eves-token}}}}\n",
+        user(ada),
+        user(bob)
+    )
+}
+
+#[tokio::test]
+async fn another_contexts_refresh_token_goes_to_no_other_issuer() {
+    let ours = RunaiFake::builder().start().await.unwrap();
+    let other = RunaiFake::builder().start().await.unwrap();
+    let bobs = other.refresh_token_for("test-user");
+    let folder = Folder::new();
+    let text = |current| two((&ours, "spent-already"), (&other, &bobs), current);
+    let auth = with(&ours, &folder, &text("ada"));
+    let gate = ours.hold_token();
+    let cache = auth.cache().clone();
+    let fetching = tokio::spawn(async move { cache.token().await });
+    gate.reached().await;
+    // `kubectl config use-context bob`
+    folder.write("config", &text("bob"));
+    gate.release();
+    fetching.await.unwrap().unwrap_err();
+    for asked in ours.journal() {
+        let body = String::from_utf8_lossy(&asked.body).into_owned();
+        assert!(!body.contains(&bobs), "{}: {body}", asked.path);
+    }
+}
+
+#[tokio::test]
+async fn a_context_with_another_sort_of_login_ends_the_memory_of_a_refusal() {
+    let fake = RunaiFake::builder().start().await.unwrap();
+    let folder = Folder::new();
+    let text = |current| two((&fake, "spent-already"), (&fake, "r"), current);
+    let auth = with(&fake, &folder, &text("ada"));
+    assert!(auth.cache().token().await.unwrap_err().is_refused());
+    folder.write("config", &text("eve"));
+    let healed = async {
+        while auth.cache().token().await.is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(5), healed)
+        .await
+        .expect("the other context's token");
+}

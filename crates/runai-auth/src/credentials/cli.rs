@@ -26,7 +26,7 @@ use crate::{
     error::{Error, Kind},
     exchange::Exchange,
     grant::Grant,
-    watched::{FileError, PrivateFile},
+    watched::{FileError, PrivateFile, is_pipe},
 };
 
 /// Padding may be there or not.
@@ -154,6 +154,7 @@ fn kept(file: &PrivateFile) -> Result<Kept, FileError> {
     }
     Ok(Kept {
         file: file.path().to_owned(),
+        whose: String::new(),
         token,
         refresh_token: stored("refreshToken"),
     })
@@ -193,6 +194,9 @@ fn config_text(path: &Path) -> Result<String, FileError> {
         };
         FileError::new(path, what).with_source(error)
     };
+    if is_pipe(path) {
+        return Err(FileError::new(path, "is no regular file"));
+    }
     let mut text = String::new();
     let file = fs::File::open(path).map_err(failed)?;
     file.take(CONFIG_CAP)
@@ -217,31 +221,39 @@ impl Login for CliCredentials {
         self.login.epoch()
     }
 
+    fn is_held(&self) -> bool {
+        !self.spends
+    }
+
     fn fetch<'a>(&'a self, exchange: &'a Arc<Exchange>, cx: &'a FetchContext) -> Fetching<'a> {
         Box::pin(async move {
             let who = self.who();
             let base = exchange.control_plane().base();
-            self.places
-                .is_for(exchange.control_plane())
-                .map_err(|why| {
+            let (places, plane, name) = (self.places.clone(), exchange.clone(), who.name.clone());
+            let is_ours = Arc::new(move || {
+                places.is_for(plane.control_plane()).map_err(|why| {
                     SourceError::refused(format!(
-                        "the {} is not for {base}: {why}; {ADVICE} there",
-                        who.name
+                        "the {name} is not for {base}: {why}; {ADVICE} there"
                     ))
-                })?;
-            let (sending, asking) = (exchange.clone(), who.clone());
+                })
+            });
+            is_ours()?;
+            let (sending, asking, still_ours) = (exchange.clone(), who.clone(), is_ours.clone());
             let send = move |token: SecretText| {
                 let (exchange, who) = (sending.clone(), asking.clone());
+                let still_ours = still_ours.clone();
                 async move {
+                    // Somebody may have logged in elsewhere since.
+                    still_ours()?;
                     let client_id = CLIENT_ID.into();
                     exchange
                         .issue(&Grant::Refresh { token, client_id }, &who)
                         .await
                 }
             };
-            self.login
-                .fetch(&who, self.spends, cx.time_left(), send)
-                .await
+            let token = self.login.fetch(&who, "", self.spends, cx, send).await?;
+            is_ours()?;
+            Ok(token)
         })
     }
 }

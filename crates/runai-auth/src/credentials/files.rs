@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -34,11 +35,22 @@ pub(super) fn pair(path: &Path) -> Watched<(String, SecretText)> {
 pub(crate) fn present(path: &Path) -> Vec<PathBuf> {
     let inside = [path.join(ID), path.join(SECRET)];
     match path.is_dir() {
-        true => inside.into_iter().filter(|file| file.exists()).collect(),
+        true => inside.into_iter().filter(|file| is_there(file)).collect(),
         false => Some(path.to_owned())
-            .filter(|file| file.exists())
+            .filter(|file| is_there(file))
             .into_iter()
             .collect(),
+    }
+}
+
+/// Whether a file is there. One that is, but cannot be reached, was meant to count all the same.
+fn is_there(path: &Path) -> bool {
+    match fs::metadata(path) {
+        Ok(_) => true,
+        Err(error) => !matches!(
+            error.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+        ),
     }
 }
 
@@ -147,6 +159,7 @@ mod tests {
         for text in [
             r#"{"clientId": "ci-bot", "clientSecret": "a=b"}"#,
             r#" {"AppId": "ci-bot", "AppSecret": "a=b", "grantType": "app_token", "n": 1}"#,
+            "\u{feff}{\"clientId\": \"ci-bot\", \"clientSecret\": \"a=b\"}",
             "RUNAI_CLIENT_ID=ci-bot\nRUNAI_CLIENT_SECRET=a=b\n",
             "# from the vault\nexport client_id = 'ci-bot'\r\nclient_secret=\"a=b\"\r\n\n[x]\n",
         ] {
@@ -174,6 +187,19 @@ mod tests {
             let error = read(scratch.path("file")).unwrap_err();
             assert!(error.ends_with(says) || error.contains(says), "{error}");
             assert!(!error.contains("s3cr3t"), "{error}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_there_and_cannot_be_reached_is_not_passed_over() {
+        let scratch = Scratch::new("files-unreachable");
+        scratch.write("file", "");
+        let path = scratch.path("loop");
+        std::os::unix::fs::symlink("loop", &path).unwrap();
+        assert_eq!(present(&path), [path]);
+        for absent in ["nothing", "file/below"] {
+            assert!(present(&scratch.path(absent)).is_empty(), "{absent}");
         }
     }
 }

@@ -46,6 +46,10 @@ impl Login for Held {
         self.token.epoch()
     }
 
+    fn is_held(&self) -> bool {
+        true
+    }
+
     fn fetch<'a>(&'a self, _: &'a Arc<Exchange>, _: &'a FetchContext) -> Fetching<'a> {
         Box::pin(async move {
             let text = self.token.current().await.map_err(|error| {

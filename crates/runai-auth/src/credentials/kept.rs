@@ -13,7 +13,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use tower_bearer::{
-    BoxError, SourceError, Token,
+    BoxError, FetchContext, Reason, SourceError, Token,
     oauth2::{Issued, JwtTimes, RefreshTokenStore, RefreshTokens, SecretText},
 };
 
@@ -30,6 +30,9 @@ const ENDING: Duration = Duration::from_secs(10);
 #[derive(Clone, PartialEq)]
 pub(crate) struct Kept {
     pub(crate) file: PathBuf,
+    /// Whose login it is, and with whom, where a file has several: a refresh token goes to its own issuer
+    /// alone.
+    pub(crate) whose: String,
     pub(crate) token: Option<Stored>,
     pub(crate) refresh_token: Option<Stored>,
 }
@@ -72,6 +75,8 @@ struct Inner {
     handed: Mutex<Option<SecretText>>,
     /// The token that came with the newest refresh token, which is written back with it.
     fresh: Mutex<Option<SecretText>>,
+    /// What was in the file when the refresh token in use was loaded: that alone is replaced.
+    loaded: Mutex<Option<Kept>>,
 }
 
 impl KeptLogin {
@@ -80,6 +85,7 @@ impl KeptLogin {
             file: Watched::new(read),
             handed: Mutex::default(),
             fresh: Mutex::default(),
+            loaded: Mutex::default(),
         });
         Self {
             refresh_tokens: RefreshTokens::stored(Store(inner.clone())),
@@ -92,12 +98,13 @@ impl KeptLogin {
     }
 
     /// The token in the file, or, if `spends` and it is about to end or is asked for once more, the one
-    /// that `send` gets for the refresh token.
+    /// that `send` gets for the refresh token. The login must be the one that `whose` names.
     pub(crate) async fn fetch<F, Fut>(
         &self,
         who: &Who,
+        whose: &str,
         spends: bool,
-        time_left: Duration,
+        cx: &FetchContext,
         send: F,
     ) -> Result<Token, SourceError>
     where
@@ -108,11 +115,20 @@ impl KeptLogin {
         let kept = self.inner.file.current().await.map_err(|error| {
             SourceError::refused(format!("there is no {name}: {advice}")).with_source(error)
         })?;
+        let changed = {
+            let name = name.clone();
+            move || SourceError::transient(format!("{name}: the file is being changed"))
+        };
+        if kept.whose != whose {
+            return Err(changed());
+        }
         let can_renew = spends && kept.refresh_token.is_some();
         if let Some(token) = &kept.token {
             let ends = JwtTimes::read(token.text.expose_secret()).and_then(JwtTimes::expires_at);
             let is_ending = ends.is_some_and(|ends| JwtTimes::left_until(ends) < ENDING);
-            let again = self.inner.handed().as_ref() == Some(&token.text);
+            // Another cache of the same login has had none yet.
+            let again =
+                cx.reason() != Reason::Initial && self.inner.handed().as_ref() == Some(&token.text);
             if !can_renew || !(is_ending || again) {
                 let found = held::token(&token.text, None, name, advice)?;
                 self.inner.hand(token.text.clone());
@@ -140,14 +156,29 @@ impl KeptLogin {
             .with_source(problem));
         }
         let inner = self.inner.clone();
+        let whose: Arc<str> = whose.into();
         let send = Arc::new(send);
         let token = self
             .refresh_tokens
-            .exchange(time_left, move |refresh_token| {
+            .exchange(cx.time_left(), move |refresh_token| {
                 let (inner, send) = (inner.clone(), send.clone());
+                let (whose, changed) = (whose.clone(), changed.clone());
                 async move {
-                    let issued = send(refresh_token).await?;
+                    if inner.loaded().is_none_or(|loaded| *loaded.whose != *whose) {
+                        return Err(changed());
+                    }
+                    let issued = send(refresh_token.clone()).await?;
                     inner.fresh(Some(issued.token.expose_secret().into()));
+                    let next = issued.refresh_token.as_ref();
+                    if next.is_none_or(|next| *next == refresh_token) {
+                        // The refresh token is kept as it is, and only the token beside it is new.
+                        if let Err(error) = Store(inner).save(&refresh_token).await {
+                            tracing::warn!(
+                                error = &*error as &(dyn std::error::Error + 'static),
+                                "the new token could not be written back"
+                            );
+                        }
+                    }
                     Ok(issued)
                 }
             });
@@ -169,6 +200,13 @@ impl Inner {
         *self.handed.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
     }
 
+    fn loaded(&self) -> Option<Kept> {
+        self.loaded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
     fn fresh(&self, token: Option<SecretText>) -> Option<SecretText> {
         let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut *fresh, token)
@@ -180,12 +218,15 @@ struct Store(Arc<Inner>);
 impl RefreshTokenStore for Store {
     async fn load(&self) -> Result<SecretText, BoxError> {
         let kept = self.0.file.current().await?;
+        let loaded = Some(kept.clone());
+        *self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner) = loaded;
         let refresh_token = kept.refresh_token.ok_or("the file has no refresh token")?;
         Ok(refresh_token.text)
     }
 
     async fn save(&self, token: &SecretText) -> Result<(), BoxError> {
-        let mut kept = self.0.file.current().await?;
+        // What is in the file by now may be another login, which must not be overwritten.
+        let mut kept = self.0.loaded().ok_or("nothing was loaded")?;
         let mut replaced = Vec::new();
         let news = [
             (&mut kept.refresh_token, Some(token.clone())),
@@ -194,7 +235,9 @@ impl RefreshTokenStore for Store {
         for (stored, new) in news {
             if let (Some(stored), Some(new)) = (stored, new) {
                 let written = stored.writing.write(&new);
-                replaced.push((stored.written.clone(), written.clone()));
+                if stored.written != written {
+                    replaced.push((stored.written.clone(), written.clone()));
+                }
                 stored.text = new;
                 stored.written = written;
             }

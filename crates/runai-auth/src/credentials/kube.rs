@@ -120,23 +120,50 @@ fn kept(profile: &Profile, files: &[PrivateFile]) -> Result<Kept, FileError> {
     let user = profile
         .user()
         .map_err(|error| FileError::new(&somewhere, "cannot be used").with_source(error))?;
-    let Found::Oidc(oidc) = user.login else {
-        return Err(another_sort(&user));
-    };
+    let whose = whose(&user);
     let stored = |text: &Zeroizing<String>| Stored {
         text: text.as_str().into(),
         written: text.as_str().into(),
         writing: Writing::Plain,
     };
+    // The other sorts are not kept here, but a change of theirs, or to one of them, is to be seen.
+    let (token, refresh_token) = match &user.login {
+        Found::Oidc(oidc) => (oidc.id_token.as_ref(), oidc.refresh_token.as_ref()),
+        Found::Token(token) => (Some(token), None),
+        Found::TokenFile(path) => {
+            let text = PrivateFile::new(path).text()?;
+            return Ok(Kept {
+                file: user.file,
+                whose,
+                token: Some(stored(&text)),
+                refresh_token: None,
+            });
+        }
+        Found::Exec(_) | Found::None(_) => (None, None),
+    };
+    let (token, refresh_token) = (token.map(stored), refresh_token.map(stored));
     // The whole of it is seen through, so that its warning is given.
     if let Some(file) = files.iter().find(|it| it.path() == user.file) {
         file.text()?;
     }
     Ok(Kept {
         file: user.file,
-        token: oidc.id_token.as_ref().map(stored),
-        refresh_token: oidc.refresh_token.as_ref().map(stored),
+        whose,
+        token,
+        refresh_token,
     })
+}
+
+/// A user of a context, and with whom they log in.
+fn whose(user: &User) -> String {
+    let with = match &user.login {
+        Found::Oidc(oidc) => format!("oidc {:?} {:?}", oidc.issuer, oidc.client_id),
+        Found::Token(_) => "token".into(),
+        Found::TokenFile(path) => format!("tokenFile {path:?}"),
+        Found::Exec(exec) => format!("{exec:?}"),
+        Found::None(instead) => instead.clone(),
+    };
+    format!("{:?} {:?} {with}", user.context, user.name)
 }
 
 impl Login for KubeconfigCredentials {
@@ -180,6 +207,7 @@ impl Login for KubeconfigCredentials {
                 user.context,
                 user.file.display()
             );
+            let whose = whose(&user);
             match user.login {
                 Found::Token(token) => {
                     let text = token.as_str().into();
@@ -206,7 +234,7 @@ impl Login for KubeconfigCredentials {
                         advice: OIDC_ADVICE,
                         once: true,
                     };
-                    self.by_oidc(oidc, who, exchange, cx).await
+                    self.by_oidc(oidc, who, &whose, exchange, cx).await
                 }
                 Found::None(instead) => Err(SourceError::refused(format!(
                     "the {name} has no token but {instead}: {OTHER_ADVICE}"
@@ -221,6 +249,7 @@ impl KubeconfigCredentials {
         &self,
         oidc: Oidc,
         who: Who,
+        whose: &str,
         exchange: &Arc<Exchange>,
         cx: &FetchContext,
     ) -> Result<Token, SourceError> {
@@ -229,7 +258,7 @@ impl KubeconfigCredentials {
             let (exchange, oidc, who) = (exchange.clone(), oidc.clone(), asking.clone());
             async move { refresh(&exchange, &oidc, &who, token).await }
         };
-        self.login.fetch(&who, true, cx.time_left(), send).await
+        self.login.fetch(&who, whose, true, cx, send).await
     }
 }
 

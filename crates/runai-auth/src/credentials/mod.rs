@@ -64,6 +64,12 @@ pub(crate) trait Login: fmt::Debug + Send + Sync {
     /// A number that grows when the secret changes.
     fn epoch(&self) -> u64;
 
+    /// Whether its tokens come from somebody else, so that one which was rejected can only be replaced by
+    /// them.
+    fn is_held(&self) -> bool {
+        false
+    }
+
     /// Gets a token, by the exchange if it is one that the control plane gives.
     fn fetch<'a>(&'a self, exchange: &'a Arc<Exchange>, cx: &'a FetchContext) -> Fetching<'a>;
 }

@@ -1,7 +1,14 @@
 //! A person's login: a password, or a refresh token.
 
 use std::sync::Arc;
+#[cfg(feature = "user-login")]
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
 
+#[cfg(feature = "user-login")]
+use tower_bearer::SourceError;
 use tower_bearer::{
     FetchContext,
     oauth2::{RefreshTokens, SecretText},
@@ -28,14 +35,40 @@ enum Proof {
     Password {
         username: String,
         password: Secret,
+        refused: Arc<Refused>,
     },
     RefreshToken(RefreshTokens),
+}
+
+/// The password that each control plane has refused last, with what was said. It is not sent there again,
+/// since accounts are locked after a few wrong tries.
+#[cfg(feature = "user-login")]
+#[derive(Debug, Default)]
+struct Refused(Mutex<BTreeMap<String, (SecretText, String)>>);
+
+#[cfg(feature = "user-login")]
+impl Refused {
+    fn words(&self, base: &str, password: &SecretText) -> Option<String> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (refused, words) = all.get(base)?;
+        (refused == password).then(|| words.clone())
+    }
+
+    fn note(&self, base: String, password: SecretText, error: &SourceError) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(base, (password, error.to_string()));
+    }
 }
 
 impl UserCredentials {
     #[cfg(feature = "user-login")]
     pub(super) fn password(username: String, password: Secret) -> Self {
-        Self::of(Proof::Password { username, password })
+        let refused = Arc::default();
+        Self::of(Proof::Password {
+            username,
+            password,
+            refused,
+        })
     }
 
     pub(super) fn refresh_token(tokens: RefreshTokens) -> Self {
@@ -64,12 +97,14 @@ impl Login for UserCredentials {
     fn who(&self) -> Who {
         match &self.proof {
             #[cfg(feature = "user-login")]
-            Proof::Password { username, .. } => Who {
+            Proof::Password {
+                username, password, ..
+            } => Who {
                 name: format!("user `{username}`"),
                 advice: "check the email and the password, and log in to the UI once: a new password, a \
                          second factor or single sign-on may be asked for; the password is not sent \
                          again before it changes",
-                once: true,
+                once: password.tells_changes(),
             },
             Proof::RefreshToken(_) => Who {
                 name: format!("the refresh token of client `{}`", self.client_id),
@@ -91,20 +126,35 @@ impl Login for UserCredentials {
         Box::pin(async move {
             match &self.proof {
                 #[cfg(feature = "user-login")]
-                Proof::Password { username, password } => {
+                Proof::Password {
+                    username,
+                    password,
+                    refused,
+                } => {
+                    let who = self.who();
                     let password = password.current().await.map_err(|error| {
-                        let name = &self.who().name;
-                        tower_bearer::SourceError::transient(format!(
-                            "there is no password for {name}"
-                        ))
-                        .with_source(error)
+                        let name = &who.name;
+                        SourceError::transient(format!("there is no password for {name}"))
+                            .with_source(error)
                     })?;
+                    let base = exchange.control_plane().base();
+                    if let Some(words) = refused.words(&base, &password) {
+                        let error = SourceError::refused(words);
+                        return Err(match who.once {
+                            true => error.until_changed(),
+                            false => error,
+                        });
+                    }
                     let grant = Grant::Password {
                         username: username.clone(),
-                        password,
+                        password: password.clone(),
                         client_id: self.client_id.clone(),
                     };
-                    Ok(exchange.issue(&grant, &self.who()).await?.token)
+                    let issued = exchange.issue(&grant, &who).await;
+                    if let Some(error) = issued.as_ref().err().filter(|it| it.is_refused()) {
+                        refused.note(base, password, error);
+                    }
+                    Ok(issued?.token)
                 }
                 Proof::RefreshToken(tokens) => {
                     let (exchange, who) = (exchange.clone(), self.who());

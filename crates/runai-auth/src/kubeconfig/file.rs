@@ -15,6 +15,7 @@ use super::{
     view::{Shape, View},
     yaml,
 };
+use crate::watched::is_pipe;
 
 /// What a file says.
 #[derive(Default)]
@@ -58,6 +59,10 @@ pub(super) fn read(path: &Path) -> Result<Option<Content>, Error> {
 /// The text of a file, if it is there.
 pub(super) fn read_text(path: &Path) -> Result<Option<Zeroizing<String>>, Error> {
     let failed = |error| Error::about(path, "cannot be read").with_source(error);
+    // A device may stand for an empty file: KUBECONFIG=/dev/null.
+    if is_pipe(path) {
+        return Err(Error::about(path, "a pipe, which cannot be read twice"));
+    }
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),

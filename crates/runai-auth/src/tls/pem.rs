@@ -44,6 +44,10 @@ pub(super) fn roots_in(path: &Path) -> Result<Certificates, FileError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+    // Who opens a pipe waits for its writer, and a device has no end.
+    if std::fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
+        return Err(FileError::new(path, "is no regular file"));
+    }
     std::fs::read(path).map_err(|error| FileError::new(path, "cannot be read").with_source(error))
 }
 

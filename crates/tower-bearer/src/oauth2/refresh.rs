@@ -57,6 +57,8 @@ struct Shared {
     store: Box<dyn ErasedStore>,
     /// A token that could not be kept, and what was in the store then.
     unkept: Mutex<Option<Unkept>>,
+    /// The token that was refused last, with what was said: it is not sent again.
+    refused: Mutex<Option<(SecretText, String)>>,
     /// One use at a time: a second would find its token spent.
     turn: tokio::sync::Mutex<()>,
 }
@@ -80,6 +82,7 @@ impl RefreshTokens {
             shared: Arc::new(Shared {
                 store: Box::new(store),
                 unkept: Mutex::default(),
+                refused: Mutex::default(),
                 turn: tokio::sync::Mutex::default(),
             }),
         }
@@ -94,8 +97,8 @@ impl RefreshTokens {
     /// Spends the refresh token with `send`, which takes it to the endpoint, and keeps the one that comes
     /// back. If it is refused and the store holds another by now, that one is sent too.
     ///
-    /// A refusal is remembered until the refresh token changes, since sending it again may end the
-    /// session.
+    /// A refresh token that was refused is not sent again, since that may end the session. The store is
+    /// asked for another one at each call, whether its epoch has grown or not.
     ///
     /// # Errors
     ///
@@ -141,6 +144,9 @@ impl Shared {
     {
         let _turn = self.turn.lock().await;
         let first = self.load().await?;
+        if let Some(words) = self.refusal_of(&first) {
+            return Err(SourceError::refused(words));
+        }
         let (sent, result) = match send(first.clone()).await {
             Err(error) if error.kind() == Kind::Refused => match self.load().await {
                 Ok(other) if other != first => (other.clone(), send(other).await),
@@ -150,13 +156,25 @@ impl Shared {
         };
         let issued = match result {
             Ok(issued) => issued,
-            Err(error) if error.kind() == Kind::Refused => return Err(error.until_changed()),
+            Err(error) if error.kind() == Kind::Refused => {
+                let refused = Some((sent, error.to_string()));
+                *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
+                // Another process may be about to put its own into the store, without an epoch.
+                return Err(error.may_pass());
+            }
             Err(error) => return Err(error),
         };
         if let Some(next) = issued.refresh_token.filter(|next| *next != sent) {
             self.keep(next, sent).await;
         }
         Ok(issued.token)
+    }
+
+    /// What was said when this token was refused.
+    fn refusal_of(&self, token: &SecretText) -> Option<String> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let (refused, words) = refused.as_ref()?;
+        (refused == token).then(|| words.clone())
     }
 
     async fn load(&self) -> Result<SecretText, SourceError> {
@@ -371,5 +389,43 @@ mod tests {
         answer.send(()).unwrap();
         tokens.exchange(LONG, send).await.unwrap();
         assert_eq!(spent.taken(), ["r1", "r2"]);
+    }
+
+    /// The other process was a moment later with its token than this one with its second look.
+    #[tokio::test]
+    async fn a_refusal_ends_with_another_token_in_a_store_that_tells_no_epoch() {
+        let clock = crate::clock::ManualClock::new();
+        let place = ReadOnly(Arc::new(Mutex::new("r1")));
+        let (tokens, spent) = (RefreshTokens::stored(place.clone()), Spent::default());
+        let seen = spent.clone();
+        let source = crate::source_fn(move |cx| {
+            let (tokens, seen) = (tokens.clone(), seen.clone());
+            async move {
+                let send = move |token: SecretText| {
+                    seen.note(&token);
+                    async move {
+                        match token.expose_secret() {
+                            "r1" => Err(SourceError::refused("spent")),
+                            _ => issued("t", None),
+                        }
+                    }
+                };
+                tokens.exchange(cx.time_left(), send).await
+            }
+        });
+        let cache = crate::TokenCache::builder(source)
+            .clock(clock.clone())
+            .seed(7)
+            .build();
+        for _ in 0..3 {
+            assert!(cache.token().await.unwrap_err().is_refused());
+            clock.advance(Duration::from_secs(600));
+        }
+        // What was refused is never sent again.
+        assert_eq!(spent.taken(), ["r1"]);
+        *place.0.lock().unwrap() = "r2";
+        clock.advance(Duration::from_secs(600));
+        cache.token().await.unwrap();
+        assert_eq!(spent.taken(), ["r2"]);
     }
 }
