@@ -59,6 +59,10 @@ impl Scene<'_> {
             Flaw::BadToken(_) => self.no_token("its access token cannot stand in a header"),
             _ => self.no_token("its answer is not known here"),
         };
+        // A page is a firewall's word, and no reason to give a secret up for good.
+        if *once && matches!(flaw, Flaw::Refused) && answer.message().is_none() {
+            return SourceError::malformed(message);
+        }
         let error = flaw.into_error(answer, message);
         match once {
             true if error.is_refused() => error.until_changed(),

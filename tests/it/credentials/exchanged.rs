@@ -9,7 +9,7 @@ use runai_auth::{
     BoxError, ClientGrant, Credentials, RefreshTokenStore, RefreshTokens, Secret, SecretText,
     TokenEndpoint, tower_bearer::clock::ManualClock,
 };
-use runai_fake::RunaiFake;
+use runai_fake::{Behaviour, RunaiFake};
 
 use super::{ENDPOINTS, Folder, authenticate, last_body};
 use crate::support::{APPLICATION, SECRET, chain};
@@ -265,4 +265,22 @@ async fn a_wrong_password_is_sent_once_however_late_its_file_is_looked_at() {
     tokio::time::sleep(Duration::from_millis(1100)).await;
     assert!(auth.cache().refresh().await.unwrap_err().is_refused());
     assert_eq!(fake.token_requests(), 2);
+}
+
+#[tokio::test]
+async fn a_firewalls_page_is_no_reason_to_give_a_password_or_a_refresh_token_up() {
+    let fake = fake().await;
+    let page = Behaviour::status(403).body("text/html", "<html>blocked</html>");
+    let refresh = fake.refresh_token_for("ada@example.com");
+    for credentials in [
+        Credentials::password("ada@example.com", "pass&word"),
+        Credentials::refresh_token(refresh.as_str()),
+    ] {
+        let clock = ManualClock::new();
+        let auth = authenticate(&fake, &clock, TokenEndpoint::V1, credentials);
+        fake.on_token(page.clone());
+        assert!(!auth.cache().token().await.unwrap_err().is_refused());
+        clock.advance(Duration::from_secs(60));
+        auth.cache().token().await.unwrap();
+    }
 }

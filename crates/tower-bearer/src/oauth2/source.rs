@@ -246,6 +246,11 @@ impl Exchange {
                 format!("{place} gave client `{id}` a token that cannot stand in a header")
             }
         };
-        flaw.into_error(answer, message)
+        // A page is a firewall's word, and no reason to give a refresh token up for good.
+        let is_own_word = answer.error_code().is_some();
+        match flaw {
+            Flaw::Refused if !is_own_word => SourceError::malformed(message),
+            flaw => flaw.into_error(answer, message),
+        }
     }
 }
