@@ -1,6 +1,7 @@
 //! Decides who is served, who waits and when a flight begins.
 
 mod landing;
+mod look;
 mod state;
 
 use std::{
@@ -13,10 +14,11 @@ use std::{
     time::Duration,
 };
 
-use http::HeaderValue;
-
-pub(crate) use self::landing::Verdict;
 use self::state::{PARKED_GRACE, Phase, State};
+pub(crate) use self::{
+    landing::Verdict,
+    look::{Look, Stamp, Want},
+};
 use crate::{
     cell::{Cell, Entry},
     clock::{Clock, Reading, Sleep},
@@ -28,7 +30,6 @@ use crate::{
     source::ErasedSource,
     sync::{Mutex, MutexGuard},
     telemetry::Telemetry,
-    token::Token,
     warm::{self, Warm},
 };
 
@@ -59,84 +60,6 @@ pub(crate) struct Core {
     /// The generation that replaced a rejected one, until it is known whether it is any better; else 0.
     unjudged: AtomicU64,
     state: Mutex<State>,
-}
-
-/// What a caller gets who looks for a token.
-#[derive(Debug)]
-pub(crate) enum Look {
-    Serve(Token),
-    /// Wait for this flight, `at_most` so long, then look again.
-    Wait {
-        flight: Arc<Flight>,
-        at_most: Duration,
-        /// Whether a suspect may be served if the flight fails.
-        fallback: bool,
-    },
-    Fail(Error),
-}
-
-/// What a request is stamped with.
-#[derive(Debug)]
-pub(crate) struct Stamp {
-    pub(crate) header: HeaderValue,
-    pub(crate) generation: u64,
-}
-
-impl From<Token> for Stamp {
-    fn from(token: Token) -> Self {
-        Self {
-            header: token.header_value(),
-            generation: token.generation(),
-        }
-    }
-}
-
-/// Who looks, and what for.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Want {
-    /// The generation that the caller saw rejected and is never handed again (G13).
-    avoid: Option<u64>,
-    /// Only a flight's result will do; never what stands in the cell already.
-    force: bool,
-    /// How long the token should be of use from now on, if that can be had.
-    remaining: Duration,
-}
-
-impl Want {
-    /// Whether the entry that stands in the cell already will do.
-    fn takes(self, entry: &Entry) -> bool {
-        !self.force && self.may_have(entry)
-    }
-
-    /// Whether this caller may be handed that entry at all.
-    pub(crate) fn may_have(self, entry: &Entry) -> bool {
-        self.avoid != Some(entry.generation())
-    }
-
-    pub(crate) const ANY: Self = Self {
-        avoid: None,
-        force: false,
-        remaining: Duration::ZERO,
-    };
-
-    pub(crate) const NEW: Self = Self {
-        force: true,
-        ..Self::ANY
-    };
-
-    pub(crate) fn lasting(remaining: Duration) -> Self {
-        Self {
-            remaining,
-            ..Self::ANY
-        }
-    }
-
-    pub(crate) fn other_than(self, generation: u64) -> Self {
-        Self {
-            avoid: Some(generation),
-            ..self
-        }
-    }
 }
 
 impl Core {
