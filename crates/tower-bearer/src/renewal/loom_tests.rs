@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 use loom::{future::block_on, model, thread};
 
 use super::*;
+use crate::token::Token;
 use crate::{
     clock::ManualClock,
     flight::{Landing, Waiter},
