@@ -10,7 +10,7 @@ use tower_bearer::{FetchContext, Reason, SourceError, Token, TokenSource, oauth2
 use crate::{credentials::Credentials, exchange::Exchange};
 
 /// Asks one control plane for tokens, with one set of credentials: the source of the cache that
-/// [`ControlPlane::authenticate_with`] sets up.
+/// [`ControlPlane::authenticate_with`](crate::ControlPlane::authenticate_with) sets up.
 #[derive(Debug)]
 pub struct ControlPlaneSource {
     exchange: Arc<Exchange>,
