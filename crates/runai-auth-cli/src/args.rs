@@ -271,7 +271,7 @@ pub(crate) struct TokenArgs {
     #[arg(long, value_name = "TIME", value_parser = duration, env = "RUNAI_AUTH_MIN_TTL")]
     pub(crate) min_ttl: Option<Duration>,
     /// Get another token than the one that a login already holds
-    #[arg(long, env = "RUNAI_AUTH_REFRESH")]
+    #[arg(long, value_parser = service::switch, env = "RUNAI_AUTH_REFRESH")]
     pub(crate) refresh: bool,
 }
 

@@ -75,7 +75,7 @@ pub(crate) struct ProxyArgs {
     )]
     pub(crate) allow_host: Vec<String>,
     /// Listen on an address that other machines reach; there must be an inbound key
-    #[arg(long, env = "RUNAI_AUTH_ALLOW_REMOTE", help_heading = "Proxy")]
+    #[arg(long, value_parser = switch, env = "RUNAI_AUTH_ALLOW_REMOTE", help_heading = "Proxy")]
     pub(crate) allow_remote: bool,
     /// How long requests in flight may take after SIGTERM
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30s", env = "RUNAI_AUTH_GRACE", help_heading = "Limits")]
@@ -101,7 +101,7 @@ pub(crate) struct ExecArgs {
 #[derive(Args, Debug)]
 pub(crate) struct RuleArgs {
     /// Refuse all methods but GET, HEAD and OPTIONS
-    #[arg(long, env = "RUNAI_AUTH_READ_ONLY", help_heading = "Rules")]
+    #[arg(long, value_parser = switch, env = "RUNAI_AUTH_READ_ONLY", help_heading = "Rules")]
     pub(crate) read_only: bool,
     /// Serve only paths that begin with this: whole segments, `*` for any one. May be repeated
     #[arg(
@@ -165,7 +165,7 @@ pub(crate) struct RuleArgs {
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10s", env = "RUNAI_AUTH_HEADER_TIMEOUT", help_heading = "Limits")]
     pub(crate) header_timeout: Duration,
     /// Get no token before it is needed
-    #[arg(long, env = "RUNAI_AUTH_LAZY", help_heading = "Rules")]
+    #[arg(long, value_parser = switch, env = "RUNAI_AUTH_LAZY", help_heading = "Rules")]
     pub(crate) lazy: bool,
 }
 
@@ -175,4 +175,29 @@ pub(crate) struct HealthArgs {
     /// The proxy's --health-listen or --admin-listen address: http://127.0.0.1:PORT
     #[arg(long, value_name = "URL", env = "RUNAI_AUTH_HEALTH_URL")]
     pub(crate) url: Option<String>,
+}
+
+/// A flag's variable: `1`, `true`, `yes` and `on`, or `0`, `false`, `no`, `off` and nothing.
+pub(super) fn switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Ok(true),
+        "" | "0" | "false" | "no" | "off" => Ok(false),
+        _ => Err("write true or false".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_switch_is_on_or_off_and_nothing_else() {
+        for text in ["1", "true", "YES", "on"] {
+            assert_eq!(switch(text), Ok(true), "{text}");
+        }
+        for text in ["", "0", "False", "no", "off"] {
+            assert_eq!(switch(text), Ok(false), "{text}");
+        }
+        assert!(switch("flase").is_err());
+    }
 }

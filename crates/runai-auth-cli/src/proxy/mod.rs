@@ -93,8 +93,9 @@ pub(crate) async fn renew(auth: Auth) {
 }
 
 /// From flags to what a proxy is made of. What is wrong is told before anything is asked for.
-fn setup(args: &ProxyArgs) -> Result<Setup<'_>, Failure> {
-    let listen = match &args.listen {
+fn setup<'a>(args: &'a ProxyArgs) -> Result<Setup<'a>, Failure> {
+    let told = |text: &'a Option<String>| text.as_deref().filter(|text| !text.is_empty());
+    let listen = match told(&args.listen) {
         Some(text) => Address::parse(text, "--listen")?,
         None => Address::default_socket()?,
     };
@@ -117,7 +118,7 @@ fn setup(args: &ProxyArgs) -> Result<Setup<'_>, Failure> {
             );
         }
     }
-    let admin = match &args.admin_listen {
+    let admin = match told(&args.admin_listen) {
         Some(text) => Some(Address::parse(text, "--admin-listen")?),
         None => None,
     };
@@ -129,7 +130,7 @@ fn setup(args: &ProxyArgs) -> Result<Setup<'_>, Failure> {
             "Write 127.0.0.1:PORT; --health-listen is for probes from other machines",
         ));
     }
-    let health = match &args.health_listen {
+    let health = match told(&args.health_listen) {
         Some(text) => Some(Address::parse(text, "--health-listen")?),
         None => None,
     };

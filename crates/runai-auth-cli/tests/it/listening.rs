@@ -157,3 +157,29 @@ async fn without_a_key_a_warning_says_who_may_act() {
     assert!(warned(&[]).await);
     assert!(!warned(&["--inbound-key-file", &key]).await);
 }
+
+#[tokio::test]
+async fn each_flag_has_a_variable() {
+    let fake = RunaiFake::builder().start().await.unwrap();
+    let mut command = command_for(fake.url(), &["proxy"]);
+    command
+        .env("RUNAI_AUTH_LISTEN", "127.0.0.1:0")
+        .env("RUNAI_AUTH_ADMIN_LISTEN", "")
+        .env("RUNAI_AUTH_HEALTH_LISTEN", "127.0.0.1:0")
+        .env("RUNAI_AUTH_LAZY", "1")
+        .env("RUNAI_AUTH_ALLOW_REMOTE", "false")
+        .env("RUNAI_AUTH_METHODS", "GET,HEAD")
+        .env("RUNAI_AUTH_ALLOW_PATH", "/api/v1/clusters,/api/v1/org-unit")
+        .env("RUNAI_AUTH_DENY_PATH", "");
+    let proxy = Proxy::start(command).await;
+    assert_eq!(fake.journal().len(), 0);
+    assert!(proxy.line.get("admin").is_none());
+    assert!(proxy.line.get("health").is_some());
+    assert_eq!(proxy.get(CLUSTERS).await.status, 200);
+    assert_eq!(proxy.get("/api/v1/org-unit/projects").await.status, 200);
+    proxy.get("/api/v1/workloads").await.expect(403, "path");
+
+    let mut command = command_for(fake.url(), &["proxy"]);
+    command.env("RUNAI_AUTH_READ_ONLY", "flase");
+    assert_eq!(ended(command).await.0, Some(2));
+}

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::Version;
 use http_body_util::BodyExt;
-use runai_fake::RunaiFake;
+use runai_fake::{Behaviour, Fault, RunaiFake};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -11,7 +11,8 @@ use tokio::{
 
 use crate::{
     support::{
-        CLUSTERS, Proxy, SUBMIT, Scratch, get_with, h2c_client, raw, read, request, send, within,
+        CLUSTERS, Proxy, SUBMIT, Scratch, client, get_with, h2c_client, raw, read, request, send,
+        within,
     },
     upstream::{TOKEN, Upstream},
 };
@@ -70,9 +71,7 @@ async fn events_come_one_by_one() {
     let upstream = Upstream::start().await;
     let proxy = Proxy::at(&upstream.url, &V1).await;
     let asked = request("GET", &proxy.url("/events"), &[], "");
-    let mut events = within(crate::support::client().request(asked))
-        .await
-        .unwrap();
+    let mut events = within(client().request(asked)).await.unwrap();
     assert_eq!(events.headers()["content-type"], "text/event-stream");
     // The second is not sent before the first has been seen.
     let mut next = async || {
@@ -221,4 +220,37 @@ async fn locations_lead_back_to_the_proxy() {
     let below = found("/a-long-key-of-the-proxy/moved").await;
     assert_eq!(below, proxy.url("/a-long-key-of-the-proxy/api/x?a=b"));
     assert_eq!(found("/moved-away").await, "https://store.example/x");
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_not_passed_as_whole() {
+    let fake = RunaiFake::builder().start().await.unwrap();
+    let proxy = Proxy::of(&fake, &["--admin-listen", "127.0.0.1:0"]).await;
+    for fault in [Fault::Truncate(10), Fault::ResetAfter(10)] {
+        fake.on_api(Behaviour::fault(fault));
+        let asked = request("GET", &proxy.url(CLUSTERS), &[], "");
+        let broken = match within(client().request(asked)).await {
+            Ok(answer) => within(answer.into_body().collect()).await.is_err(),
+            Err(_) => true,
+        };
+        assert!(broken, "{fault:?}");
+    }
+    let metrics = get_with(&proxy.named_url("admin", "/metrics"), &[]).await;
+    let text = String::from_utf8(metrics.body.to_vec()).unwrap();
+    let errors = "\nrunai_auth_proxy_upstream_errors_total 2\n";
+    assert!(text.contains(errors), "{text}");
+}
+
+#[tokio::test]
+async fn a_head_has_no_body_and_keeps_its_length() {
+    let fake = RunaiFake::builder().start().await.unwrap();
+    let proxy = Proxy::of(&fake, &[]).await;
+    let length = proxy.get("/the-ui").await.body.len();
+    let answer = send(request("HEAD", &proxy.url("/the-ui"), &[], "")).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.body, "");
+    assert_eq!(
+        answer.headers["content-length"],
+        length.to_string().as_str()
+    );
 }
