@@ -49,3 +49,42 @@ async fn the_reqwest_clients_story_goes_as_told() {
     ];
     assert_eq!(told.lines().collect::<Vec<_>>(), expected);
 }
+
+#[tokio::test]
+async fn e14_ssl_cert_file_takes_the_place_of_the_systems_certificates() {
+    let fake = runai_fake::RunaiFake::builder()
+        .tls(true)
+        .start()
+        .await
+        .unwrap();
+    let place = std::env::temp_dir().join(format!("runai-examples-{}.pem", std::process::id()));
+    std::fs::write(&place, fake.ca_pem().unwrap()).unwrap();
+    let run = |certificates: &str| {
+        let variables = [
+            ("RUNAI_BASE_URL", fake.url()),
+            ("RUNAI_CLIENT_ID", "test-app"),
+            ("RUNAI_CLIENT_SECRET", "test-secret"),
+            ("SSL_CERT_FILE", certificates),
+        ];
+        Program::start("every_grant", &["client"], &variables)
+    };
+    let output = run(place.to_str().unwrap()).end().await;
+    let told = output.success();
+    assert!(told.starts_with("ok: token of "), "{told}");
+    // Without it the private CA is nobody's; a file that is not there is an error, and is named.
+    for (certificates, says) in [
+        ("", "is not trusted"),
+        (
+            "/no/such.pem",
+            "/no/such.pem cannot be read: it is what SSL_CERT_FILE names",
+        ),
+    ] {
+        let output = run(certificates).end().await;
+        assert!(
+            !output.status.success() && output.stdout.contains(says),
+            "{}",
+            output.stdout
+        );
+    }
+    std::fs::remove_file(place).unwrap();
+}
