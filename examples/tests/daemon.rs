@@ -80,11 +80,18 @@ async fn with_the_variables_it_polls_that_control_plane_until_sigterm() {
             .await
             .starts_with("HTTP/1.1 200 OK\r\n")
     );
-    let metrics = get(address, "/metrics").await;
-    assert!(
-        metrics.contains("tower_bearer_authenticated{cache=\"default\"} 1"),
-        "{metrics}"
-    );
+    // The measures of a flight follow on its token, which may have been used by then.
+    let measured = async {
+        while !get(address, "/metrics")
+            .await
+            .contains("tower_bearer_authenticated{cache=\"default\"} 1")
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), measured)
+        .await
+        .unwrap();
 
     daemon.signal("TERM");
     let output = daemon.end().await;
