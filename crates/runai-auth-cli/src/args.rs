@@ -111,7 +111,8 @@ pub(crate) struct ConnectArgs {
         help_heading = "Credentials"
     )]
     pub(crate) method: Option<Method>,
-    /// The application's name, or the client id of a service account or an access key
+    /// The application's name, or the client id of a service account or an access key.
+    /// RUNAI_CLIENT_ID_FILE may name a file with it
     #[arg(
         long,
         value_name = "ID",

@@ -1,6 +1,6 @@
 //! From flags and variables to a control plane and credentials.
 
-use std::{env, io::Read as _, path::Path, sync::OnceLock};
+use std::{env, fs, io::Read as _, path::Path, sync::OnceLock};
 
 use runai_auth::{Auth, ControlPlane, Credentials, Secret, SecretText, TokenEndpoint};
 
@@ -9,6 +9,8 @@ use crate::{
     failure::Failure,
 };
 
+const ID: &str = "RUNAI_CLIENT_ID";
+const ID_FILE: &str = "RUNAI_CLIENT_ID_FILE";
 const SECRET: &str = "RUNAI_CLIENT_SECRET";
 
 /// The control plane that is asked for.
@@ -51,14 +53,15 @@ pub(crate) fn credentials(
     plane: &ControlPlane,
 ) -> Result<Credentials, Failure> {
     let args = &args.clone().without_empty();
+    let id = client_id(args)?;
     let secret = client_secret(args)?;
-    let is_client = args.client_id.is_some() || secret.is_some();
+    let is_client = id.is_some() || secret.is_some();
     let method = args.method.unwrap_or(match is_client {
         true => Method::Application,
         false => Method::Discover,
     });
     match method {
-        Method::Application | Method::ServiceAccount => match (&args.client_id, secret) {
+        Method::Application | Method::ServiceAccount => match (id, secret) {
             (Some(id), Some(secret)) => Ok(Credentials::client(id, secret).into()),
             (None, _) => Err(Failure::usage(
                 "there is no client id",
@@ -125,6 +128,37 @@ pub(crate) fn authenticate(
     plane.authenticate_with(credentials, |cache| {
         cache.attempt_timeout(timeout).flight_timeout(3 * timeout)
     })
+}
+
+/// The id that a flag or a variable tells, or that is in the file that another variable names.
+fn client_id(args: &ConnectArgs) -> Result<Option<String>, Failure> {
+    let set = |name| env::var_os(name).filter(|text| !text.is_empty());
+    let file = match (&args.client_id, set(ID_FILE)) {
+        (id, None) => return Ok(id.clone()),
+        (Some(_), Some(_)) if set(ID).is_some() => {
+            return Err(Failure::usage(
+                format!("both {ID} and {ID_FILE} are given"),
+                "Unset one of them, so that it is clear which counts",
+            ));
+        }
+        // A flag is over the environment.
+        (Some(id), Some(_)) => return Ok(Some(id.clone())),
+        (None, Some(file)) => file,
+    };
+    let wrong = |why: String| {
+        Failure::usage(
+            format!(
+                "the file {} of {ID_FILE}: {why}",
+                Path::new(&file).display()
+            ),
+            "Write the application's name into it",
+        )
+    };
+    let text = fs::read_to_string(&file).map_err(|error| wrong(error.to_string()))?;
+    match text.trim() {
+        "" => Err(wrong("it is empty".into())),
+        id => Ok(Some(id.to_owned())),
+    }
 }
 
 fn client_secret(args: &ConnectArgs) -> Result<Option<Secret>, Failure> {

@@ -31,7 +31,7 @@ const PLACEHOLDER: &str = "placeholder";
 
 pub(crate) async fn run(args: &ExecArgs) -> Result<ExitCode, Failure> {
     // First, so that none ends the proxy before the command.
-    let mut signals = Signals::listen()?;
+    let mut signals = Signals::listen_for_command()?;
     let key = random_key()?;
     let setup = Setup {
         listen: Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
@@ -154,11 +154,14 @@ fn pass_on(signal: Signal, child: &Child) {
         return;
     };
     let which = match signal {
-        // Ctrl-C at a terminal reaches the command by itself, and twice would be once too often.
-        Signal::Interrupt if is_foreground() => return,
+        // Ctrl-C and Ctrl-\ at a terminal reach the command by themselves, and twice would be once too often.
+        Signal::Interrupt | Signal::Quit if is_foreground() => return,
         Signal::Interrupt => rustix::process::Signal::INT,
         Signal::HangUp => rustix::process::Signal::HUP,
         Signal::Terminate => rustix::process::Signal::TERM,
+        Signal::Quit => rustix::process::Signal::QUIT,
+        Signal::User1 => rustix::process::Signal::USR1,
+        Signal::User2 => rustix::process::Signal::USR2,
     };
     let passed = kill_process(child, which);
     debug!(signal = signal.name(), ?passed, "passed on to the command");

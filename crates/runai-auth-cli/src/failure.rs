@@ -51,7 +51,10 @@ impl Failure {
 
     /// A text of the library's, which says what and then, after a colon, what to do.
     fn split(code: u8, text: &str) -> Self {
-        let text = text.replace("root_certificates_file", "--ca-file");
+        // What the library names has other names here, or none.
+        let text = text
+            .replace("root_certificates_file", "--ca-file")
+            .replace(", or ControlPlane::new_insecure", "");
         let starts = [
             "check ", "run ", "add ", "set ", "if ", "use ", "make ", "give ", "log in ", "wait ",
             "leave ", "write ", "unset ", "only ", "chmod ",

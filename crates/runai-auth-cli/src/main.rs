@@ -13,9 +13,9 @@ mod log;
 mod proxy;
 mod token;
 
-use std::{io::Write as _, process::ExitCode};
+use std::{env, io::Write as _, process::ExitCode};
 
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::{
     args::{Arguments, Command},
@@ -23,7 +23,7 @@ use crate::{
 };
 
 fn main() -> ExitCode {
-    match run(Arguments::parse()) {
+    match run(arguments()) {
         Ok(code) => code,
         Err(failure) => {
             // If even that cannot be written the exit code is all there is to say.
@@ -31,6 +31,26 @@ fn main() -> ExitCode {
             failure.code()
         }
     }
+}
+
+fn arguments() -> Arguments {
+    let mut command = without_empty_variables(Arguments::command());
+    let matches = command.get_matches_mut();
+    Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
+}
+
+/// Scripts set variables to nothing where they mean none, which would be taken for a value.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |arg: &clap::Arg| {
+        let value = arg.get_env().and_then(env::var_os);
+        value.is_some_and(|value| value.is_empty())
+    };
+    command
+        .mut_args(|arg| match is_empty(&arg) {
+            true => arg.env(None),
+            false => arg,
+        })
+        .mut_subcommands(without_empty_variables)
 }
 
 fn run(arguments: Arguments) -> Result<ExitCode, Failure> {

@@ -95,10 +95,14 @@ impl Admin {
         if self.stopping.is_on() {
             return unready("the proxy is stopping", "");
         }
-        if self.auth.is_ready() {
+        let status = self.auth.status();
+        // The cache still hands out a rejected token that nothing could replace, should the rejection have
+        // been a mistake; callers get 503 meanwhile.
+        let is_rejected = status.suspect && status.last_error.is_some();
+        if self.auth.is_ready() && !is_rejected {
             return json_response(StatusCode::OK, &json!({"ready": true}));
         }
-        match self.auth.status().last_error {
+        match status.last_error {
             Some(error) => {
                 let failure = Failure::from(error);
                 unready(failure.error(), failure.hint())

@@ -179,6 +179,7 @@ impl Guard {
     pub(crate) fn admit(&self, head: &request::Parts) -> Result<Admitted, Refusal> {
         let host = self.host(head)?;
         from_here(&head.headers, host)?;
+        in_one_way(&head.headers)?;
         let path = head.uri.path();
         if path == "*" {
             return Err(bad_path("the path is `*`"));
@@ -316,6 +317,43 @@ fn bad_path(why: &'static str) -> Refusal {
         why,
         "Write the path without dot segments, empty segments and escaped slashes",
     )
+}
+
+/// Headers that some servers take for the method or the path, so that no rule would hold.
+const OVERRIDES: [HeaderName; 5] = [
+    HeaderName::from_static("x-http-method"),
+    HeaderName::from_static("x-http-method-override"),
+    HeaderName::from_static("x-method-override"),
+    HeaderName::from_static("x-original-url"),
+    HeaderName::from_static("x-rewrite-url"),
+];
+
+/// Refuses what another server may read as another request.
+fn in_one_way(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let is_chunked = codings.next().is_none_or(|coding| {
+        coding
+            .as_bytes()
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"chunked")
+    });
+    if !is_chunked || codings.next().is_some() {
+        return Err(Refusal::new(
+            StatusCode::NOT_IMPLEMENTED,
+            Reason::Form,
+            "the body has a transfer coding that is not known here",
+            "Send it as it is, or with `Transfer-Encoding: chunked` alone",
+        ));
+    }
+    match OVERRIDES.iter().any(|name| headers.contains_key(name)) {
+        true => Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            Reason::Form,
+            "a header asks for another method or path",
+            "Send the request with the method and the path that it is for",
+        )),
+        false => Ok(()),
+    }
 }
 
 /// Refuses what a page of another origin sends: a browser tells on it.

@@ -225,3 +225,29 @@ fn rules_that_are_none_are_told() {
     }
     assert!(HostRule::parse("proxy.example:80").is_ok());
 }
+
+#[test]
+fn a_request_is_read_in_one_way() {
+    let guard = guard_with(None, |_| {});
+    let with = |headers: &[(&str, &str)]| status(&guard, &request("POST", "/api", headers));
+    let coding = |coding| with(&[("transfer-encoding", coding)]);
+    assert_eq!(coding("chunked"), 200);
+    assert_eq!(coding(" Chunked "), 200);
+    for told in ["gzip, chunked", "chunked, chunked", "identity", ""] {
+        assert_eq!(coding(told), 501, "{told}");
+    }
+    let twice = [
+        ("transfer-encoding", "chunked"),
+        ("transfer-encoding", "chunked"),
+    ];
+    assert_eq!(with(&twice), 501);
+    for name in [
+        "x-http-method",
+        "x-http-method-override",
+        "x-method-override",
+        "x-original-url",
+        "x-rewrite-url",
+    ] {
+        assert_eq!(with(&[(name, "DELETE")]), 400, "{name}");
+    }
+}

@@ -14,12 +14,14 @@ const HOP_BY_HOP: [HeaderName; 5] = [
 ];
 
 /// A caller's headers that are about the proxy. `Expect` is answered here, by reading the body.
-const OF_THE_CALLER: [HeaderName; 7] = [
+const OF_THE_CALLER: [HeaderName; 8] = [
     header::AUTHORIZATION,
     header::COOKIE,
     header::EXPECT,
     header::HOST,
     header::ORIGIN,
+    // It has the proxy's address, and the key if that is in the path.
+    header::REFERER,
     KEY_HEADER,
     HeaderName::from_static("http2-settings"),
 ];
@@ -247,6 +249,7 @@ mod tests {
             ("host", "127.0.0.1"),
             ("expect", "100-continue"),
             ("origin", "http://127.0.0.1"),
+            ("referer", "http://127.0.0.1/key/api"),
             ("x-runai-auth-key", "key"),
         ]);
         request(Version::HTTP_11, &mut headers);

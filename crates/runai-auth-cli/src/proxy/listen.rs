@@ -1,7 +1,7 @@
 //! Where the proxy listens: an address of this machine, or a socket's path.
 
 use std::{
-    env, fmt, io,
+    env, fmt, io, iter,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     task::{Context, Poll, ready},
@@ -151,6 +151,10 @@ pub(crate) trait Accept: Send + Sync + 'static {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
     fn poll_next(&self, cx: &mut Context<'_>) -> Poll<io::Result<Self::Stream>>;
+
+    /// Closes the listener, and takes those that had come before. The system is asked itself: what the
+    /// runtime knows of a listener is as old as its last look.
+    fn rest(self) -> Vec<Self::Stream>;
 }
 
 impl Accept for TcpListener {
@@ -162,6 +166,20 @@ impl Accept for TcpListener {
         stream.set_nodelay(true)?;
         Poll::Ready(Ok(stream))
     }
+
+    fn rest(self) -> Vec<TcpStream> {
+        let taken = |(stream, _): (std::net::TcpStream, SocketAddr)| {
+            stream.set_nonblocking(true)?;
+            stream.set_nodelay(true)?;
+            TcpStream::from_std(stream)
+        };
+        let Ok(listener) = self.into_std() else {
+            return Vec::new();
+        };
+        iter::from_fn(|| listener.accept().ok())
+            .filter_map(|accepted| taken(accepted).ok())
+            .collect()
+    }
 }
 
 #[cfg(unix)]
@@ -170,6 +188,19 @@ impl Accept for tokio::net::UnixListener {
 
     fn poll_next(&self, cx: &mut Context<'_>) -> Poll<io::Result<Self::Stream>> {
         self.poll_accept(cx).map_ok(|(stream, _)| stream)
+    }
+
+    fn rest(self) -> Vec<Self::Stream> {
+        let taken = |stream: std::os::unix::net::UnixStream| {
+            stream.set_nonblocking(true)?;
+            tokio::net::UnixStream::from_std(stream)
+        };
+        let Ok(listener) = self.into_std() else {
+            return Vec::new();
+        };
+        iter::from_fn(|| listener.accept().ok())
+            .filter_map(|(stream, _)| taken(stream).ok())
+            .collect()
     }
 }
 
@@ -210,6 +241,19 @@ impl fmt::Display for Address {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn those_that_have_come_are_taken_before_the_listener_is_closed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        // Now the runtime believes that nobody is there, until it looks again.
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        assert!(Accept::poll_next(&listener, &mut context).is_pending());
+        let _callers: Vec<_> = (0..3)
+            .map(|_| std::net::TcpStream::connect(address).unwrap())
+            .collect();
+        assert_eq!(listener.rest().len(), 3);
+    }
 
     #[test]
     fn addresses_are_read_as_people_write_them() {

@@ -44,13 +44,16 @@ fn plain(path: &str) -> Result<(), &'static str> {
         return Err("the path has a backslash or a control character");
     }
     // Most paths are seen through here.
-    if !bytes.windows(2).any(|pair| pair == b"//" || pair == b"/.") {
+    if !bytes
+        .windows(2)
+        .any(|pair| matches!(pair, b"//" | b"/." | b"/;"))
+    {
         return Ok(());
     }
-    if path.contains("//") {
+    // Some servers cut `;…` off a segment, so `;` is an empty one, and `..;` is one of dots.
+    if path.contains("//") || path.contains("/;") {
         return Err("the path has an empty segment");
     }
-    // Some servers cut `;…` off a segment, so `..;` is one too.
     let is_dots = |segment: &str| matches!(name(segment), "." | "..");
     match path.split('/').any(is_dots) {
         true => Err("the path has a dot segment"),
@@ -58,9 +61,10 @@ fn plain(path: &str) -> Result<(), &'static str> {
     }
 }
 
-/// A segment without the parameters after it.
+/// A segment without the parameters after it. A server that decodes once more than it should also takes an
+/// escaped `?` or `#` for the path's end.
 fn name(segment: &str) -> &str {
-    segment.split(';').next().unwrap_or(segment)
+    segment.split([';', '?', '#']).next().unwrap_or(segment)
 }
 
 /// One round. A strict one takes only whole escapes; a further one leaves what is none.
@@ -220,6 +224,9 @@ mod tests {
             "/..",
             "/.",
             "/api/..;/v1",
+            "/api/..%3F/v1",
+            "/;a=b/api",
+            "/api/%3B/v1",
             "/api/%2e%2e/v1",
             "/api/%2E./v1",
             "/api/.%2e;x/v1",
@@ -255,6 +262,8 @@ mod tests {
             ("/api/v1/token;a=b", Some(Played(Form::V1))),
             ("/api;x/v1/token", Some(Played(Form::V1))),
             ("/api/v1/token%20", Some(Played(Form::V1))),
+            ("/api/v1/token%3Fx", Some(Played(Form::V1))),
+            ("/api/v2/token%2523", Some(Played(Form::V2))),
             ("/api/v3/token", Some(Hidden)),
             ("/api/v1/token/x", Some(Hidden)),
             (
@@ -284,6 +293,8 @@ mod tests {
             ("/api/v1", "/api", false, false),
             ("/api/v1", "/API/v1/x", false, true),
             ("/api/v1", "/api;a=b/v1/x", false, true),
+            ("/api/v1", "/api/v1?x", false, true),
+            ("/api/v1", "/api/v1#/x", false, true),
             ("/api/*/users", "/api/v1/users/3", true, true),
             ("/api/*/users", "/api//users", false, false),
             ("/api/*", "/api", false, false),

@@ -1,13 +1,6 @@
 //! The proxy as a whole: what it listens on, and what runs as long as it does.
 
-use std::{
-    future::{Future, poll_fn},
-    io,
-    pin::pin,
-    sync::Arc,
-    task::{Context, Poll, Waker},
-    time::Duration,
-};
+use std::{future::poll_fn, io, sync::Arc, time::Duration};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use runai_auth::{Auth, tower_bearer::Outcome};
@@ -259,17 +252,8 @@ async fn accept_from<L: Accept>(listener: L, proxy: Arc<Proxy>, limits: Arc<Limi
         }
     }
     // Those that had come before the listener is closed are served too.
-    while let Some(Ok(stream)) = at_once(poll_fn(|cx| listener.poll_next(cx))) {
+    for stream in listener.rest() {
         serve(stream);
-    }
-}
-
-/// What a future has to say without waiting.
-fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
-    let mut context = Context::from_waker(Waker::noop());
-    match pin!(future).poll(&mut context) {
-        Poll::Ready(value) => Some(value),
-        Poll::Pending => None,
     }
 }
 

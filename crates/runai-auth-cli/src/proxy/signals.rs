@@ -1,6 +1,11 @@
 //! The signals that a proxy minds.
 
 use std::process::ExitCode;
+#[cfg(unix)]
+use std::{future::poll_fn, task::Poll};
+
+#[cfg(unix)]
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::Failure;
 
@@ -9,6 +14,10 @@ pub(crate) enum Signal {
     HangUp,
     Interrupt,
     Terminate,
+    /// The ones from here on are a command's alone.
+    Quit,
+    User1,
+    User2,
 }
 
 impl Signal {
@@ -17,15 +26,33 @@ impl Signal {
             Self::HangUp => "SIGHUP",
             Self::Interrupt => "SIGINT",
             Self::Terminate => "SIGTERM",
+            Self::Quit => "SIGQUIT",
+            Self::User1 => "SIGUSR1",
+            Self::User2 => "SIGUSR2",
         }
     }
 
-    fn number(self) -> u8 {
+    #[cfg(unix)]
+    fn kind(self) -> SignalKind {
         match self {
-            Self::HangUp => 1,
-            Self::Interrupt => 2,
-            Self::Terminate => 15,
+            Self::HangUp => SignalKind::hangup(),
+            Self::Interrupt => SignalKind::interrupt(),
+            Self::Terminate => SignalKind::terminate(),
+            Self::Quit => SignalKind::quit(),
+            Self::User1 => SignalKind::user_defined1(),
+            Self::User2 => SignalKind::user_defined2(),
         }
+    }
+
+    #[cfg(unix)]
+    fn number(self) -> u8 {
+        u8::try_from(self.kind().as_raw_value()).unwrap_or_default()
+    }
+
+    /// That of SIGINT, which is all that there is here.
+    #[cfg(not(unix))]
+    fn number(self) -> u8 {
+        2
     }
 
     /// The exit code of a process that it ended.
@@ -38,22 +65,31 @@ impl Signal {
 #[derive(Debug)]
 pub(crate) struct Signals {
     #[cfg(unix)]
-    streams: [(Signal, tokio::signal::unix::Signal); 3],
+    streams: Vec<(Signal, tokio::signal::unix::Signal)>,
 }
 
 #[cfg(unix)]
 impl Signals {
     pub(crate) fn listen() -> Result<Self, Failure> {
-        use tokio::signal::unix::{SignalKind, signal};
+        Self::of(&[Signal::HangUp, Signal::Interrupt, Signal::Terminate])
+    }
 
-        let listen = |which, kind| Ok::<_, Failure>((which, signal(kind).map_err(Failure::other)?));
-        Ok(Self {
-            streams: [
-                listen(Signal::HangUp, SignalKind::hangup())?,
-                listen(Signal::Interrupt, SignalKind::interrupt())?,
-                listen(Signal::Terminate, SignalKind::terminate())?,
-            ],
-        })
+    /// Those too that would end this process and leave its command alone.
+    pub(crate) fn listen_for_command() -> Result<Self, Failure> {
+        Self::of(&[
+            Signal::HangUp,
+            Signal::Interrupt,
+            Signal::Terminate,
+            Signal::Quit,
+            Signal::User1,
+            Signal::User2,
+        ])
+    }
+
+    fn of(signals: &[Signal]) -> Result<Self, Failure> {
+        let listen = |which: &Signal| Ok((*which, signal(which.kind()).map_err(Failure::other)?));
+        let streams = signals.iter().map(listen).collect::<Result<_, Failure>>()?;
+        Ok(Self { streams })
     }
 
     /// The next one.
@@ -62,12 +98,15 @@ impl Signals {
     ///
     /// Dropping it loses none.
     pub(crate) async fn next(&mut self) -> Signal {
-        let [hang_up, interrupt, terminate] = &mut self.streams;
-        tokio::select! {
-            _ = hang_up.1.recv() => hang_up.0,
-            _ = interrupt.1.recv() => interrupt.0,
-            _ = terminate.1.recv() => terminate.0,
-        }
+        poll_fn(|cx| {
+            for (which, stream) in &mut self.streams {
+                if stream.poll_recv(cx).is_ready() {
+                    return Poll::Ready(*which);
+                }
+            }
+            Poll::Pending
+        })
+        .await
     }
 }
 
@@ -75,6 +114,10 @@ impl Signals {
 impl Signals {
     pub(crate) fn listen() -> Result<Self, Failure> {
         Ok(Self {})
+    }
+
+    pub(crate) fn listen_for_command() -> Result<Self, Failure> {
+        Self::listen()
     }
 
     /// The next one.

@@ -174,3 +174,18 @@ async fn health_says_whether_a_proxy_is_ready() {
     let (code, ..) = ended(command(&["health", "--url", "https://x"])).await;
     assert_eq!(code, Some(2));
 }
+
+#[tokio::test]
+async fn a_rejected_token_that_nothing_replaces_makes_it_not_ready() {
+    let fake = RunaiFake::builder().start().await.unwrap();
+    let proxy = Proxy::of(&fake, &["--admin-listen", "127.0.0.1:0"]).await;
+    let ready = async || get(&proxy.named_url("admin", "/readyz")).await.status;
+    assert_eq!(ready().await, 200);
+    fake.revoke_all();
+    fake.always_on_token(Some(Behaviour::status(503)));
+    assert_eq!(proxy.get(CLUSTERS).await.status, 503);
+    assert_eq!(ready().await, 503);
+    fake.always_on_token(None);
+    until(async || proxy.get(CLUSTERS).await.status == 200).await;
+    assert_eq!(ready().await, 200);
+}

@@ -185,7 +185,7 @@ async fn what_is_wrong_on_the_command_line() {
             ])
             .var("RUNAI_CLIENT_SECRET", SECRET),
             "the secret would go to http://acme.run.ai without TLS",
-            "Use https",
+            "Use https\n",
         ),
         (
             Program::new(&["token", "--ca-file", "/no/such"]).client("https://acme.run.ai"),

@@ -98,6 +98,9 @@ async fn signals_reach_the_command() {
         (Signal::TERM, "TERM"),
         (Signal::INT, "INT"),
         (Signal::HUP, "HUP"),
+        (Signal::QUIT, "QUIT"),
+        (Signal::USR1, "USR1"),
+        (Signal::USR2, "USR2"),
     ] {
         let script = format!("trap 'exit 9' {name}; echo ready; while :; do sleep 0.05; done");
         let (child, _) = started(exec(&fake, &script)).await;

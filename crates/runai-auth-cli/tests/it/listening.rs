@@ -183,3 +183,27 @@ async fn each_flag_has_a_variable() {
     command.env("RUNAI_AUTH_READ_ONLY", "flase");
     assert_eq!(ended(command).await.0, Some(2));
 }
+
+#[tokio::test]
+async fn an_empty_variable_counts_as_none() {
+    let fake = RunaiFake::builder().start().await.unwrap();
+    let mut command = command_for(fake.url(), &["proxy", "--listen", "127.0.0.1:0"]);
+    for name in [
+        "ADMIN_LISTEN",
+        "ALLOW_HOST",
+        "ALLOW_PATH",
+        "ALLOW_REMOTE",
+        "GRACE",
+        "HEALTH_LISTEN",
+        "IDLE_TIMEOUT",
+        "INBOUND_KEY_FILE",
+        "LAZY",
+        "MAX_REQUESTS",
+        "METHODS",
+        "READ_ONLY",
+    ] {
+        command.env(format!("RUNAI_AUTH_{name}"), "");
+    }
+    let proxy = Proxy::start(command).await;
+    assert_eq!(proxy.get(CLUSTERS).await.status, 200);
+}

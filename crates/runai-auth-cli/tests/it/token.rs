@@ -159,3 +159,43 @@ async fn help_and_usage() {
         assert_eq!(Program::new(args).end().await.code, 2, "{args:?}");
     }
 }
+
+#[tokio::test]
+async fn an_empty_variable_counts_as_none() {
+    let fake = fake().await;
+    for name in [
+        "RUNAI_AUTH_METHOD",
+        "RUNAI_AUTH_TOKEN_ENDPOINT",
+        "RUNAI_AUTH_CLIENT_CERT",
+        "RUNAI_AUTH_CLIENT_KEY",
+        "RUNAI_AUTH_TIMEOUT",
+        "RUNAI_AUTH_OUTPUT",
+        "RUNAI_AUTH_MIN_TTL",
+        "RUNAI_AUTH_REFRESH",
+        "RUNAI_AUTH_LOG_FORMAT",
+        "RUNAI_AUTH_VERBOSE",
+    ] {
+        let program = Program::new(&["token"]).client(fake.url()).var(name, "");
+        let ended = program.end().await;
+        assert_eq!(ended.code, 0, "{name}: {}", ended.stderr);
+    }
+}
+
+#[tokio::test]
+async fn the_id_may_be_in_a_file_as_for_the_library() {
+    let fake = fake().await;
+    let folder = Folder::new();
+    let id = folder.write("id", &format!("{ID}\n"));
+    let secret = folder.write("secret", &format!("{SECRET}\n"));
+    let program = || {
+        Program::new(&["token"])
+            .var("RUNAI_BASE_URL", fake.url())
+            .var("RUNAI_CLIENT_ID_FILE", &id)
+            .var("RUNAI_CLIENT_SECRET_FILE", &secret)
+    };
+    let ended = program().end().await;
+    assert!(fake.accepts(ended.stdout.trim()), "{ended:?}");
+    let ended = program().var("RUNAI_CLIENT_ID", ID).end().await;
+    assert_eq!(ended.code, 2, "{ended:?}");
+    assert!(ended.stderr.contains("RUNAI_CLIENT_ID_FILE"), "{ended:?}");
+}
