@@ -124,7 +124,15 @@ impl From<SourceError> for Failure {
 
 impl Failure {
     fn of_source(code: u8, source: &SourceError) -> Self {
-        let split = Self::split(code, &source.to_string());
+        let mut split = Self::split(code, &source.to_string());
+        // To the library these may pass; here a person must put a file in its place.
+        if split.error.starts_with("the certificate of ") {
+            split.code = REFUSED;
+        }
+        if split.error.starts_with("there is no secret for ") {
+            let hint = "Check that the file is there, can be read, and holds the secret";
+            return Self::new(REFUSED, chain(source), hint);
+        }
         match split.hint.is_empty() {
             false => split,
             // The causes tell more.

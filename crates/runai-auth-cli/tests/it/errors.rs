@@ -70,7 +70,7 @@ async fn a_private_ca() {
     assert_eq!(
         read(Program::new(&["token"]).client(fake.url()), fake.url()).await,
         (
-            4,
+            3,
             "error: the certificate of BASE is not trusted\n\
              hint: If its CA is a private one, add it with --ca-file\n"
                 .into()
@@ -202,4 +202,24 @@ async fn what_is_wrong_on_the_command_line() {
             "{text}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_secret_file_that_is_not_there() {
+    let program = Program::new(&[
+        "token",
+        "--base-url",
+        "https://acme.run.ai",
+        "--client-id",
+        ID,
+    ])
+    .var("RUNAI_CLIENT_SECRET_FILE", "/no/such/secret");
+    let (code, text) = read(program, "https://acme.run.ai").await;
+    assert_eq!(code, 3);
+    assert_eq!(
+        text,
+        "error: there is no secret for application `ci-bot`: the file /no/such/secret is not there: No such \
+         file or directory (os error 2)\n\
+         hint: Check that the file is there, can be read, and holds the secret\n"
+    );
 }
