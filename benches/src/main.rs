@@ -22,6 +22,16 @@ mod steady;
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
+    #[cfg(feature = "peers")]
+    if let [first, address] = &args[..] {
+        if first == peers::kube::PLUGIN {
+            if let Err(error) = peers::kube::plugin(address) {
+                eprintln!("{error}");
+                std::process::exit(1);
+            }
+            return;
+        }
+    }
     let known = ["--quick", "--plot"];
     if let Some(other) = args.iter().find(|it| !known.contains(&it.as_str())) {
         eprintln!("unknown argument {other}; there are --quick and --plot");

@@ -91,6 +91,18 @@ pub fn headers() -> HeaderMap {
     map
 }
 
+/// The same as text, for stacks with headers of their own.
+pub fn static_headers() -> [(&'static str, &'static str); 6] {
+    [
+        ("host", "api.example"),
+        ("accept", "application/json"),
+        ("accept-encoding", "gzip, br"),
+        ("user-agent", "bench/1.0"),
+        ("content-type", "application/json"),
+        ("x-request-id", "4bf92f3577b34da6a3ce929d0e0e4736"),
+    ]
+}
+
 /// Answers at once, and does nothing else.
 #[derive(Clone, Debug, Default)]
 pub struct Noop;

@@ -10,7 +10,26 @@ use crate::{
     stacks::Make,
 };
 
+#[cfg(feature = "peers")]
+mod aliri;
+#[cfg(feature = "peers")]
+mod aws;
+#[cfg(feature = "peers")]
+mod azure;
 pub mod by_hand;
+pub mod call;
+#[cfg(feature = "peers")]
+mod gears;
+#[cfg(feature = "peers")]
+mod google;
+#[cfg(feature = "peers")]
+mod huskarl;
+#[cfg(feature = "peers")]
+pub mod kube;
+#[cfg(feature = "peers")]
+mod middle;
+#[cfg(feature = "peers")]
+mod object_store;
 pub mod ours;
 
 /// A future of a peer's, whose type is forgotten.
@@ -81,5 +100,23 @@ pub fn all() -> Vec<Arc<dyn Peer>> {
         Arc::new(ours::Ours),
         Arc::new(by_hand::Mutexed),
         Arc::new(by_hand::Checked),
+        #[cfg(feature = "peers")]
+        Arc::new(middle::Middle),
+        #[cfg(feature = "peers")]
+        Arc::new(aliri::Aliri),
+        #[cfg(feature = "peers")]
+        Arc::new(huskarl::Huskarl),
+        #[cfg(feature = "peers")]
+        Arc::new(kube::Kube),
+        #[cfg(feature = "peers")]
+        Arc::new(object_store::ObjectStore),
+        #[cfg(feature = "peers")]
+        Arc::new(azure::Azure),
+        #[cfg(feature = "peers")]
+        Arc::new(google::Google),
+        #[cfg(feature = "peers")]
+        Arc::new(aws::Aws),
+        #[cfg(feature = "peers")]
+        Arc::new(gears::Gears),
     ]
 }

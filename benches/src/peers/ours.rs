@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use tokio::runtime::Runtime;
 use tower_bearer::{Authorize, AuthorizeLayer, SourceError, Token, TokenCache, source_fn};
 use tower_layer::Layer;
@@ -38,6 +38,12 @@ impl<B> Service<Request<B>> for Judge {
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let mut response = Response::new(Body::new());
         *response.status_mut() = self.0.judge(request.headers());
+        if response.status() == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, challenge);
+        }
         ready(Ok(response))
     }
 }
