@@ -75,9 +75,8 @@ impl Middleware for Terminal {
 
 fn request() -> Request {
     static URL: std::sync::OnceLock<Url> = std::sync::OnceLock::new();
-    let url = URL.get_or_init(|| {
-        Url::parse("https://api.example/api/v1/clusters?limit=50").expect("a URL")
-    });
+    let url = URL
+        .get_or_init(|| Url::parse("https://api.example/api/v1/clusters?limit=50").expect("a URL"));
     let mut request = Request::new(Method::GET, url.clone());
     *request.headers_mut() = headers();
     request

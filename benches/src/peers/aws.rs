@@ -73,9 +73,9 @@ impl Lazy {
 impl Tokens for Lazy {
     async fn stamp(&self, request: &mut Request<Body>) -> Result<(), String> {
         let resolver = self.resolver.clone();
-        let identity =
-            self.cache
-                .resolve_cached_identity(resolver, &self.components, &self.config);
+        let identity = self
+            .cache
+            .resolve_cached_identity(resolver, &self.components, &self.config);
         let identity = identity.await.map_err(|it| it.to_string())?;
         let token = identity.data::<Token>().ok_or("it is no token")?;
         insert(request, bearer(token.token())?);

@@ -101,9 +101,8 @@ impl Policy for Terminal {
 
 fn request() -> Request {
     static URL: std::sync::OnceLock<Url> = std::sync::OnceLock::new();
-    let url = URL.get_or_init(|| {
-        Url::parse("https://api.example/api/v1/clusters?limit=50").expect("a URL")
-    });
+    let url = URL
+        .get_or_init(|| Url::parse("https://api.example/api/v1/clusters?limit=50").expect("a URL"));
     let mut request = Request::new(url.clone(), Method::Get);
     for (name, value) in workload::static_headers() {
         request.insert_header(name, value);
@@ -128,8 +127,8 @@ impl Pipeline {
 
     async fn send(&self) -> PolicyResult {
         let mut request = request();
-        let sent = self.first.send(&Context::new(), &mut request, &self.rest);
-        sent.await
+        let context = Context::new();
+        self.first.send(&context, &mut request, &self.rest).await
     }
 }
 

@@ -16,10 +16,8 @@ use crate::{
 /// What stamps a request.
 pub trait Tokens: Send + Sync + 'static {
     /// Puts the token onto a request.
-    fn stamp(
-        &self,
-        request: &mut Request<Body>,
-    ) -> impl Future<Output = Result<(), String>> + Send;
+    fn stamp(&self, request: &mut Request<Body>)
+    -> impl Future<Output = Result<(), String>> + Send;
 
     /// Takes note of a 401; whether it is worth sending the request again.
     fn rejected(&self, response: &HeaderMap) -> bool {

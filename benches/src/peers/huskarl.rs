@@ -31,10 +31,13 @@ struct Fetches(Arc<Source>);
 impl TokenSource for Fetches {
     fn token(&self) -> MaybeSendBoxFuture<'_, Result<Arc<TokenResponse>, TokenError>> {
         Box::pin(async {
-            let failed = |why: String| {
-                TokenError::from(Error::new(RetryAdvice::Retry { after: None }, why))
-            };
-            let issued = self.0.fetch().await.map_err(|it| failed(format!("{it:?}")))?;
+            let failed =
+                |why: String| TokenError::from(Error::new(RetryAdvice::Retry { after: None }, why));
+            let issued = self
+                .0
+                .fetch()
+                .await
+                .map_err(|it| failed(format!("{it:?}")))?;
             let response = RawTokenResponse::builder()
                 .access_token(issued.secret.as_str())
                 .token_type("Bearer")
@@ -51,7 +54,9 @@ struct Headers(HttpAuthorizer);
 
 impl Headers {
     fn new(source: Arc<Source>) -> Self {
-        let cache = InMemoryTokenCache::builder().source(Fetches(source)).build();
+        let cache = InMemoryTokenCache::builder()
+            .source(Fetches(source))
+            .build();
         Self(HttpAuthorizer::builder().cache(cache).build())
     }
 }

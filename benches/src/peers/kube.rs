@@ -69,7 +69,7 @@ fn config(auth: AuthInfo) -> Config {
 
 /// A service of theirs has a boxed error.
 #[derive(Clone)]
-struct Terminal(Judge);
+struct Terminal(Option<Judge>);
 
 impl Service<Request<Body>> for Terminal {
     type Response = Response<Body>;
@@ -82,7 +82,12 @@ impl Service<Request<Body>> for Terminal {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let mut response = Response::new(Body::new());
-        *response.status_mut() = self.0.0.judge(request.headers());
+        match &self.0 {
+            Some(judge) => *response.status_mut() = judge.0.judge(request.headers()),
+            None => {
+                std::hint::black_box(&request);
+            }
+        }
         ready(Ok(response))
     }
 }
@@ -144,6 +149,7 @@ impl Peer for Kube {
                 interactive_mode: Some(ExecInteractiveMode::Never),
                 provide_cluster_info: false,
                 cluster: None,
+                other: Default::default(),
             };
             let auth = AuthInfo {
                 exec: Some(exec),
@@ -155,7 +161,7 @@ impl Peer for Kube {
                 .map_err(|it| it.to_string())?
                 .map_err(|it| it.to_string())?
                 .ok_or("there is no layer")?;
-            let service = layer.layer(Terminal(Judge(api)));
+            let service = layer.layer(Terminal(Some(Judge(api))));
             let client: Arc<dyn Client> = Arc::new(Through(service));
             Ok(client)
         })
@@ -171,7 +177,7 @@ impl Peer for Kube {
         let layer = config(auth).auth_layer().map_err(|it| it.to_string())?;
         let layer = layer.ok_or("there is no layer")?;
         Ok(Stamp {
-            with: stacks::make(layer.layer(Noop), false),
+            with: stacks::make(layer.layer(Terminal(None)), false),
             bare: stacks::make(Noop, false),
         })
     }
