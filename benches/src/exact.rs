@@ -130,7 +130,7 @@ pub fn allocations(report: &mut Report, mebibytes: usize) {
 }
 
 /// The crates that a crate needs in its default form, itself not counted.
-pub fn dependencies(report: &mut Report, peers: &[(&'static str, &'static str)]) {
+pub fn dependencies(report: &mut Report) {
     let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     for (metric, package) in [
         ("engine_dependencies", "tower-bearer"),
@@ -141,13 +141,6 @@ pub fn dependencies(report: &mut Report, peers: &[(&'static str, &'static str)])
             Err(why) => Value::Skipped(why),
         };
         report.put(metric, value);
-    }
-    for (name, package) in peers {
-        let value = match crates(&here.join("Cargo.toml"), package) {
-            Ok(count) => Value::Number(count as f64),
-            Err(why) => Value::Skipped(why),
-        };
-        report.put_peer("dependencies_as_used_here", name, value);
     }
 }
 

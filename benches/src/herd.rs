@@ -8,7 +8,7 @@ use benches::{
     source::{Api, Source},
 };
 use http::StatusCode;
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{runtime::Runtime, task::JoinSet, time::Instant};
 
 use crate::report::{Report, Value};
 
@@ -36,13 +36,15 @@ async fn at_once(client: &Arc<dyn Client>, requests: usize) -> usize {
 }
 
 /// The figures of one peer.
-pub async fn measure(peer: &dyn Peer, mut put: impl FnMut(&str, Value)) {
-    put("cold_1000_fetches", cold(peer).await);
-    put("rejected_1000_fetches", rejected(peer).await);
+async fn measure(peer: &dyn Peer) -> Vec<(&'static str, Value)> {
     let (fetches, wall) = failing(peer).await;
-    put("failing_cold_100_fetches", fetches);
-    put("failing_cold_100_wall_ms", wall);
-    put("leader_dropped_fetches", leader_dropped(peer).await);
+    vec![
+        ("cold_1000_fetches", cold(peer).await),
+        ("rejected_1000_fetches", rejected(peer).await),
+        ("failing_cold_100_fetches", fetches),
+        ("failing_cold_100_wall_ms", wall),
+        ("leader_dropped_fetches", leader_dropped(peer).await),
+    ]
 }
 
 async fn cold(peer: &dyn Peer) -> Value {
@@ -122,12 +124,26 @@ async fn leader_dropped(peer: &dyn Peer) -> Value {
     }
 }
 
-/// The figures of all.
-pub fn all(report: &mut Report, runtime: &tokio::runtime::Runtime, peers: &[Arc<dyn Peer>]) {
-    for (place, peer) in peers.iter().enumerate() {
-        runtime.block_on(measure(&**peer, |name, value| match place {
-            0 => report.put(name, value),
-            _ => report.put_peer(name, peer.name(), value),
-        }));
-    }
+/// The figures of all: first this project's, then those of the peers at once, since they are counts, and
+/// some take seconds for what takes others milliseconds.
+pub fn all(report: &mut Report, runtime: &Runtime, peers: &[Arc<dyn Peer>]) {
+    let Some((ours, others)) = peers.split_first() else {
+        return;
+    };
+    runtime.block_on(async {
+        for (name, value) in measure(&**ours).await {
+            report.put(name, value);
+        }
+        let mut measured = JoinSet::new();
+        for (place, peer) in others.iter().cloned().enumerate() {
+            measured.spawn(async move { (place, measure(&*peer).await) });
+        }
+        let mut measured = measured.join_all().await;
+        measured.sort_by_key(|(place, _)| *place);
+        for (place, values) in measured {
+            for (name, value) in values {
+                report.put_peer(name, others[place].name(), value);
+            }
+        }
+    });
 }

@@ -13,10 +13,18 @@ pub fn describe() -> String {
     format!("{model}, {cores} cores, load {load} before the run")
 }
 
-/// The version of a package in a lock file.
+/// The version of a package that this one uses, by the lock file. Where there are several, that is named
+/// in the list of what it depends on.
 pub fn version<'a>(lock: &'a str, package: &str) -> Option<&'a str> {
-    let (_, after) = lock.split_once(&format!("name = \"{package}\"\nversion = \""))?;
-    after.split('"').next()
+    let named = |name: &str| {
+        let found = lock.split_once(&format!("name = \"{name}\"\nversion = \""));
+        found.map(|(_, after)| after)
+    };
+    let own = named(env!("CARGO_PKG_NAME"))?.split("[[package]]").next()?;
+    match own.split_once(&format!("\"{package} ")) {
+        Some((_, version)) => version.split('"').next(),
+        None => named(package)?.split('"').next(),
+    }
 }
 
 #[cfg(test)]

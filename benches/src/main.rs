@@ -1,11 +1,8 @@
 //! Measures this project beside its peers, and prints what came of it: see `benches/run`.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use benches::{
-    paired::Effort,
-    peers::{self, Peer},
-};
+use benches::{paired::Effort, peers};
 use tokio::runtime::Runtime;
 
 mod e2e;
@@ -70,7 +67,7 @@ fn measure(runtime: &Runtime, quick: bool, plots: bool) -> (report::Report, Vec<
     let bars = stamp::peers(&mut report, runtime, &all, beside);
     exact::instructions(&mut report);
     exact::allocations(&mut report, if quick { 128 } else { 1024 });
-    exact::dependencies(&mut report, &packages(&all));
+    exact::dependencies(&mut report);
     herd::all(&mut report, runtime, &all);
     let traffic = renewal::measure(&mut report, runtime, &all, if quick { 4 } else { 20 });
     outage::measure(&mut report, runtime, &all, outage::Scale { quick });
@@ -81,7 +78,7 @@ fn measure(runtime: &Runtime, quick: bool, plots: bool) -> (report::Report, Vec<
         if quick { 640 } else { 6400 },
     );
     e2e::uploads(&mut report, runtime, 31, if quick { 16 } else { 1024 });
-    proxy::measure(&mut report, quick);
+    proxy::measure(&mut report, runtime, quick);
     if plots {
         write_plot("cost-by-threads.svg", &plot::costs(&bars));
         write_plot("latency-around-a-renewal.svg", &plot::renewal(&traffic));
@@ -89,14 +86,6 @@ fn measure(runtime: &Runtime, quick: bool, plots: bool) -> (report::Report, Vec<
     let mut names = vec!["tower-http"];
     names.extend(all.iter().skip(1).map(|peer| peer.name()));
     (report, names)
-}
-
-/// The peers that are crates: the name in the output, and that of the package.
-fn packages(all: &[Arc<dyn Peer>]) -> Vec<(&'static str, &'static str)> {
-    let peers = all.iter().skip(1);
-    peers
-        .filter_map(|peer| Some((peer.name(), peer.package()?)))
-        .collect()
 }
 
 /// What is compared, in which version, and what of it is timed.

@@ -10,7 +10,7 @@ use benches::{
 use tokio::runtime::Runtime;
 
 use crate::{
-    renewal::put,
+    renewal::{put, slowest},
     report::{Report, Value},
     steady,
 };
@@ -27,7 +27,7 @@ impl Scale {
     }
 
     fn lasts(self) -> Duration {
-        Duration::from_secs(if self.quick { 8 } else { 62 })
+        Duration::from_secs(if self.quick { 8 } else { 66 })
     }
 
     fn rejects(self) -> Duration {
@@ -73,10 +73,11 @@ pub fn measure(report: &mut Report, runtime: &Runtime, peers: &[Arc<dyn Peer>], 
             };
             put(report, peers, "outage_failed_requests", one.name, value);
             report.note(format!(
-                "{}, outage: {} requests, {} fetches.",
+                "{}, outage: {} requests, {} fetches, the slowest took {:.1} ms.",
                 one.name,
                 one.sent().len(),
-                one.source.fetches()
+                one.source.fetches(),
+                slowest(&one.sent())
             ));
         }
         for one in &rejected {

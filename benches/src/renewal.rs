@@ -15,7 +15,7 @@ use tower_service::Service;
 
 use crate::{
     report::{Report, Value},
-    steady::{self, Traffic},
+    steady::{self, Sent, Traffic},
 };
 
 /// The lifetime of this project's tokens. The peers' are due as often.
@@ -55,18 +55,28 @@ async fn run(report: &mut Report, peers: &[Arc<dyn Peer>], lifetimes: u32) -> Ve
     let unused = Arc::new(Source::new(LIFETIME, TAKES));
     let fixed = Arc::new(Fixed(Judge(Arc::new(Api::default())), header));
     traffic.push(Traffic::new("fixed", unused, fixed));
+    // All are warmed at once: a token must not expire while another client fetches its first.
+    let mut started = tokio::task::JoinSet::new();
+    for (place, peer) in peers.iter().enumerate() {
+        let peer = peer.clone();
+        started.spawn(async move {
+            let client = match peer.lifetime(LIFETIME / 2) {
+                Ok(lifetime) => {
+                    let source = Arc::new(Source::new(lifetime, TAKES));
+                    steady::warm(&*peer, source, Arc::default()).await
+                }
+                Err(no) => Err(no),
+            };
+            (place, client)
+        });
+    }
+    let mut started = started.join_all().await;
+    started.sort_by_key(|(place, _)| *place);
     let mut refused = Vec::new();
-    for peer in peers {
-        let started = match peer.lifetime(LIFETIME / 2) {
-            Ok(lifetime) => {
-                let source = Arc::new(Source::new(lifetime, TAKES));
-                steady::warm(&**peer, source, Arc::default()).await
-            }
-            Err(no) => Err(no),
-        };
-        match started {
+    for (place, client) in started {
+        match client {
             Ok(client) => traffic.push(client),
-            Err(no) => refused.push((peer.name(), no)),
+            Err(no) => refused.push((peers[place].name(), no)),
         }
     }
     steady::send(&traffic, Duration::from_millis(1), LIFETIME * lifetimes).await;
@@ -95,9 +105,10 @@ async fn run(report: &mut Report, peers: &[Arc<dyn Peer>], lifetimes: u32) -> Ve
             Value::Number(added),
         );
         report.note(format!(
-            "{}: {} requests, {renewals} renewals, {failed} requests failed.",
+            "{}: {} requests, {renewals} renewals, {failed} requests failed, the slowest took {:.1} ms.",
             one.name,
             sent.len(),
+            slowest(&sent),
         ));
     }
     for (name, no) in refused {
@@ -120,6 +131,12 @@ fn p999(traffic: &Traffic) -> f64 {
         .map(|it| it.took.as_secs_f64() * 1000.0)
         .collect();
     quantile(&took, 0.999)
+}
+
+/// The longest time that a request took, in milliseconds.
+pub fn slowest(sent: &[Sent]) -> f64 {
+    let longest = sent.iter().map(|it| it.took).max().unwrap_or_default();
+    longest.as_secs_f64() * 1000.0
 }
 
 /// A figure of this project, which comes first, or of a peer.
