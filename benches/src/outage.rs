@@ -27,7 +27,7 @@ impl Scale {
     }
 
     fn lasts(self) -> Duration {
-        Duration::from_secs(if self.quick { 8 } else { 66 })
+        Duration::from_secs(if self.quick { 12 } else { 66 })
     }
 
     fn rejects(self) -> Duration {
@@ -35,7 +35,14 @@ impl Scale {
     }
 }
 
+/// Measures all.
 pub fn measure(report: &mut Report, runtime: &Runtime, peers: &[Arc<dyn Peer>], scale: Scale) {
+    if scale.quick {
+        report.note(
+            "A quick run's outage lasts 0.8 s, with tokens that are due after about 5 s, and the rejections 5 s."
+                .into(),
+        );
+    }
     runtime.block_on(async {
         let mut down = Vec::new();
         let mut rejected = Vec::new();
@@ -95,7 +102,7 @@ pub fn measure(report: &mut Report, runtime: &Runtime, peers: &[Arc<dyn Peer>], 
 
 async fn outage(peer: &dyn Peer, scale: Scale) -> Result<steady::Traffic, String> {
     let lifetime = match scale.quick {
-        true => peer.lifetime(Duration::from_secs(3))?,
+        true => peer.lifetime(Duration::from_secs(5))?,
         false => peer.outage_lifetime(),
     };
     let source = Source::new(lifetime, Duration::from_millis(50)).down_when_due(scale.outage());

@@ -27,17 +27,24 @@ use crate::report::{Report, Value};
 /// Where nginx listens. It cannot say which free port it found.
 const NGINX_PORT: u16 = 39_471;
 
+/// Each of both, how often and for how many seconds.
 const ROUNDS: usize = 8;
+const LASTS: u32 = 3;
 
 pub fn measure(report: &mut Report, runtime: &Runtime, quick: bool) {
-    let value = match compare(report, runtime, quick) {
+    if quick {
+        let why = "it takes a minute; see a whole run".into();
+        report.put("proxy_cpu_vs_nginx", Value::Skipped(why));
+        return;
+    }
+    let value = match compare(report, runtime) {
         Ok(value) => value,
         Err(why) => Value::Skipped(why),
     };
     report.put("proxy_cpu_vs_nginx", value);
 }
 
-fn compare(report: &mut Report, runtime: &Runtime, quick: bool) -> Result<Value, String> {
+fn compare(report: &mut Report, runtime: &Runtime) -> Result<Value, String> {
     let nginx = found("nginx")?;
     let wrk = found("wrk")?;
     let proxy = proxy_program()?;
@@ -45,7 +52,6 @@ fn compare(report: &mut Report, runtime: &Runtime, quick: bool) -> Result<Value,
     let files = Files::new()?;
     let nginx = Running::nginx(&nginx, &files, upstream)?;
     let proxy = Running::proxy(&proxy, &files, upstream)?;
-    let lasts = if quick { 1 } else { 3 };
     let mut costs = [Vec::new(), Vec::new()];
     let mut seen = [Vec::new(), Vec::new()];
     // The first round warms up.
@@ -54,7 +60,7 @@ fn compare(report: &mut Report, runtime: &Runtime, quick: bool) -> Result<Value,
             let which = (round + half) % 2;
             let server = [&nginx, &proxy][which];
             let before = server.cpu()?;
-            let load = load(&wrk, &server.url, lasts)?;
+            let load = load(&wrk, &server.url)?;
             let cpu = server.cpu()? - before;
             if round > 0 {
                 costs[which].push(cpu / load.requests * 1e6);
@@ -67,7 +73,7 @@ fn compare(report: &mut Report, runtime: &Runtime, quick: bool) -> Result<Value,
         report.note(format!(
             "{name}: {:.1} µs of CPU a request, {:.0} requests a second, latency {:.2} ms in the median and {:.2} ms for the slowest hundredth.",
             middle(&costs[which]),
-            of(|it| it.requests) / f64::from(lasts),
+            of(|it| it.requests) / f64::from(LASTS),
             of(|it| it.median_ms),
             of(|it| it.p99_ms),
         ));
@@ -261,9 +267,9 @@ struct Load {
     p99_ms: f64,
 }
 
-fn load(wrk: &Path, url: &str, seconds: u32) -> Result<Load, String> {
+fn load(wrk: &Path, url: &str) -> Result<Load, String> {
     let output = Command::new(wrk)
-        .args(["-t1", "-c16", "--latency", &format!("-d{seconds}s"), url])
+        .args(["-t1", "-c16", "--latency", &format!("-d{LASTS}s"), url])
         .output()
         .map_err(text)?;
     let output = String::from_utf8_lossy(&output.stdout).into_owned();
