@@ -1,6 +1,6 @@
 //! The pictures of the docs, as SVG by hand: latency around a renewal, and cost by threads.
 
-use std::fmt::Write;
+use std::{collections::BTreeSet, fmt::Write};
 
 use crate::steady::Traffic;
 
@@ -77,6 +77,8 @@ pub fn renewal(traffic: &[Traffic]) -> String {
             one.name,
             x = x(0.0)
         );
+        // Dots as one path per colour, each place once: thousands of circles would make a large file.
+        let mut dots = [BTreeSet::new(), BTreeSet::new()];
         for sent in one.sent() {
             let after = sent.at.saturating_duration_since(middle).as_secs_f64()
                 - middle.saturating_duration_since(sent.at).as_secs_f64();
@@ -85,12 +87,14 @@ pub fn renewal(traffic: &[Traffic]) -> String {
             }
             // From a microsecond at the bottom to a second at the top.
             let share = (sent.took.as_secs_f64() * 1e6).max(1.0).log10() / 6.0;
-            let colour = COLOURS[usize::from(sent.waited || !sent.ok)];
+            let y = bottom - share.min(1.0) * (bottom - top);
+            dots[usize::from(sent.waited || !sent.ok)].insert((x(after) as i32, y as i32));
+        }
+        for (dots, colour) in dots.iter().zip(COLOURS) {
+            let path: String = dots.iter().map(|(x, y)| format!("M{x} {y}h0")).collect();
             let _ = writeln!(
                 svg,
-                "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"1\" fill=\"{colour}\"/>",
-                x(after),
-                bottom - share.min(1.0) * (bottom - top)
+                "<path d=\"{path}\" stroke=\"{colour}\" stroke-width=\"2\" stroke-linecap=\"round\"/>"
             );
         }
     }
