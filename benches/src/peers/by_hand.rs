@@ -2,7 +2,6 @@
 //! clock is looked at, and no future is boxed.
 
 use std::{
-    future::Future,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -87,14 +86,9 @@ impl InRwLock {
 }
 
 impl Tokens for InRwLock {
-    fn stamp(
-        &self,
-        request: &mut Request<Body>,
-    ) -> impl Future<Output = Result<(), String>> + Send {
-        async move {
-            insert(request, self.header().await?);
-            Ok(())
-        }
+    async fn stamp(&self, request: &mut Request<Body>) -> Result<(), String> {
+        insert(request, self.header().await?);
+        Ok(())
     }
 }
 
