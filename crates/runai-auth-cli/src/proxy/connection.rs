@@ -28,9 +28,12 @@ use super::{args::RuleArgs, clock, drain::Live, forward::Proxy};
 /// After so long without a word from the other side an HTTP/2 connection is asked whether it lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-/// So long a connection without a request is kept while the proxy stops: one may be on its way, and its
-/// answer says that the connection ends.
-const LINGER_MS: u64 = 500;
+/// This part of the grace a connection without a request is kept while the proxy stops: one may be on its
+/// way, and its answer says that the connection ends.
+const LINGER: u32 = 60;
+
+/// So long a connection that was told to end may take for it without a request.
+const CLOSING_MS: u64 = 500;
 
 /// How often a connection is looked at while the proxy stops.
 const STOPPING_TICK: Duration = Duration::from_millis(20);
@@ -132,7 +135,6 @@ pub(crate) struct Limits {
 
 impl Limits {
     pub(crate) fn new(rules: &RuleArgs) -> Self {
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let mut builder = Builder::new(TokioExecutor::new());
         let streams = u32::try_from(rules.max_requests).unwrap_or(u32::MAX);
         builder
@@ -179,6 +181,7 @@ where
     let mut tick = ticks(limits.tick);
     let mut stopping_since = None;
     let mut closing_since = None;
+    let mut linger_ms = 0;
     loop {
         tokio::select! {
             ended = connection.as_mut() => {
@@ -187,8 +190,9 @@ where
                 }
                 return;
             }
-            () = told.as_mut(), if stopping_since.is_none() => {
+            grace = told.as_mut(), if stopping_since.is_none() => {
                 stopping_since = Some(clock::now_ms());
+                linger_ms = millis(grace / LINGER);
                 tick = ticks(STOPPING_TICK);
                 if activity.is_http2.load(Relaxed) {
                     connection.as_mut().graceful_shutdown();
@@ -201,17 +205,21 @@ where
         let since = |then: u64| now.saturating_sub(then);
         let verdict = activity.verdict(now, &limits);
         if verdict == Verdict::Slow
-            || closing_since.is_some_and(|it| since(it) >= LINGER_MS && !activity.is_busy())
+            || closing_since.is_some_and(|it| since(it) >= CLOSING_MS && !activity.is_busy())
         {
             return;
         }
         let lingered =
-            stopping_since.is_some_and(|it| since(it) >= LINGER_MS && !activity.is_busy());
+            stopping_since.is_some_and(|it| since(it) >= linger_ms && !activity.is_busy());
         if closing_since.is_none() && (lingered || verdict == Verdict::Idle) {
             closing_since = Some(now);
             connection.as_mut().graceful_shutdown();
         }
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn ticks(period: Duration) -> tokio::time::Interval {

@@ -11,7 +11,8 @@ use tracing::{info, warn};
 /// Whether the proxy is stopping. Clones are about the same proxy.
 #[derive(Clone, Debug)]
 pub(crate) struct Stopping {
-    on: watch::Sender<bool>,
+    /// The grace, once it is.
+    on: watch::Sender<Option<Duration>>,
     live: mpsc::WeakSender<Infallible>,
 }
 
@@ -32,7 +33,7 @@ pub(crate) struct Ending {
 pub(crate) fn ending() -> Ending {
     let (live, ended) = mpsc::channel(1);
     let stopping = Stopping {
-        on: watch::Sender::new(false),
+        on: watch::Sender::new(None),
         live: live.downgrade(),
     };
     Ending {
@@ -44,7 +45,7 @@ pub(crate) fn ending() -> Ending {
 
 impl Stopping {
     pub(crate) fn is_on(&self) -> bool {
-        *self.on.borrow()
+        self.on.borrow().is_some()
     }
 
     /// Something that must end before the proxy does.
@@ -54,15 +55,16 @@ impl Stopping {
         }
     }
 
-    /// Waits until the proxy is stopping.
+    /// Waits until the proxy is stopping, and answers with its grace.
     ///
     /// # Cancel safety
     ///
     /// Dropping it loses nothing.
-    pub(crate) async fn told(&self) {
+    pub(crate) async fn told(&self) -> Duration {
         let mut on = self.on.subscribe();
+        let told = on.wait_for(Option::is_some).await;
         // It does not fail, since the sender is here.
-        let _told = on.wait_for(|on| *on).await;
+        told.ok().and_then(|grace| *grace).unwrap_or_default()
     }
 }
 
@@ -78,7 +80,7 @@ impl Ending {
             live,
             mut ended,
         } = self;
-        stopping.on.send_replace(true);
+        stopping.on.send_replace(Some(grace));
         drop(live);
         match timeout(grace, ended.recv()).await {
             Ok(_) => info!("all requests are finished"),
@@ -97,7 +99,7 @@ mod tests {
         let stopping = ending.stopping();
         let live = stopping.live();
         let waiting = tokio::spawn(ending.stop(Duration::from_secs(60)));
-        stopping.told().await;
+        assert_eq!(stopping.told().await, Duration::from_secs(60));
         assert!(!waiting.is_finished());
         drop(live);
         waiting.await.unwrap();

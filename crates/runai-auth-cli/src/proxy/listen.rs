@@ -157,6 +157,9 @@ pub(crate) trait Accept: Send + Sync + 'static {
     fn rest(self) -> Vec<Self::Stream>;
 }
 
+/// No more than these can have come before the listener is closed: what tokio lets the system keep.
+const BACKLOG: usize = 1024;
+
 impl Accept for TcpListener {
     type Stream = TcpStream;
 
@@ -177,6 +180,7 @@ impl Accept for TcpListener {
             return Vec::new();
         };
         iter::from_fn(|| listener.accept().ok())
+            .take(BACKLOG)
             .filter_map(|accepted| taken(accepted).ok())
             .collect()
     }
@@ -199,6 +203,7 @@ impl Accept for tokio::net::UnixListener {
             return Vec::new();
         };
         iter::from_fn(|| listener.accept().ok())
+            .take(BACKLOG)
             .filter_map(|(stream, _)| taken(stream).ok())
             .collect()
     }

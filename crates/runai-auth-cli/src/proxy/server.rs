@@ -244,7 +244,7 @@ async fn accept_from<L: Accept>(listener: L, proxy: Arc<Proxy>, limits: Arc<Limi
     loop {
         let accepted = tokio::select! {
             accepted = poll_fn(|cx| listener.poll_next(cx)) => accepted,
-            () = proxy.stopping.told() => break,
+            _grace = proxy.stopping.told() => break,
         };
         match accepted {
             Ok(stream) => serve(stream),
