@@ -42,14 +42,17 @@ impl Entry {
     }
 
     /// The header's value, this thread's own.
+    #[inline]
     pub(crate) fn header_value(&self) -> HeaderValue {
         self.headers.own().clone()
     }
 
+    #[inline]
     pub(crate) fn generation(&self) -> u64 {
         self.token.generation()
     }
 
+    #[inline]
     pub(crate) fn is_suspect(&self) -> bool {
         self.suspect.load(Ordering::Acquire)
     }
@@ -78,6 +81,7 @@ pub(crate) struct Cell {
 #[cfg(not(all(test, tower_bearer_loom)))]
 impl Cell {
     /// Reads the current entry without a lock.
+    #[inline]
     pub(crate) fn read<R>(&self, look: impl FnOnce(Option<&Entry>) -> R) -> R {
         look(self.current.load().as_deref())
     }

@@ -62,6 +62,7 @@ impl Reading {
     }
 
     /// Whether either clock has reached `deadline`.
+    #[inline]
     #[must_use]
     pub fn has_reached(self, deadline: Self) -> bool {
         self.monotonic >= deadline.monotonic || self.wall >= deadline.wall

@@ -79,6 +79,12 @@ impl Schedule {
         }
     }
 
+    /// Whether it is neither due nor, which comes later, expired.
+    #[inline]
+    pub(crate) fn is_fresh(&self, now: Reading) -> bool {
+        !now.has_reached(self.due)
+    }
+
     pub(crate) fn standing(&self, now: Reading) -> Standing {
         if now.has_reached(self.hard_expiry) {
             Standing::Expired
@@ -91,6 +97,7 @@ impl Schedule {
 
     /// Whether the token may be used for `remaining` from now on, or is as good as new: a token is
     /// renewed for more time only after half of its lifetime, so it costs at most two fetches (G6).
+    #[inline]
     pub(crate) fn lasts(&self, remaining: Duration, now: Reading) -> bool {
         remaining.is_zero()
             || now.until(self.hard_expiry) >= remaining

@@ -82,16 +82,15 @@ impl Core {
         }
     }
 
-    /// A fresh token's header value and generation, if there is one that will do: without a lock, and
-    /// without anything else that happens.
+    /// A fresh token's header value and generation, if there is one: without a lock, and without anything
+    /// else that happens.
     #[inline]
-    pub(crate) fn fresh(&self, want: Want) -> Option<Stamp> {
+    pub(crate) fn fresh(&self) -> Option<Stamp> {
         let now = self.clock.now();
         self.cell.read(|entry| {
-            let entry = entry.filter(|entry| !entry.is_suspect() && want.takes(entry))?;
-            let is_fresh = entry.schedule.standing(now) == Standing::Fresh
-                && entry.schedule.lasts(want.remaining, now);
-            is_fresh.then(|| Stamp {
+            let entry =
+                entry.filter(|entry| !entry.is_suspect() && entry.schedule.is_fresh(now))?;
+            Some(Stamp {
                 header: entry.header_value(),
                 generation: entry.generation(),
             })
@@ -148,6 +147,7 @@ impl Core {
 
     /// Notes that a server took the token of `generation`. It costs one look at an atomic unless that
     /// token replaced a rejected one and nobody knew yet whether it is any better.
+    #[inline]
     pub(crate) fn taken(&self, generation: u64) {
         let unjudged = self.unjudged.load(Ordering::Relaxed);
         if unjudged != 0 && generation >= unjudged {

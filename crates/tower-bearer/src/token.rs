@@ -132,9 +132,20 @@ impl Token {
     }
 }
 
+/// Memory that is wiped in the end. The count of its references is put before it, on a cache line of its
+/// own: threads count those of different copies (see [`Shards`](crate::shard::Shards)).
+#[repr(align(64))]
+struct Line(Zeroizing<Vec<u8>>);
+
+impl AsRef<[u8]> for Line {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// A sensitive value whose memory is wiped with its last clone.
 fn header_value(line: Zeroizing<Vec<u8>>) -> Option<HeaderValue> {
-    let mut header = HeaderValue::from_maybe_shared(Bytes::from_owner(line)).ok()?;
+    let mut header = HeaderValue::from_maybe_shared(Bytes::from_owner(Line(line))).ok()?;
     header.set_sensitive(true);
     Some(header)
 }

@@ -14,30 +14,38 @@ use std::{
 use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
 
 use crate::error::BoxError;
 
-/// The body that [`Authorize`](crate::Authorize) hands to the inner service, around the caller's own.
-///
-/// Its data is [`Bytes`] and its error is boxed, so that `Body::new` of axum and of tonic, and
-/// `BoxBody`, take it. A frame whose data is `Bytes` already is passed and kept without a copy.
-pub struct ReplayBody<B> {
-    inner: Inner<B>,
+pin_project! {
+    /// The body that [`Authorize`](crate::Authorize) hands to the inner service, around the caller's own.
+    ///
+    /// Its data is [`Bytes`] and its error is boxed, so that `Body::new` of axum and of tonic, and
+    /// `BoxBody`, take it. A frame whose data is `Bytes` already is passed and kept without a copy.
+    /// It is `Unpin` where `B` is.
+    pub struct ReplayBody<B> {
+        #[pin]
+        inner: Inner<B>,
+    }
 }
 
-enum Inner<B> {
-    /// There is nothing to send.
-    Empty,
-    /// Sent once and not kept.
-    Once(Pin<Box<B>>),
-    /// Kept while it is sent, up to the cap.
-    Kept {
-        shared: Arc<Shared<B>>,
-        /// Which attempt this is: only the latest may send.
-        turn: u32,
-        /// How many of the kept frames this attempt has sent.
-        sent: usize,
-    },
+pin_project! {
+    #[project = InnerProj]
+    enum Inner<B> {
+        // There is nothing to send.
+        Empty,
+        // Sent once and not kept.
+        Once { #[pin] body: B },
+        // Kept while it is sent, up to the cap.
+        Kept {
+            shared: Arc<Shared<B>>,
+            // Which attempt this is: only the latest may send.
+            turn: u32,
+            // How many of the kept frames this attempt has sent.
+            sent: usize,
+        },
+    }
 }
 
 struct Shared<B>(Mutex<Keep<B>>);
@@ -112,7 +120,7 @@ impl<B: Body> ReplayBody<B> {
         let inner = if body.is_end_stream() {
             Inner::Empty
         } else {
-            Inner::Once(Box::pin(body))
+            Inner::Once { body }
         };
         Self { inner }
     }
@@ -316,16 +324,16 @@ where
     type Error = BoxError;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match &mut self.inner {
-            Inner::Empty => Poll::Ready(None),
-            Inner::Once(body) => body.as_mut().poll_frame(cx).map(|frame| {
+        match self.project().inner.project() {
+            InnerProj::Empty => Poll::Ready(None),
+            InnerProj::Once { body } => body.poll_frame(cx).map(|frame| {
                 let frame = frame?.map(|frame| into_bytes(frame).map_or_else(|it| it, Frame::from));
                 Some(frame.map_err(Into::into))
             }),
-            Inner::Kept { shared, turn, sent } => {
+            InnerProj::Kept { shared, turn, sent } => {
                 let mut keep = shared.lock();
                 if keep.turn != *turn {
                     return Poll::Ready(Some(Err(Taken.into())));
@@ -344,7 +352,7 @@ where
     fn is_end_stream(&self) -> bool {
         match &self.inner {
             Inner::Empty => true,
-            Inner::Once(body) => body.is_end_stream(),
+            Inner::Once { body } => body.is_end_stream(),
             Inner::Kept { shared, turn, sent } => {
                 let keep = shared.lock();
                 let all_sent = keep
@@ -359,7 +367,7 @@ where
     fn size_hint(&self) -> SizeHint {
         match &self.inner {
             Inner::Empty => SizeHint::with_exact(0),
-            Inner::Once(body) => body.size_hint(),
+            Inner::Once { body } => body.size_hint(),
             Inner::Kept { shared, sent, .. } => shared.lock().size_hint(*sent),
         }
     }
@@ -378,7 +386,7 @@ impl<B> fmt::Debug for ReplayBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let how = match &self.inner {
             Inner::Empty => "empty",
-            Inner::Once(_) => "once",
+            Inner::Once { .. } => "once",
             Inner::Kept { .. } => "kept",
         };
         f.debug_tuple("ReplayBody").field(&how).finish()

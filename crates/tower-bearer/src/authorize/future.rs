@@ -6,14 +6,16 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use http::{Request, Response, Uri};
+use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-pub(crate) use self::sending::Unsent;
 use self::sending::{Again, Next, Rejected};
+pub(crate) use self::sending::{Sending, Unsent};
 use super::{
     body::{NotReplayable, ReplayBody},
     layer::Shared,
@@ -22,7 +24,7 @@ use super::{
 use crate::{
     acquire::Acquire,
     error::BoxError,
-    renewal::{Core, Look, Stamp, Want},
+    renewal::{Core, Look, Want},
 };
 
 pin_project! {
@@ -41,7 +43,8 @@ pin_project! {
 }
 
 pin_project! {
-    // What is behind an `Option` is taken when the state is left.
+    // What is behind an `Option` is taken when the state is left. What only few requests need is in a box,
+    // so that the futures of all others are small: each layer around this one moves them.
     #[project = StateProj]
     enum State<S, B, R, F> {
         // Nothing was sent: the request's origin may not see the token.
@@ -49,35 +52,44 @@ pin_project! {
         // Sent without a token of ours, so its response is none of our business (G27, D15).
         Passed { #[pin] response: F },
         // Waits for a token, holding no capacity of the inner service (G39).
-        Waiting {
-            shared: Arc<Shared>,
-            acquire: Acquire,
-            // In a box, so that the futures of requests that wait for nothing are half as large.
-            next: Option<Box<Next<S, B, R>>>,
-        },
+        Waiting { waiting: Option<Box<Waiting<S, B, R>>> },
         // There is a token; waits until the inner service is ready for the request (D22).
-        Readying {
-            shared: Arc<Shared>,
-            next: Option<Box<Next<S, B, R>>>,
-        },
+        Readying { waiting: Option<Box<Waiting<S, B, R>>> },
         // Sent, and what is needed to send it again is kept, if it can be.
         Sent {
             shared: Arc<Shared>,
             #[pin] response: F,
             generation: u64,
-            sent_to: Option<Uri>,
-            want: Want,
-            again: Option<Result<Again<S, B>, NotReplayable>>,
+            kept: Option<Box<Kept<S, B>>>,
         },
         // Sent again, with the token of `generation`. Whatever comes now is the answer (D06).
         SentAgain {
             shared: Arc<Shared>,
             #[pin] response: F,
             generation: u64,
-            sent_to: Option<Uri>,
-            rejected: u64,
+            first: Box<First>,
         },
     }
+}
+
+/// What is known of a request that was sent, beyond its token.
+struct Kept<S, B> {
+    sent_to: Option<Box<Uri>>,
+    remaining: Duration,
+    again: Result<Again<S, B>, NotReplayable>,
+}
+
+/// What is known of a request that was sent again.
+struct First {
+    sent_to: Option<Box<Uri>>,
+    rejected: u64,
+}
+
+/// A request that waits for a token, and then for the service.
+struct Waiting<S, B, R> {
+    shared: Arc<Shared>,
+    acquire: Acquire,
+    next: Next<S, B, R>,
 }
 
 /// What a future says that is polled once more after it was ready.
@@ -99,52 +111,20 @@ where
         Self::new(State::Passed { response })
     }
 
-    /// Was sent with the token of `generation`, and is not sent again.
-    #[inline]
-    pub(crate) fn sent_once(
-        shared: Arc<Shared>,
-        response: S::Future,
-        generation: u64,
-        sent_to: Option<Uri>,
-        want: Want,
-    ) -> Self {
-        Self::new(State::Sent {
-            shared,
-            response,
-            generation,
-            sent_to,
-            want,
-            again: Some(Err(NotReplayable::TurnedOff)),
-        })
-    }
-
-    /// Sends the request at once: there is a token, and the service is ready.
-    #[inline]
-    pub(crate) fn sent(
-        shared: Arc<Shared>,
-        service: &mut S,
-        unsent: Unsent<B>,
-        stamp: Stamp,
-    ) -> Self
-    where
-        S: Clone,
-    {
-        Self::new(unsent.send(shared, service, stamp))
-    }
-
-    pub(crate) fn waiting(shared: Arc<Shared>, service: S, unsent: Unsent<B>, look: Look) -> Self {
-        let next = Box::new(Next::First { service, unsent });
-        Self::new(State::waiting(shared, next, look))
+    pub(crate) fn waiting(shared: Arc<Shared>, unsent: Unsent<S, B>, look: Look) -> Self {
+        Self::new(State::waiting(shared, Next::First(unsent), look))
     }
 }
 
 impl<S, B, R, F> State<S, B, R, F> {
-    fn waiting(shared: Arc<Shared>, next: Box<Next<S, B, R>>, look: Look) -> Self {
+    fn waiting(shared: Arc<Shared>, next: Next<S, B, R>, look: Look) -> Self {
         let acquire = Acquire::looked(shared.cache.core().clone(), next.want(), look);
         Self::Waiting {
-            shared,
-            acquire,
-            next: Some(next),
+            waiting: Some(Box::new(Waiting {
+                shared,
+                acquire,
+                next,
+            })),
         }
     }
 
@@ -152,24 +132,34 @@ impl<S, B, R, F> State<S, B, R, F> {
     fn rejected(
         shared: Arc<Shared>,
         generation: u64,
-        want: Want,
-        again: Result<Again<S, B>, NotReplayable>,
+        kept: Option<Box<Kept<S, B>>>,
         response: Response<R>,
     ) -> Result<Self, Response<R>> {
+        let (remaining, again) = match kept {
+            Some(kept) => (kept.remaining, kept.again),
+            None => (Duration::ZERO, Err(NotReplayable::TurnedOff)),
+        };
         // First the token is rejected, then it is seen whether this request can be sent again: one
         // that cannot still heals the next (G10).
-        let acquire = shared.cache.reject_generation(generation, want);
+        let acquire = shared
+            .cache
+            .reject_generation(generation, Want::lasting(remaining));
         match again.and_then(|again| again.replay.check().map(|()| again)) {
-            Ok(again) => Ok(Self::Waiting {
-                shared,
-                acquire,
-                next: Some(Box::new(Next::Retry(Rejected {
+            Ok(again) => {
+                let next = Next::Retry(Rejected {
                     generation,
                     response,
-                    want,
+                    remaining,
                     again,
-                }))),
-            }),
+                });
+                Ok(Self::Waiting {
+                    waiting: Some(Box::new(Waiting {
+                        shared,
+                        acquire,
+                        next,
+                    })),
+                })
+            }
             Err(why) => Err(not_replayed(shared.cache.core(), response, generation, why)),
         }
     }
@@ -188,8 +178,19 @@ fn not_replayed<R>(
 impl Shared {
     /// Where a request goes, if it will be asked whether the answer came from there.
     #[inline]
-    pub(crate) fn place_sent_to(&self, uri: &Uri) -> Option<Uri> {
-        self.rules.final_uri.is_some().then(|| uri.clone())
+    pub(crate) fn place_sent_to(&self, uri: &Uri) -> Option<Box<Uri>> {
+        self.rules.final_uri?;
+        Some(Box::new(uri.clone()))
+    }
+
+    /// Whether a response, without a further look, is the answer, since the token was taken.
+    #[inline]
+    fn takes_plainly<R>(&self, response: &Response<R>, generation: u64) -> bool {
+        let takes = self.rules.plainly_takes(response);
+        if takes {
+            self.note_taken(response, generation);
+        }
+        takes
     }
 
     /// Notes that a server took a token: it answered, and with no failure of its own.
@@ -204,102 +205,144 @@ impl<S, B, R> Future for ResponseFuture<S, B, R>
 where
     S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
     S::Error: Into<BoxError>,
+    B: Body,
 {
     type Output = Result<Response<R>, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
         loop {
-            // Each arm waits for what its state waits for, and then leaves for the next.
-            let next = match state.as_mut().project() {
-                StateProj::Refused { error } => {
-                    return Poll::Ready(Err(error.take().expect(POLLED_AGAIN)));
+            // Nearly all futures are only ever in this state, and end here.
+            if let StateProj::Sent {
+                shared,
+                response,
+                generation,
+                ..
+            } = state.as_mut().project()
+            {
+                let answer = ready!(response.poll(cx));
+                let ends = match &answer {
+                    Ok(response) => shared.takes_plainly(response, *generation),
+                    Err(_) => true,
+                };
+                if ends {
+                    return Poll::Ready(answer.map_err(Into::into));
                 }
-                StateProj::Passed { response } => return response.poll(cx).map_err(Into::into),
-                StateProj::Waiting {
-                    shared,
-                    acquire,
-                    next,
-                } => match ready!(Pin::new(acquire).poll(cx)) {
-                    Ok(_) => State::Readying {
-                        shared: shared.clone(),
-                        next: next.take(),
-                    },
-                    Err(error) => {
-                        return Poll::Ready(next.take().expect(POLLED_AGAIN).fail(error));
-                    }
-                },
-                StateProj::Readying { shared, next } => {
-                    let service = next.as_mut().expect(POLLED_AGAIN).service();
-                    ready!(service.poll_ready(cx)).map_err(Into::into)?;
-                    let mut next = next.take().expect(POLLED_AGAIN);
-                    // The service may have taken its time, so the token is the one that is current
-                    // now (G19).
-                    match shared.cache.core().look(next.want()) {
-                        Look::Serve(token) => match next.send(shared.clone(), token.into()) {
-                            Ok(sent) => sent,
-                            Err(response) => return Poll::Ready(Ok(response)),
-                        },
-                        look => {
-                            let spare = next.service().clone();
-                            *next.service() = spare;
-                            State::waiting(shared.clone(), next, look)
-                        }
-                    }
-                }
-                StateProj::Sent {
-                    shared,
-                    response,
-                    generation,
-                    sent_to,
-                    want,
-                    again,
-                } => {
-                    let response = match ready!(response.poll(cx)) {
-                        Ok(response) => response,
-                        Err(error) => return Poll::Ready(Err(error.into())),
-                    };
-                    if shared.rules.plainly_takes(&response) {
-                        shared.note_taken(&response, *generation);
+                if let Ok(response) = answer {
+                    if let Some(response) = state.as_mut().look_closely(response) {
                         return Poll::Ready(Ok(response));
                     }
-                    let (rejects, response) = shared.rules.rejects(response, sent_to.as_ref());
-                    if !rejects {
-                        shared.note_taken(&response, *generation);
-                        let response = match shared.rules.mark_responses {
-                            true => Stamped::taken(*generation).onto(response),
-                            false => response,
-                        };
-                        return Poll::Ready(Ok(response));
-                    }
-                    let again = again.take().expect(POLLED_AGAIN);
-                    match State::rejected(shared.clone(), *generation, *want, again, response) {
-                        Ok(renewing) => renewing,
-                        Err(response) => return Poll::Ready(Ok(response)),
-                    }
                 }
-                StateProj::SentAgain {
-                    shared,
-                    response,
-                    generation,
-                    sent_to,
-                    rejected,
-                } => {
-                    let response = ready!(response.poll(cx)).map_err(Into::into)?;
-                    let (rejects, response) = shared.rules.rejects(response, sent_to.as_ref());
-                    let unhealed = if rejects {
-                        shared.cache.core().rejected_again(*generation);
-                        Some(Unhealed::RejectedAgain)
-                    } else {
-                        shared.note_taken(&response, *generation);
-                        None
-                    };
-                    let stamped = Stamped::after_rejection(*generation, *rejected, unhealed);
-                    return Poll::Ready(Ok(stamped.onto(response)));
-                }
-            };
-            state.set(next);
+            } else if let Some(output) = ready!(state.as_mut().poll_others(cx)) {
+                return Poll::Ready(output);
+            }
         }
+    }
+}
+
+impl<S, B, R> State<S, B, R, S::Future>
+where
+    S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
+    S::Error: Into<BoxError>,
+    B: Body,
+{
+    /// What becomes of a response that may be a rejection: the answer, or another state.
+    #[inline(never)]
+    fn look_closely(mut self: Pin<&mut Self>, response: Response<R>) -> Option<Response<R>> {
+        let StateProj::Sent {
+            shared,
+            generation,
+            kept,
+            ..
+        } = self.as_mut().project()
+        else {
+            return Some(response);
+        };
+        let sent_to = kept.as_ref().and_then(|kept| kept.sent_to.as_deref());
+        let (rejects, response) = shared.rules.rejects(response, sent_to);
+        if !rejects {
+            shared.note_taken(&response, *generation);
+            return Some(match shared.rules.mark_responses {
+                true => Stamped::taken(*generation).onto(response),
+                false => response,
+            });
+        }
+        match Self::rejected(shared.clone(), *generation, kept.take(), response) {
+            Ok(renewing) => {
+                self.set(renewing);
+                None
+            }
+            Err(response) => Some(response),
+        }
+    }
+
+    /// Polls in any other state than `Sent`: the output, or nothing if there is another state now.
+    #[inline(never)]
+    fn poll_others(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Response<R>, BoxError>>> {
+        // Each arm waits for what its state waits for, and then leaves for the next.
+        let next = match self.as_mut().project() {
+            StateProj::Refused { error } => {
+                return Poll::Ready(Some(Err(error.take().expect(POLLED_AGAIN))));
+            }
+            StateProj::Passed { response } => {
+                return response.poll(cx).map(|it| Some(it.map_err(Into::into)));
+            }
+            StateProj::Waiting { waiting } => {
+                let acquire = &mut waiting.as_mut().expect(POLLED_AGAIN).acquire;
+                let acquired = ready!(Pin::new(acquire).poll(cx));
+                let waiting = waiting.take().expect(POLLED_AGAIN);
+                match acquired {
+                    Ok(_) => State::Readying {
+                        waiting: Some(waiting),
+                    },
+                    Err(error) => return Poll::Ready(Some(waiting.next.fail(error))),
+                }
+            }
+            StateProj::Readying { waiting } => {
+                let service = waiting.as_mut().expect(POLLED_AGAIN).next.service();
+                ready!(service.poll_ready(cx)).map_err(Into::into)?;
+                let Waiting {
+                    shared, mut next, ..
+                } = *waiting.take().expect(POLLED_AGAIN);
+                // The service may have taken its time, so the token is the one that is current
+                // now (G19).
+                match shared.cache.core().look(next.want()) {
+                    Look::Serve(token) => match next.send(shared, token.into()) {
+                        Ok(sent) => sent.state,
+                        Err(response) => return Poll::Ready(Some(Ok(response))),
+                    },
+                    look => {
+                        let spare = next.service().clone();
+                        *next.service() = spare;
+                        State::waiting(shared, next, look)
+                    }
+                }
+            }
+            StateProj::Sent { .. } => return Poll::Ready(None),
+            StateProj::SentAgain {
+                shared,
+                response,
+                generation,
+                first,
+            } => {
+                let response = ready!(response.poll(cx)).map_err(Into::into)?;
+                let (rejects, response) = shared.rules.rejects(response, first.sent_to.as_deref());
+                let unhealed = if rejects {
+                    shared.cache.core().rejected_again(*generation);
+                    Some(Unhealed::RejectedAgain)
+                } else {
+                    shared.note_taken(&response, *generation);
+                    None
+                };
+                let stamped = Stamped::after_rejection(*generation, first.rejected, unhealed);
+                return Poll::Ready(Some(Ok(stamped.onto(response))));
+            }
+        };
+        self.set(next);
+        Poll::Ready(None)
     }
 }
 

@@ -27,8 +27,10 @@ pub struct AuthorizeLayer {
     shared: Arc<Shared>,
 }
 
-/// What all services of one layer share.
+/// What all services of one layer share. Threads count the references of copies of it (see
+/// [`Shards`](crate::shard::Shards)), so each lies on a cache line of its own.
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 pub(crate) struct Shared {
     pub(crate) cache: TokenCache,
     pub(crate) rules: Arc<Rules>,

@@ -91,6 +91,7 @@
 mod body;
 mod challenge;
 mod future;
+mod head;
 mod layer;
 mod options;
 mod origin;

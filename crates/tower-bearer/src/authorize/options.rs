@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::{cache::TokenCache, renewal::Want};
+use crate::cache::TokenCache;
 
 /// What one request asks of the layer, where it differs from others: in the request's extensions.
 ///
@@ -77,8 +77,8 @@ impl RequestOptions {
         !self.without_retry
     }
 
-    pub(crate) fn want(&self) -> Want {
-        Want::lasting(self.min_remaining)
+    pub(crate) fn remaining(&self) -> Duration {
+        self.min_remaining
     }
 
     pub(crate) fn other_cache(&self) -> Option<&TokenCache> {

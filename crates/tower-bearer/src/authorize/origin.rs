@@ -278,8 +278,9 @@ impl Origins {
         self.allowed.push(origin);
     }
 
-    /// Whether an allowed origin is written just as most requests do.
-    fn is_plainly_allowed(&self, uri: &Uri) -> bool {
+    /// Whether an origin is allowed that is written just as most requests do.
+    #[inline]
+    pub(crate) fn plainly_allow(&self, uri: &Uri) -> bool {
         let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
             return false;
         };
@@ -308,14 +309,6 @@ impl Origins {
     }
 
     pub(crate) fn route(&self, uri: &Uri) -> Result<Route, Error> {
-        if self.is_plainly_allowed(uri) {
-            return Ok(Route::Stamp);
-        }
-        self.route_closely(uri)
-    }
-
-    #[cold]
-    fn route_closely(&self, uri: &Uri) -> Result<Route, Error> {
         if self.allowed.iter().any(|origin| origin.is_of(uri)) {
             return Ok(Route::Stamp);
         }

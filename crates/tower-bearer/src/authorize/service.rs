@@ -2,25 +2,26 @@ use std::{
     mem,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use http::{
-    Request, Response,
+    HeaderMap, HeaderValue, Request, Response,
     header::{AUTHORIZATION, Entry},
 };
 use http_body::Body;
 use tower_service::Service;
 
 use super::{
-    body::{NotReplayable, ReplayBody},
-    future::{ResponseFuture, Unsent},
+    body::ReplayBody,
+    future::{ResponseFuture, Sending, Unsent},
     layer::Shared,
     options::RequestOptions,
     origin::Route,
 };
 use crate::{
     cache::TokenCache,
-    error::BoxError,
+    error::{BoxError, Error},
     renewal::{Look, Stamp, Want},
     shard::Shards,
 };
@@ -87,132 +88,137 @@ where
         if shared.rules.overwrite {
             request.headers_mut().remove(AUTHORIZATION);
         }
-        let options = request.extensions().get::<RequestOptions>();
-        let route = match options.is_none_or(RequestOptions::wants_token) {
-            true => shared.rules.origins.route(request.uri()),
-            false => Ok(Route::Pass),
-        };
-        match route {
-            Ok(Route::Stamp) => self.stamp_and_call(shared, request),
-            Ok(Route::Pass) => self.pass(request),
-            Err(error) => {
-                // The service that was made ready is not called, so it gives its capacity back (G39).
-                self.inner = self.inner.clone();
-                ResponseFuture::refused(error.into())
+        match shared.stamp_plainly(&mut request) {
+            Some(generation) => {
+                let sent_to = shared.place_sent_to(request.uri());
+                Sending::plainly(&shared).send(
+                    shared,
+                    &mut self.inner,
+                    request,
+                    generation,
+                    sent_to,
+                )
             }
+            None => self.call_closely(shared, request),
         }
     }
 }
 
 impl<S> Authorize<S> {
-    /// Sends a request as it is.
-    fn pass<B, R>(&mut self, request: Request<B>) -> ResponseFuture<S, B, R>
-    where
-        S: Service<Request<ReplayBody<B>>, Response = Response<R>>,
-        B: Body,
-    {
-        ResponseFuture::passed(self.inner.call(request.map(ReplayBody::once)))
-    }
-
-    #[inline]
-    fn stamp_and_call<B, R>(
+    /// The same for any request.
+    #[inline(never)]
+    fn call_closely<B, R>(
         &mut self,
         mut shared: Arc<Shared>,
-        request: Request<B>,
+        mut request: Request<B>,
     ) -> ResponseFuture<S, B, R>
     where
         S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
         S::Error: Into<BoxError>,
         B: Body,
     {
+        match Plan::of(&mut shared, &mut request) {
+            Plan::Send(sending, generation) => {
+                let sent_to = shared.place_sent_to(request.uri());
+                sending.send(shared, &mut self.inner, request, generation, sent_to)
+            }
+            Plan::Pass => ResponseFuture::passed(self.inner.call(request.map(ReplayBody::once))),
+            Plan::Refuse(error) => {
+                // The service that was made ready is not called, so it gives its capacity back (G39).
+                self.inner = self.inner.clone();
+                ResponseFuture::refused(error.into())
+            }
+            Plan::Wait(sending, look) => {
+                // What waits must not hold the capacity of a service that is ready (G39).
+                let spare = self.inner.clone();
+                let service = mem::replace(&mut self.inner, spare).clone();
+                let unsent = Unsent {
+                    service,
+                    request,
+                    sending,
+                };
+                ResponseFuture::waiting(shared, unsent, look)
+            }
+        }
+    }
+}
+
+/// What becomes of a request that cannot be stamped plainly.
+enum Plan {
+    /// It is stamped with the token of this generation.
+    Send(Sending, u64),
+    /// It goes as it is.
+    Pass,
+    Refuse(Error),
+    Wait(Sending, Look),
+}
+
+impl Plan {
+    /// Stamps a request if there is a token for it. Its options may name another cache.
+    fn of<B>(shared: &mut Arc<Shared>, request: &mut Request<B>) -> Self {
         let options = request.extensions().get::<RequestOptions>();
+        if options.is_some_and(|options| !options.wants_token()) {
+            return Self::Pass;
+        }
+        match shared.rules.origins.route(request.uri()) {
+            // A caller's own header wins (G27).
+            Ok(Route::Stamp) if !request.headers().contains_key(AUTHORIZATION) => {}
+            Ok(_) => return Self::Pass,
+            Err(error) => return Self::Refuse(error),
+        }
         if let Some(cache) = options.and_then(RequestOptions::other_cache) {
-            shared = Arc::new(Shared {
+            *shared = Arc::new(Shared {
                 cache: cache.clone(),
                 rules: shared.rules.clone(),
             });
         }
-        let want = options.map(RequestOptions::want).unwrap_or_default();
-        let retry = shared.rules.retry && options.is_none_or(RequestOptions::wants_retry);
-        let fresh = shared.cache.core().fresh(want);
-        match fresh {
-            Some(stamp) if !retry => self.call_once(shared, request, stamp, want),
-            fresh => self.call_kept(shared, request, fresh, want, retry),
-        }
-    }
-
-    /// Stamps and sends a request that is not sent again. It is the shortest way, and so its own.
-    #[inline]
-    fn call_once<B, R>(
-        &mut self,
-        shared: Arc<Shared>,
-        mut request: Request<B>,
-        stamp: Stamp,
-        want: Want,
-    ) -> ResponseFuture<S, B, R>
-    where
-        S: Service<Request<ReplayBody<B>>, Response = Response<R>>,
-        B: Body,
-    {
-        let sent_to = shared.place_sent_to(request.uri());
-        match request.headers_mut().entry(AUTHORIZATION) {
-            // A caller's own header wins (G27).
-            Entry::Occupied(_) => return self.pass(request),
-            Entry::Vacant(place) => {
-                place.insert(stamp.header);
-            }
-        }
-        let response = self.inner.call(request.map(ReplayBody::once));
-        ResponseFuture::sent_once(shared, response, stamp.generation, sent_to, want)
-    }
-
-    /// Stamps and sends a request that may be sent again, or has to wait for a token.
-    fn call_kept<B, R>(
-        &mut self,
-        shared: Arc<Shared>,
-        request: Request<B>,
-        fresh: Option<Stamp>,
-        want: Want,
-        retry: bool,
-    ) -> ResponseFuture<S, B, R>
-    where
-        S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
-        S::Error: Into<BoxError>,
-        B: Body,
-    {
-        // A caller's own header wins (G27).
-        if request.headers().contains_key(AUTHORIZATION) {
-            return self.pass(request);
-        }
-        let mut replay = Err(NotReplayable::TurnedOff);
-        let request = request.map(|body| match retry {
-            true => {
-                let (body, kept) = ReplayBody::kept(body, shared.rules.replay_limit);
-                replay = kept;
-                body
-            }
-            false => ReplayBody::once(body),
-        });
-        let unsent = Unsent {
-            request,
-            replay,
-            want,
+        let sending = Sending {
+            remaining: options.map_or(Duration::ZERO, RequestOptions::remaining),
+            retry: shared.rules.retry && options.is_none_or(RequestOptions::wants_retry),
         };
-        let look = match fresh {
-            Some(stamp) => return ResponseFuture::sent(shared, &mut self.inner, unsent, stamp),
-            None => shared.cache.core().look(want),
-        };
-        match look {
+        let stamp = match shared.cache.core().look(Want::lasting(sending.remaining)) {
             // The service that was made ready is the one that is called.
-            Look::Serve(token) => {
-                ResponseFuture::sent(shared, &mut self.inner, unsent, token.into())
-            }
-            look => {
-                // What waits must not hold the capacity of a service that is ready (G39).
-                let spare = self.inner.clone();
-                let ready = mem::replace(&mut self.inner, spare);
-                ResponseFuture::waiting(shared, ready.clone(), unsent, look)
-            }
+            Look::Serve(token) => Stamp::from(token),
+            look => return Self::Wait(sending, look),
+        };
+        request.headers_mut().insert(AUTHORIZATION, stamp.header);
+        Self::Send(sending, stamp.generation)
+    }
+}
+
+impl Shared {
+    /// Stamps a request as nearly all can be: an allowed origin is written plainly, nothing is asked for,
+    /// there is no header of the caller's own, and the token is fresh. Else it stays as it is.
+    #[inline]
+    fn stamp_plainly<B>(&self, request: &mut Request<B>) -> Option<u64> {
+        let is_plain = self.rules.origins.plainly_allow(request.uri())
+            && request.extensions().get::<RequestOptions>().is_none();
+        if !is_plain {
+            return None;
         }
+        let stamp = self.cache.core().fresh()?;
+        // The header is looked up once: nearly always there is none yet.
+        if request.headers_mut().append(AUTHORIZATION, stamp.header) {
+            take_back(request.headers_mut());
+            return None;
+        }
+        Some(stamp.generation)
+    }
+}
+
+/// Takes the last value of the header off again, and leaves the caller's own as they were.
+#[cold]
+fn take_back(headers: &mut HeaderMap) {
+    let Entry::Occupied(mut place) = headers.entry(AUTHORIZATION) else {
+        return;
+    };
+    let mut own: Vec<HeaderValue> = place.iter().cloned().collect();
+    own.pop();
+    let mut own = own.into_iter();
+    if let Some(first) = own.next() {
+        place.insert(first);
+    }
+    for value in own {
+        place.append(value);
     }
 }

@@ -282,6 +282,36 @@ async fn d15_a_callers_own_header_stays_and_its_401_changes_nothing() {
 }
 
 #[tokio::test]
+async fn d15_several_headers_of_the_callers_own_stay_as_they_are() {
+    let (cache, _control) = ready("t1").await;
+    for own in [
+        &["Basic b25l"][..],
+        &["Basic b25l", "Basic dHdv"],
+        &["", "x", "y"],
+    ] {
+        let api = Api::answering(&[200]);
+        let mut request = get();
+        for (place, value) in own.iter().enumerate() {
+            let headers = request.headers_mut();
+            headers.append("authorization", value.parse().unwrap());
+            let name = http::HeaderName::try_from(format!("x-{place}")).unwrap();
+            headers.append(name, "1".parse().unwrap());
+        }
+        let before: Vec<_> = pairs(request.headers());
+        let response = authorized!(&cache, api).oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(pairs(&api.seen()[0].headers), before);
+    }
+}
+
+fn pairs(headers: &http::HeaderMap) -> Vec<(String, Vec<u8>)> {
+    let pairs = headers.iter();
+    pairs
+        .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()))
+        .collect()
+}
+
+#[tokio::test]
 async fn d16_a_body_that_was_not_kept_is_not_sent_again_but_heals_the_next() {
     let (cache, control) = ready("t1").await;
     control.answer_all();

@@ -1,0 +1,88 @@
+//! A copy of a request's head.
+
+use http::{
+    Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version,
+    header::AUTHORIZATION,
+};
+
+/// What a request needs to be sent again, but for its body and its token.
+///
+/// The headers are a list and no map, which is quicker to make; few requests are sent again.
+#[derive(Debug)]
+pub(super) struct Head {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    extensions: Extensions,
+}
+
+impl Head {
+    pub(super) fn of<B>(request: &Request<B>) -> Self {
+        let headers = request.headers();
+        let mut copies = Vec::with_capacity(headers.len());
+        for (name, value) in headers {
+            if *name != AUTHORIZATION {
+                copies.push((name.clone(), value.clone()));
+            }
+        }
+        Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            headers: copies,
+            extensions: request.extensions().clone(),
+        }
+    }
+
+    pub(super) fn into_request<B>(self, body: B) -> Request<B> {
+        let mut request = Request::new(body);
+        // There is room for the token too.
+        let mut headers = HeaderMap::with_capacity(self.headers.len() + 1);
+        for (name, value) in self.headers {
+            headers.append(name, value);
+        }
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.uri;
+        *request.version_mut() = self.version;
+        *request.headers_mut() = headers;
+        *request.extensions_mut() = self.extensions;
+        request
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_is_the_request_without_its_token() {
+        let mut password = HeaderValue::from_static("password");
+        password.set_sensitive(true);
+        let request = Request::builder()
+            .method("PATCH")
+            .uri("https://api.example/a?b=c")
+            .version(Version::HTTP_2)
+            .header("x-many", "1")
+            .header("authorization", "Bearer rejected")
+            .header("x-password", password)
+            .header("x-many", "2")
+            .header("accept", "*/*")
+            .extension("kept")
+            .body("the body")
+            .unwrap();
+        let copy = Head::of(&request).into_request("another");
+        let (mut head, _) = request.into_parts();
+        head.headers.remove(AUTHORIZATION);
+        let (copy, body) = copy.into_parts();
+        assert_eq!(body, "another");
+        assert_eq!(copy.method, head.method);
+        assert_eq!(copy.uri, head.uri);
+        assert_eq!(copy.version, head.version);
+        assert_eq!(copy.headers, head.headers);
+        assert!(copy.headers["x-password"].is_sensitive());
+        let many: Vec<_> = copy.headers.get_all("x-many").iter().collect();
+        assert_eq!(many, ["1", "2"]);
+        assert_eq!(copy.extensions.get(), Some(&"kept"));
+    }
+}
