@@ -1,7 +1,9 @@
 //! What is counted exactly, in processes of their own: instructions by callgrind, allocations, the memory
 //! of a request that waits, and crates.
 
-use std::{collections::HashMap, path::PathBuf, process::Command};
+use std::{path::PathBuf, process::Command};
+
+use benches::counted::{self, Allocations, output};
 
 use crate::report::{Report, Value};
 
@@ -15,29 +17,21 @@ fn beside(name: &str) -> Result<PathBuf, String> {
     }
 }
 
-fn output(command: &mut Command) -> Result<(String, String), String> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let output = command.output().map_err(|it| format!("{program}: {it}"))?;
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    match output.status.success() {
-        true => Ok((text(&output.stdout), text(&output.stderr))),
-        false => {
-            let stderr = text(&output.stderr);
-            let last = stderr.lines().last().unwrap_or_default();
-            Err(format!("{program} ended with {}: {last}", output.status))
-        }
-    }
-}
-
 pub fn instructions(report: &mut Report) {
-    let counted = |name| per_request(name).map_err(|why| format!("callgrind: {why}"));
-    let all = || -> Result<[f64; 3], String> {
-        Ok([counted("bare")?, counted("static")?, counted("ours")?])
+    let counted = |stack| counted::instructions(&beside("instructions")?, stack);
+    let all = || -> Result<[f64; 5], String> {
+        Ok([
+            counted("bare")?,
+            counted("static")?,
+            counted("ours")?,
+            counted("floor")?,
+            counted("ours_retry")?,
+        ])
     };
     match all() {
-        Ok([bare, fixed, ours]) => {
+        Ok([bare, fixed, ours, floor, retry]) => {
             report.note(format!(
-                "Instructions a request: {bare:.1} bare, {fixed:.1} static, {ours:.1} ours."
+                "Instructions a request: {bare:.1} bare, {fixed:.1} static, {ours:.1} ours; {floor:.1} for a retry by hand, {retry:.1} with ours."
             ));
             let net = (ours - bare) / (fixed - bare);
             report.put("stamp_only_net_instructions_vs_static", Value::Number(net));
@@ -46,39 +40,10 @@ pub fn instructions(report: &mut Report) {
     }
 }
 
-/// The instructions of one request: those of many less those of few, so that the start is left out.
-fn per_request(stack: &str) -> Result<f64, String> {
-    const FEW: u64 = 1_000;
-    const MANY: u64 = 11_000;
-    let few = collected(stack, FEW)?;
-    let many = collected(stack, MANY)?;
-    Ok((many - few) as f64 / (MANY - FEW) as f64)
-}
-
-fn collected(stack: &str, requests: u64) -> Result<u64, String> {
-    let program = beside("instructions")?;
-    let (_, stderr) = output(
-        Command::new("valgrind")
-            .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-            .arg(program)
-            .args([stack, &requests.to_string()]),
-    )?;
-    parse_collected(&stderr).ok_or_else(|| "it printed no count".into())
-}
-
-/// The count in a line like `==7== Collected : 123456`.
-fn parse_collected(stderr: &str) -> Option<u64> {
-    let line = stderr.lines().find(|line| line.contains("Collected : "))?;
-    line.rsplit(' ').next()?.parse().ok()
-}
-
 pub fn allocations(report: &mut Report, mebibytes: usize) {
-    let mut of = HashMap::new();
-    let mut single = HashMap::new();
-    let printed = beside("allocations")
-        .and_then(|program| output(Command::new(program).arg(mebibytes.to_string())));
-    let printed = match printed {
-        Ok((stdout, _)) => stdout,
+    let counts = beside("allocations").and_then(|program| Allocations::count(&program, mebibytes));
+    let counts = match counts {
+        Ok(counts) => counts,
         Err(why) => {
             for metric in [
                 "stamp_only_extra_allocs",
@@ -92,20 +57,7 @@ pub fn allocations(report: &mut Report, mebibytes: usize) {
             return;
         }
     };
-    for line in printed.lines() {
-        let words: Vec<&str> = line.split(' ').collect();
-        match words[..] {
-            ["allocations", name, count, _bytes] => {
-                of.insert(name, count.parse::<f64>().unwrap_or(f64::NAN));
-            }
-            [name, value] => {
-                single.insert(name, value.parse::<f64>().unwrap_or(f64::NAN));
-            }
-            _ => {}
-        }
-    }
-    let of = |name| of.get(name).copied().unwrap_or(f64::NAN);
-    let single = |name| single.get(name).copied().unwrap_or(f64::NAN);
+    let of = |stack| counts.of(stack);
     report.note(format!(
         "Allocations a request: {} bare, {} static, {} ours; {} for a retry by hand, {} with ours ({} and {} with a hyper-util client inside).",
         of("bare"), of("static"), of("ours"), of("floor"), of("ours_retry"), of("floor_client"), of("ours_retry_client"),
@@ -121,12 +73,11 @@ pub fn allocations(report: &mut Report, mebibytes: usize) {
     ] {
         report.put(metric, Value::Number(of(ours) - of(floor)));
     }
+    report.put("waiting_bytes_per_request", Value::Number(counts.waiting()));
     report.put(
-        "waiting_bytes_per_request",
-        Value::Number(single("waiting")),
+        "upload_1gib_peak_live_mib",
+        Value::Number(counts.peak_mib()),
     );
-    let mib = single("peak") / 1024.0 / 1024.0;
-    report.put("upload_1gib_peak_live_mib", Value::Number(mib));
 }
 
 /// The crates that a crate needs in its default form, itself not counted.
@@ -178,13 +129,6 @@ fn distinct(tree: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn callgrind_says_what_it_collected() {
-        let stderr = "==7== Events    : Ir\n==7== Collected : 123456\n==7==\n";
-        assert_eq!(parse_collected(stderr), Some(123_456));
-        assert_eq!(parse_collected("valgrind: no"), None);
-    }
 
     #[test]
     fn a_crate_counts_once() {

@@ -1,6 +1,7 @@
 //! What the measurements of `benches/run` share.
 
 pub mod allocs;
+pub mod counted;
 pub mod endpoint;
 pub mod paired;
 pub mod peers;
