@@ -124,17 +124,28 @@ impl<B: Body> ReplayBody<B> {
         };
         Self { inner }
     }
+}
 
-    /// A body that is kept up to `cap` bytes, with what a retry needs; without, if it is known to be
-    /// larger.
-    pub(crate) fn kept(body: B, cap: usize) -> (Self, Result<Replay<B>, NotReplayable>) {
+impl<B: Body> Replay<B> {
+    /// What a retry will need of a body of which up to `cap` bytes are kept: see [`keep`](Self::keep).
+    ///
+    /// # Errors
+    ///
+    /// If the body is known to be larger.
+    pub(crate) fn of(body: &B, cap: usize) -> Result<Self, NotReplayable> {
+        let fits = body.is_end_stream() || (cap > 0 && body.size_hint().lower() <= cap as u64);
+        match fits {
+            true => Ok(Self { kept: None }),
+            false => Err(NotReplayable::TooLarge),
+        }
+    }
+
+    /// The body for the first attempt, kept while it is sent.
+    pub(crate) fn keep(&mut self, body: B, cap: usize) -> ReplayBody<B> {
         if body.is_end_stream() {
-            return (Self::default(), Ok(Replay { kept: None }));
+            return ReplayBody::default();
         }
         let hint = body.size_hint();
-        if hint.lower() > cap as u64 || cap == 0 {
-            return (Self::once(body), Err(NotReplayable::TooLarge));
-        }
         let shared = Arc::new(Shared(Mutex::new(Keep {
             body: Box::pin(body),
             frames: Some(Vec::new()),
@@ -146,15 +157,14 @@ impl<B: Body> ReplayBody<B> {
             hint,
             waker: None,
         })));
-        let replay = Replay {
-            kept: Some(shared.clone()),
-        };
-        let inner = Inner::Kept {
-            shared,
-            turn: 0,
-            sent: 0,
-        };
-        (Self { inner }, Ok(replay))
+        self.kept = Some(shared.clone());
+        ReplayBody {
+            inner: Inner::Kept {
+                shared,
+                turn: 0,
+                sent: 0,
+            },
+        }
     }
 }
 

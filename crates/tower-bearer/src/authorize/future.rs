@@ -14,8 +14,8 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use self::sending::{Again, Next, Rejected};
-pub(crate) use self::sending::{Sending, Unsent};
+use self::sending::{Next, Rejected};
+pub(crate) use self::sending::{Sending, Sent, Unsent};
 use super::{
     body::{NotReplayable, ReplayBody},
     layer::Shared,
@@ -49,40 +49,16 @@ pin_project! {
     enum State<S, B, R, F> {
         // Nothing was sent: the request's origin may not see the token.
         Refused { error: Option<BoxError> },
-        // Sent without a token of ours, so its response is none of our business (G27, D15).
-        Passed { #[pin] response: F },
         // Waits for a token, holding no capacity of the inner service (G39).
         Waiting { waiting: Option<Box<Waiting<S, B, R>>> },
         // There is a token; waits until the inner service is ready for the request (D22).
         Readying { waiting: Option<Box<Waiting<S, B, R>>> },
-        // Sent, and what is needed to send it again is kept, if it can be.
+        // Sent. Without a token of ours its response is none of our business (G27, D15).
         Sent {
-            shared: Arc<Shared>,
             #[pin] response: F,
-            generation: u64,
-            kept: Option<Box<Kept<S, B>>>,
-        },
-        // Sent again, with the token of `generation`. Whatever comes now is the answer (D06).
-        SentAgain {
-            shared: Arc<Shared>,
-            #[pin] response: F,
-            generation: u64,
-            first: Box<First>,
+            stamped: Option<Sent<S, B>>,
         },
     }
-}
-
-/// What is known of a request that was sent, beyond its token.
-struct Kept<S, B> {
-    sent_to: Option<Box<Uri>>,
-    remaining: Duration,
-    again: Result<Again<S, B>, NotReplayable>,
-}
-
-/// What is known of a request that was sent again.
-struct First {
-    sent_to: Option<Box<Uri>>,
-    rejected: u64,
 }
 
 /// A request that waits for a token, and then for the service.
@@ -107,10 +83,6 @@ where
         Self::new(State::Refused { error: Some(error) })
     }
 
-    pub(crate) fn passed(response: S::Future) -> Self {
-        Self::new(State::Passed { response })
-    }
-
     pub(crate) fn waiting(shared: Arc<Shared>, unsent: Unsent<S, B>, look: Look) -> Self {
         Self::new(State::waiting(shared, Next::First(unsent), look))
     }
@@ -129,16 +101,22 @@ impl<S, B, R, F> State<S, B, R, F> {
     }
 
     /// What follows on a rejection: the renewal, or the response if it ends here.
-    fn rejected(
-        shared: Arc<Shared>,
-        generation: u64,
-        kept: Option<Box<Kept<S, B>>>,
-        response: Response<R>,
-    ) -> Result<Self, Response<R>> {
-        let (remaining, again) = match kept {
-            Some(kept) => (kept.remaining, kept.again),
-            None => (Duration::ZERO, Err(NotReplayable::TurnedOff)),
+    fn rejected(sent: Sent<S, B>, response: Response<R>) -> Result<Self, Response<R>> {
+        let Sent {
+            shared,
+            generation,
+            kept,
+        } = sent;
+        let (remaining, rejected, again) = match kept {
+            Some(kept) => (kept.remaining, kept.rejected, kept.again),
+            None => (Duration::ZERO, None, Err(NotReplayable::TurnedOff)),
         };
+        // Whatever comes the second time is the answer (D06).
+        if let Some(rejected) = rejected {
+            shared.cache.core().rejected_again(generation);
+            let unhealed = Some(Unhealed::RejectedAgain);
+            return Err(Stamped::after_rejection(generation, rejected, unhealed).onto(response));
+        }
         // First the token is rejected, then it is seen whether this request can be sent again: one
         // that cannot still heals the next (G10).
         let acquire = shared
@@ -177,20 +155,9 @@ fn not_replayed<R>(
 
 impl Shared {
     /// Where a request goes, if it will be asked whether the answer came from there.
-    #[inline]
-    pub(crate) fn place_sent_to(&self, uri: &Uri) -> Option<Box<Uri>> {
-        self.rules.final_uri?;
-        Some(Box::new(uri.clone()))
-    }
-
-    /// Whether a response, without a further look, is the answer, since the token was taken.
-    #[inline]
-    fn takes_plainly<R>(&self, response: &Response<R>, generation: u64) -> bool {
-        let takes = self.rules.plainly_takes(response);
-        if takes {
-            self.note_taken(response, generation);
-        }
-        takes
+    fn place_sent_to(&self, uri: &Uri) -> Option<Box<Uri>> {
+        let is_asked = self.rules.final_uri.is_some();
+        is_asked.then(|| Box::new(uri.clone()))
     }
 
     /// Notes that a server took a token: it answered, and with no failure of its own.
@@ -198,6 +165,22 @@ impl Shared {
         if !response.status().is_server_error() {
             self.cache.core().taken(generation);
         }
+    }
+}
+
+impl<S, B> Sent<S, B> {
+    /// Whether a response, without a further look, is the answer, since the token was taken.
+    #[inline]
+    fn takes_plainly<R>(&self, response: &Response<R>) -> bool {
+        let takes = self.shared.rules.plainly_takes(response)
+            && self
+                .kept
+                .as_ref()
+                .is_none_or(|kept| kept.rejected.is_none());
+        if takes {
+            self.shared.note_taken(response, self.generation);
+        }
+        takes
     }
 }
 
@@ -213,24 +196,20 @@ where
         let mut state = self.project().state;
         loop {
             // Nearly all futures are only ever in this state, and end here.
-            if let StateProj::Sent {
-                shared,
-                response,
-                generation,
-                ..
-            } = state.as_mut().project()
-            {
+            if let StateProj::Sent { response, stamped } = state.as_mut().project() {
                 let answer = ready!(response.poll(cx));
-                let ends = match &answer {
-                    Ok(response) => shared.takes_plainly(response, *generation),
-                    Err(_) => true,
+                let ends = match (&answer, &stamped) {
+                    (Ok(response), Some(sent)) => sent.takes_plainly(response),
+                    _ => true,
                 };
                 if ends {
                     return Poll::Ready(answer.map_err(Into::into));
                 }
-                if let Ok(response) = answer {
-                    if let Some(response) = state.as_mut().look_closely(response) {
-                        return Poll::Ready(Ok(response));
+                let sent = stamped.take();
+                if let (Ok(response), Some(sent)) = (answer, sent) {
+                    match State::look_closely(sent, response) {
+                        Ok(renewing) => state.set(renewing),
+                        Err(response) => return Poll::Ready(Ok(response)),
                     }
                 }
             } else if let Some(output) = ready!(state.as_mut().poll_others(cx)) {
@@ -246,34 +225,22 @@ where
     S::Error: Into<BoxError>,
     B: Body,
 {
-    /// What becomes of a response that may be a rejection: the answer, or another state.
+    /// What becomes of a response that may be a rejection: another state, or the answer.
     #[inline(never)]
-    fn look_closely(mut self: Pin<&mut Self>, response: Response<R>) -> Option<Response<R>> {
-        let StateProj::Sent {
-            shared,
-            generation,
-            kept,
-            ..
-        } = self.as_mut().project()
-        else {
-            return Some(response);
+    fn look_closely(sent: Sent<S, B>, response: Response<R>) -> Result<Self, Response<R>> {
+        let kept = sent.kept.as_ref();
+        let sent_to = kept.and_then(|kept| kept.sent_to.as_deref());
+        let (rejects, response) = sent.shared.rules.rejects(response, sent_to);
+        if rejects {
+            return Self::rejected(sent, response);
+        }
+        sent.shared.note_taken(&response, sent.generation);
+        let stamped = match kept.and_then(|kept| kept.rejected) {
+            Some(rejected) => Stamped::after_rejection(sent.generation, rejected, None),
+            None if sent.shared.rules.mark_responses => Stamped::taken(sent.generation),
+            None => return Err(response),
         };
-        let sent_to = kept.as_ref().and_then(|kept| kept.sent_to.as_deref());
-        let (rejects, response) = shared.rules.rejects(response, sent_to);
-        if !rejects {
-            shared.note_taken(&response, *generation);
-            return Some(match shared.rules.mark_responses {
-                true => Stamped::taken(*generation).onto(response),
-                false => response,
-            });
-        }
-        match Self::rejected(shared.clone(), *generation, kept.take(), response) {
-            Ok(renewing) => {
-                self.set(renewing);
-                None
-            }
-            Err(response) => Some(response),
-        }
+        Err(stamped.onto(response))
     }
 
     /// Polls in any other state than `Sent`: the output, or nothing if there is another state now.
@@ -286,9 +253,6 @@ where
         let next = match self.as_mut().project() {
             StateProj::Refused { error } => {
                 return Poll::Ready(Some(Err(error.take().expect(POLLED_AGAIN))));
-            }
-            StateProj::Passed { response } => {
-                return response.poll(cx).map(|it| Some(it.map_err(Into::into)));
             }
             StateProj::Waiting { waiting } => {
                 let acquire = &mut waiting.as_mut().expect(POLLED_AGAIN).acquire;
@@ -311,7 +275,7 @@ where
                 // now (G19).
                 match shared.cache.core().look(next.want()) {
                     Look::Serve(token) => match next.send(shared, token.into()) {
-                        Ok(sent) => sent.state,
+                        Ok(sent) => sent,
                         Err(response) => return Poll::Ready(Some(Ok(response))),
                     },
                     look => {
@@ -322,24 +286,6 @@ where
                 }
             }
             StateProj::Sent { .. } => return Poll::Ready(None),
-            StateProj::SentAgain {
-                shared,
-                response,
-                generation,
-                first,
-            } => {
-                let response = ready!(response.poll(cx)).map_err(Into::into)?;
-                let (rejects, response) = shared.rules.rejects(response, first.sent_to.as_deref());
-                let unhealed = if rejects {
-                    shared.cache.core().rejected_again(*generation);
-                    Some(Unhealed::RejectedAgain)
-                } else {
-                    shared.note_taken(&response, *generation);
-                    None
-                };
-                let stamped = Stamped::after_rejection(*generation, first.rejected, unhealed);
-                return Poll::Ready(Some(Ok(stamped.onto(response))));
-            }
         };
         self.set(next);
         Poll::Ready(None)

@@ -14,7 +14,7 @@ use tower_service::Service;
 
 use super::{
     body::ReplayBody,
-    future::{ResponseFuture, Sending, Unsent},
+    future::{ResponseFuture, Sending, Sent, Unsent},
     layer::Shared,
     options::RequestOptions,
     origin::Route,
@@ -84,49 +84,30 @@ where
 
     #[inline]
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let shared = self.shared.own().clone();
+        let mut shared = self.shared.own().clone();
         if shared.rules.overwrite {
             request.headers_mut().remove(AUTHORIZATION);
         }
-        match shared.stamp_plainly(&mut request) {
+        let plan = match shared.stamp_plainly(&mut request) {
             Some(generation) => {
-                let sent_to = shared.place_sent_to(request.uri());
-                Sending::plainly(&shared).send(
-                    shared,
-                    &mut self.inner,
-                    request,
-                    generation,
-                    sent_to,
-                )
+                let sending = Sending {
+                    remaining: Duration::ZERO,
+                    retry: shared.rules.retry,
+                };
+                Plan::Send(sending, generation)
             }
-            None => self.call_closely(shared, request),
-        }
-    }
-}
-
-impl<S> Authorize<S> {
-    /// The same for any request.
-    #[inline(never)]
-    fn call_closely<B, R>(
-        &mut self,
-        mut shared: Arc<Shared>,
-        mut request: Request<B>,
-    ) -> ResponseFuture<S, B, R>
-    where
-        S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
-        S::Error: Into<BoxError>,
-        B: Body,
-    {
-        match Plan::of(&mut shared, &mut request) {
+            None => Plan::of(&mut shared, &mut request),
+        };
+        let stamped = match plan {
             Plan::Send(sending, generation) => {
-                let sent_to = shared.place_sent_to(request.uri());
-                sending.send(shared, &mut self.inner, request, generation, sent_to)
+                let (inner, request) = (&self.inner, &request);
+                Some(Sent::first(shared, inner, request, sending, generation))
             }
-            Plan::Pass => ResponseFuture::passed(self.inner.call(request.map(ReplayBody::once))),
+            Plan::Pass => None,
             Plan::Refuse(error) => {
                 // The service that was made ready is not called, so it gives its capacity back (G39).
                 self.inner = self.inner.clone();
-                ResponseFuture::refused(error.into())
+                return ResponseFuture::refused(error.into());
             }
             Plan::Wait(sending, look) => {
                 // What waits must not hold the capacity of a service that is ready (G39).
@@ -137,13 +118,14 @@ impl<S> Authorize<S> {
                     request,
                     sending,
                 };
-                ResponseFuture::waiting(shared, unsent, look)
+                return ResponseFuture::waiting(shared, unsent, look);
             }
-        }
+        };
+        Sent::send(stamped, &mut self.inner, request)
     }
 }
 
-/// What becomes of a request that cannot be stamped plainly.
+/// What becomes of a request.
 enum Plan {
     /// It is stamped with the token of this generation.
     Send(Sending, u64),
@@ -155,6 +137,7 @@ enum Plan {
 
 impl Plan {
     /// Stamps a request if there is a token for it. Its options may name another cache.
+    #[inline(never)]
     fn of<B>(shared: &mut Arc<Shared>, request: &mut Request<B>) -> Self {
         let options = request.extensions().get::<RequestOptions>();
         if options.is_some_and(|options| !options.wants_token()) {

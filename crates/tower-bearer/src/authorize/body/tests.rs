@@ -66,8 +66,9 @@ impl Body for Source {
 type Spawned = task::Spawn<ReplayBody<Source>>;
 
 fn kept(source: &Source, cap: usize) -> (Spawned, Replay<Source>) {
-    let (body, replay) = ReplayBody::kept(source.clone(), cap);
-    (task::spawn(body), replay.expect("it is kept"))
+    let mut replay = Replay::of(source, cap).unwrap();
+    let body = replay.keep(source.clone(), cap);
+    (task::spawn(body), replay)
 }
 
 fn poll(body: &mut Spawned) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
@@ -172,12 +173,13 @@ fn past_the_cap_nothing_is_kept() {
 fn a_body_that_is_known_to_be_larger_or_off_is_not_kept() {
     let source = Source::default();
     source.0.lock().unwrap().hint = SizeHint::with_exact(6);
-    assert!(ReplayBody::kept(source.clone(), 5).1.is_err());
-    assert!(ReplayBody::kept(source.clone(), 0).1.is_err());
+    assert!(Replay::of(&source, 5).is_err());
+    assert!(Replay::of(&source, 0).is_err());
     source.end();
-    let (empty, replay) = ReplayBody::kept(source, 0);
+    let mut replay = Replay::of(&source, 0).unwrap();
+    let empty = replay.keep(source, 0);
     assert!(empty.is_end_stream());
-    assert!(replay.unwrap().take().unwrap().is_end_stream());
+    assert!(replay.take().unwrap().is_end_stream());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use http::{Request, Response, Uri, header::AUTHORIZATION};
 use http_body::Body;
 use tower_service::Service;
 
-use super::{First, Kept, ResponseFuture, State, not_replayed};
+use super::{ResponseFuture, State, not_replayed};
 use crate::{
     authorize::{
         body::{NotReplayable, Replay, ReplayBody},
@@ -83,7 +83,7 @@ impl<S, B, R> Next<S, B, R> {
         self,
         shared: Arc<Shared>,
         stamp: Stamp,
-    ) -> Result<ResponseFuture<S, B, R>, Response<R>>
+    ) -> Result<State<S, B, R, S::Future>, Response<R>>
     where
         S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
         B: Body,
@@ -96,17 +96,23 @@ impl<S, B, R> Next<S, B, R> {
 }
 
 impl<S, B> Unsent<S, B> {
-    fn send<R>(mut self, shared: Arc<Shared>, stamp: Stamp) -> ResponseFuture<S, B, R>
+    fn send<R>(mut self, shared: Arc<Shared>, stamp: Stamp) -> State<S, B, R, S::Future>
     where
         S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
         B: Body,
     {
         let headers = self.request.headers_mut();
         headers.insert(AUTHORIZATION, stamp.header);
-        let sent_to = shared.place_sent_to(self.request.uri());
+        let generation = stamp.generation;
+        let sent = Sent::first(
+            shared,
+            &self.service,
+            &self.request,
+            self.sending,
+            generation,
+        );
         let (mut service, request) = (self.service, self.request);
-        self.sending
-            .send(shared, &mut service, request, stamp.generation, sent_to)
+        Sent::send(Some(sent), &mut service, request).state
     }
 }
 
@@ -117,69 +123,109 @@ pub(crate) struct Sending {
     pub(crate) retry: bool,
 }
 
-impl Sending {
-    /// As all requests are that ask for nothing else.
+/// A request that was sent with a token.
+pub(crate) struct Sent<S, B> {
+    pub(super) shared: Arc<Shared>,
+    /// That of its token.
+    pub(super) generation: u64,
+    /// What is known of it beyond that, if its rejection needs more.
+    pub(super) kept: Option<Box<Kept<S, B>>>,
+}
+
+/// What is known of a request that was sent with a token, beyond that.
+pub(super) struct Kept<S, B> {
+    /// Where it went, if it will be asked whether the answer came from there.
+    pub(super) sent_to: Option<Box<Uri>>,
+    pub(super) remaining: Duration,
+    /// The generation that it was sent with before, if that was rejected.
+    pub(super) rejected: Option<u64>,
+    pub(super) again: Result<Again<S, B>, NotReplayable>,
+}
+
+impl<S, B: Body> Sent<S, B> {
+    /// What is kept of a stamped request that will be sent for the first time: a copy of its head and of the
+    /// service, if it can be sent again.
     #[inline]
-    pub(crate) fn plainly(shared: &Shared) -> Self {
+    pub(crate) fn first(
+        shared: Arc<Shared>,
+        service: &S,
+        request: &Request<B>,
+        sending: Sending,
+        generation: u64,
+    ) -> Self
+    where
+        S: Clone,
+    {
+        // Of most requests that are not sent again nothing is to be known.
+        let is_plain =
+            !sending.retry && sending.remaining.is_zero() && shared.rules.final_uri.is_none();
+        let kept = (!is_plain).then(|| Kept::of(&shared, service, request, sending));
         Self {
-            remaining: Duration::ZERO,
-            retry: shared.rules.retry,
+            shared,
+            generation,
+            kept,
         }
     }
 
-    /// Sends a stamped request to a service that is ready, with a copy of its head and of the service kept
-    /// if it can be sent again.
+    /// Sends a request to a service that is ready; without a token, if nothing was kept of one.
     ///
-    /// Where it is sent to is told, and no reference to the request taken before its body is changed: then
-    /// the compiler moves its 200 bytes once, and not twice.
+    /// No reference to the request is taken here, so that the compiler moves its 200 bytes once.
     #[inline(always)]
-    pub(crate) fn send<S, B, R>(
-        self,
-        shared: Arc<Shared>,
+    pub(crate) fn send<R>(
+        mut stamped: Option<Self>,
         service: &mut S,
         request: Request<B>,
-        generation: u64,
-        sent_to: Option<Box<Uri>>,
     ) -> ResponseFuture<S, B, R>
     where
-        S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
-        B: Body,
+        S: Service<Request<ReplayBody<B>>, Response = Response<R>>,
     {
-        let remaining = self.remaining;
-        let keep = |sent_to, again| {
-            Box::new(Kept {
-                sent_to,
-                remaining,
-                again,
-            })
-        };
-        let (response, kept) = if self.retry {
-            let mut replay = Err(NotReplayable::TurnedOff);
-            let request = request.map(|body| {
-                let (body, kept) = ReplayBody::kept(body, shared.rules.replay_limit);
-                replay = kept;
-                body
-            });
-            let again = replay.map(|replay| Again {
-                service: service.clone(),
-                head: Head::of(&request),
-                replay,
-            });
-            let kept = keep(sent_to, again);
-            (service.call(request), Some(kept))
-        } else {
-            let response = service.call(request.map(ReplayBody::once));
-            // Of most such requests nothing is to be known.
-            let is_plain = sent_to.is_none() && remaining.is_zero();
-            let kept = (!is_plain).then(|| keep(sent_to, Err(NotReplayable::TurnedOff)));
-            (response, kept)
-        };
-        ResponseFuture::new(State::Sent {
+        if let Some(Sent {
             shared,
-            response,
-            generation,
-            kept,
+            kept: Some(kept),
+            ..
+        }) = &mut stamped
+        {
+            let limit = shared.rules.replay_limit;
+            let response = service.call(request.map(|body| kept.body(body, limit)));
+            return ResponseFuture::new(State::Sent { response, stamped });
+        }
+        let response = service.call(request.map(ReplayBody::once));
+        ResponseFuture::new(State::Sent { response, stamped })
+    }
+}
+
+impl<S, B: Body> Kept<S, B> {
+    /// What is to be known of a request that may be sent again, or asks for something.
+    ///
+    /// It is large, and so stays out of the way of those that do not.
+    #[inline(never)]
+    fn of(shared: &Shared, service: &S, request: &Request<B>, sending: Sending) -> Box<Self>
+    where
+        S: Clone,
+    {
+        let replay = match sending.retry {
+            true => Replay::of(request.body(), shared.rules.replay_limit),
+            false => Err(NotReplayable::TurnedOff),
+        };
+        let again = replay.map(|replay| Again {
+            service: service.clone(),
+            head: Head::of(request),
+            replay,
+        });
+        Box::new(Self {
+            sent_to: shared.place_sent_to(request.uri()),
+            remaining: sending.remaining,
+            rejected: None,
+            again,
         })
+    }
+
+    /// The body for the inner service, of which up to `limit` bytes are kept if it may be sent again.
+    fn body(&mut self, body: B, limit: usize) -> ReplayBody<B> {
+        match &mut self.again {
+            Ok(again) => again.replay.keep(body, limit),
+            Err(_) => ReplayBody::once(body),
+        }
     }
 }
 
@@ -189,7 +235,7 @@ impl<S, B, R> Rejected<S, B, R> {
         self,
         shared: Arc<Shared>,
         stamp: Stamp,
-    ) -> Result<ResponseFuture<S, B, R>, Response<R>>
+    ) -> Result<State<S, B, R, S::Future>, Response<R>>
     where
         S: Service<Request<ReplayBody<B>>, Response = Response<R>>,
     {
@@ -210,15 +256,20 @@ impl<S, B, R> Rejected<S, B, R> {
         };
         drop(response);
         let mut request = head.into_request(body);
-        let sent_to = shared.place_sent_to(request.uri());
+        let kept = Kept {
+            sent_to: shared.place_sent_to(request.uri()),
+            remaining: Duration::ZERO,
+            rejected: Some(rejected),
+            again: Err(NotReplayable::TurnedOff),
+        };
         request.headers_mut().insert(AUTHORIZATION, stamp.header);
         let response = service.call(request);
         shared.cache.core().telemetry.retrying();
-        Ok(ResponseFuture::new(State::SentAgain {
+        let stamped = Some(Sent {
             shared,
-            response,
             generation: stamp.generation,
-            first: Box::new(First { sent_to, rejected }),
-        }))
+            kept: Some(Box::new(kept)),
+        });
+        Ok(State::Sent { response, stamped })
     }
 }
