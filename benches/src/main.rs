@@ -74,10 +74,12 @@ fn measure(runtime: &Runtime, quick: bool, plots: bool) -> (report::Report, Vec<
     e2e::requests(
         &mut report,
         runtime,
-        if quick { 31 } else { 61 },
-        if quick { 640 } else { 6400 },
+        // Short rounds, and many: what disturbs the machine lasts longer than one.
+        if quick { 31 } else { 201 },
+        if quick { 640 } else { 3200 },
     );
-    e2e::uploads(&mut report, runtime, 31, if quick { 16 } else { 1024 });
+    let pairs = if quick { 31 } else { 61 };
+    e2e::uploads(&mut report, runtime, pairs, if quick { 16 } else { 1024 });
     proxy::measure(&mut report, runtime, quick);
     if plots {
         write_plot("cost-by-threads.svg", &plot::costs(&bars));
