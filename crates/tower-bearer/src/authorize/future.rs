@@ -38,7 +38,7 @@ pin_project! {
         S: Service<Request<ReplayBody<B>>, Response = Response<R>>,
     {
         #[pin]
-        state: State<S, B, R, S::Future>,
+        pub(super) state: State<S, B, R, S::Future>,
     }
 }
 
@@ -46,7 +46,7 @@ pin_project! {
     // What is behind an `Option` is taken when the state is left. What only few requests need is in a box,
     // so that the futures of all others are small: each layer around this one moves them.
     #[project = StateProj]
-    enum State<S, B, R, F> {
+    pub(super) enum State<S, B, R, F> {
         // Nothing was sent: the request's origin may not see the token.
         Refused { error: Option<BoxError> },
         // Waits for a token, holding no capacity of the inner service (G39).
@@ -194,28 +194,25 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
-        loop {
-            // Nearly all futures are only ever in this state, and end here.
-            if let StateProj::Sent { response, stamped } = state.as_mut().project() {
-                let answer = ready!(response.poll(cx));
-                let ends = match (&answer, &stamped) {
-                    (Ok(response), Some(sent)) => sent.takes_plainly(response),
-                    _ => true,
-                };
-                if ends {
-                    return Poll::Ready(answer.map_err(Into::into));
+        // Nearly all futures are only ever in this state, and end here.
+        if let StateProj::Sent { response, stamped } = state.as_mut().project() {
+            let answer = response.poll(cx).map_err(Into::into);
+            let ends = match (&answer, &stamped) {
+                (Poll::Ready(Ok(response)), Some(sent)) => sent.takes_plainly(response),
+                _ => true,
+            };
+            if ends {
+                return answer;
+            }
+            let sent = stamped.take();
+            if let (Poll::Ready(Ok(response)), Some(sent)) = (answer, sent) {
+                match State::look_closely(sent, response) {
+                    Ok(renewing) => state.set(renewing),
+                    Err(response) => return Poll::Ready(Ok(response)),
                 }
-                let sent = stamped.take();
-                if let (Ok(response), Some(sent)) = (answer, sent) {
-                    match State::look_closely(sent, response) {
-                        Ok(renewing) => state.set(renewing),
-                        Err(response) => return Poll::Ready(Ok(response)),
-                    }
-                }
-            } else if let Some(output) = ready!(state.as_mut().poll_others(cx)) {
-                return Poll::Ready(output);
             }
         }
+        state.poll_closely(cx)
     }
 }
 
@@ -243,52 +240,62 @@ where
         Err(stamped.onto(response))
     }
 
-    /// Polls in any other state than `Sent`: the output, or nothing if there is another state now.
+    /// Polls in any state.
     #[inline(never)]
-    fn poll_others(
+    fn poll_closely(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Response<R>, BoxError>>> {
-        // Each arm waits for what its state waits for, and then leaves for the next.
-        let next = match self.as_mut().project() {
-            StateProj::Refused { error } => {
-                return Poll::Ready(Some(Err(error.take().expect(POLLED_AGAIN))));
-            }
-            StateProj::Waiting { waiting } => {
-                let acquire = &mut waiting.as_mut().expect(POLLED_AGAIN).acquire;
-                let acquired = ready!(Pin::new(acquire).poll(cx));
-                let waiting = waiting.take().expect(POLLED_AGAIN);
-                match acquired {
-                    Ok(_) => State::Readying {
-                        waiting: Some(waiting),
-                    },
-                    Err(error) => return Poll::Ready(Some(waiting.next.fail(error))),
+    ) -> Poll<Result<Response<R>, BoxError>> {
+        loop {
+            // Each arm waits for what its state waits for, and then leaves for the next.
+            let next = match self.as_mut().project() {
+                StateProj::Refused { error } => {
+                    return Poll::Ready(Err(error.take().expect(POLLED_AGAIN)));
                 }
-            }
-            StateProj::Readying { waiting } => {
-                let service = waiting.as_mut().expect(POLLED_AGAIN).next.service();
-                ready!(service.poll_ready(cx)).map_err(Into::into)?;
-                let Waiting {
-                    shared, mut next, ..
-                } = *waiting.take().expect(POLLED_AGAIN);
-                // The service may have taken its time, so the token is the one that is current
-                // now (G19).
-                match shared.cache.core().look(next.want()) {
-                    Look::Serve(token) => match next.send(shared, token.into()) {
-                        Ok(sent) => sent,
-                        Err(response) => return Poll::Ready(Some(Ok(response))),
-                    },
-                    look => {
-                        let spare = next.service().clone();
-                        *next.service() = spare;
-                        State::waiting(shared, next, look)
+                StateProj::Waiting { waiting } => {
+                    let acquire = &mut waiting.as_mut().expect(POLLED_AGAIN).acquire;
+                    let acquired = ready!(Pin::new(acquire).poll(cx));
+                    let waiting = waiting.take().expect(POLLED_AGAIN);
+                    match acquired {
+                        Ok(_) => State::Readying {
+                            waiting: Some(waiting),
+                        },
+                        Err(error) => return Poll::Ready(waiting.next.fail(error)),
                     }
                 }
-            }
-            StateProj::Sent { .. } => return Poll::Ready(None),
-        };
-        self.set(next);
-        Poll::Ready(None)
+                StateProj::Readying { waiting } => {
+                    let service = waiting.as_mut().expect(POLLED_AGAIN).next.service();
+                    ready!(service.poll_ready(cx)).map_err(Into::into)?;
+                    let Waiting {
+                        shared, mut next, ..
+                    } = *waiting.take().expect(POLLED_AGAIN);
+                    // The service may have taken its time, so the token is the one that is current
+                    // now (G19).
+                    match shared.cache.core().look(next.want()) {
+                        Look::Serve(token) => match next.send(shared, token.into()) {
+                            Ok(sent) => sent,
+                            Err(response) => return Poll::Ready(Ok(response)),
+                        },
+                        look => {
+                            let spare = next.service().clone();
+                            *next.service() = spare;
+                            State::waiting(shared, next, look)
+                        }
+                    }
+                }
+                StateProj::Sent { response, stamped } => {
+                    let response = ready!(response.poll(cx)).map_err(Into::into)?;
+                    let Some(sent) = stamped.take() else {
+                        return Poll::Ready(Ok(response));
+                    };
+                    match State::look_closely(sent, response) {
+                        Ok(renewing) => renewing,
+                        Err(response) => return Poll::Ready(Ok(response)),
+                    }
+                }
+            };
+            self.set(next);
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use tower_service::Service;
 
 use super::{
     body::ReplayBody,
-    future::{ResponseFuture, Sending, Sent, Unsent},
+    future::{ResponseFuture, Sending, Sent, State, Unsent},
     layer::Shared,
     options::RequestOptions,
     origin::Route,
@@ -98,7 +98,7 @@ where
             }
             None => Plan::of(&mut shared, &mut request),
         };
-        let stamped = match plan {
+        let mut stamped = match plan {
             Plan::Send(sending, generation) => {
                 let (inner, request) = (&self.inner, &request);
                 Some(Sent::first(shared, inner, request, sending, generation))
@@ -121,7 +121,17 @@ where
                 return ResponseFuture::waiting(shared, unsent, look);
             }
         };
-        Sent::send(stamped, &mut self.inner, request)
+        // As `Sent::send` does; but a request that is handed to one more function is moved once more.
+        if let Some((kept, limit)) = stamped.as_mut().and_then(Sent::keeps) {
+            let response = self.inner.call(request.map(|body| kept.body(body, limit)));
+            return ResponseFuture {
+                state: State::Sent { response, stamped },
+            };
+        }
+        let response = self.inner.call(request.map(ReplayBody::once));
+        ResponseFuture {
+            state: State::Sent { response, stamped },
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use http::{Request, Response, Uri, header::AUTHORIZATION};
 use http_body::Body;
 use tower_service::Service;
 
-use super::{ResponseFuture, State, not_replayed};
+use super::{State, not_replayed};
 use crate::{
     authorize::{
         body::{NotReplayable, Replay, ReplayBody},
@@ -111,8 +111,7 @@ impl<S, B> Unsent<S, B> {
             self.sending,
             generation,
         );
-        let (mut service, request) = (self.service, self.request);
-        Sent::send(Some(sent), &mut service, request).state
+        sent.send(&mut self.service, self.request)
     }
 }
 
@@ -133,7 +132,7 @@ pub(crate) struct Sent<S, B> {
 }
 
 /// What is known of a request that was sent with a token, beyond that.
-pub(super) struct Kept<S, B> {
+pub(crate) struct Kept<S, B> {
     /// Where it went, if it will be asked whether the answer came from there.
     pub(super) sent_to: Option<Box<Uri>>,
     pub(super) remaining: Duration,
@@ -167,30 +166,26 @@ impl<S, B: Body> Sent<S, B> {
         }
     }
 
-    /// Sends a request to a service that is ready; without a token, if nothing was kept of one.
-    ///
-    /// No reference to the request is taken here, so that the compiler moves its 200 bytes once.
-    #[inline(always)]
-    pub(crate) fn send<R>(
-        mut stamped: Option<Self>,
-        service: &mut S,
-        request: Request<B>,
-    ) -> ResponseFuture<S, B, R>
+    /// What is kept, and how much of the body.
+    #[inline]
+    pub(crate) fn keeps(&mut self) -> Option<(&mut Kept<S, B>, usize)> {
+        let limit = self.shared.rules.replay_limit;
+        self.kept.as_deref_mut().map(|kept| (kept, limit))
+    }
+
+    /// Sends the request to a service that is ready.
+    fn send<R>(mut self, service: &mut S, request: Request<B>) -> State<S, B, R, S::Future>
     where
         S: Service<Request<ReplayBody<B>>, Response = Response<R>>,
     {
-        if let Some(Sent {
-            shared,
-            kept: Some(kept),
-            ..
-        }) = &mut stamped
-        {
-            let limit = shared.rules.replay_limit;
-            let response = service.call(request.map(|body| kept.body(body, limit)));
-            return ResponseFuture::new(State::Sent { response, stamped });
+        let response = match self.keeps() {
+            Some((kept, limit)) => service.call(request.map(|body| kept.body(body, limit))),
+            None => service.call(request.map(ReplayBody::once)),
+        };
+        State::Sent {
+            response,
+            stamped: Some(self),
         }
-        let response = service.call(request.map(ReplayBody::once));
-        ResponseFuture::new(State::Sent { response, stamped })
     }
 }
 
@@ -221,7 +216,7 @@ impl<S, B: Body> Kept<S, B> {
     }
 
     /// The body for the inner service, of which up to `limit` bytes are kept if it may be sent again.
-    fn body(&mut self, body: B, limit: usize) -> ReplayBody<B> {
+    pub(crate) fn body(&mut self, body: B, limit: usize) -> ReplayBody<B> {
         match &mut self.again {
             Ok(again) => again.replay.keep(body, limit),
             Err(_) => ReplayBody::once(body),
