@@ -74,12 +74,10 @@ fn measure(runtime: &Runtime, quick: bool, plots: bool) -> (report::Report, Vec<
     e2e::requests(
         &mut report,
         runtime,
-        // Short rounds, and many: what disturbs the machine lasts longer than one.
-        if quick { 31 } else { 201 },
-        if quick { 640 } else { 3200 },
+        if quick { 31 } else { 101 },
+        if quick { 320 } else { 3200 },
     );
-    let pairs = if quick { 31 } else { 61 };
-    e2e::uploads(&mut report, runtime, pairs, if quick { 16 } else { 1024 });
+    e2e::uploads(&mut report, runtime, 31, if quick { 8 } else { 1024 });
     proxy::measure(&mut report, runtime, quick);
     if plots {
         write_plot("cost-by-threads.svg", &plot::costs(&bars));
