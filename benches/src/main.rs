@@ -20,14 +20,14 @@ mod steady;
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     #[cfg(feature = "peers")]
-    if let [first, address] = &args[..] {
-        if first == peers::kube::PLUGIN {
-            if let Err(error) = peers::kube::plugin(address) {
-                eprintln!("{error}");
-                std::process::exit(1);
-            }
-            return;
+    if let [first, address] = &args[..]
+        && first == peers::kube::PLUGIN
+    {
+        if let Err(error) = peers::kube::plugin(address) {
+            eprintln!("{error}");
+            std::process::exit(1);
         }
+        return;
     }
     let known = ["--quick", "--plot"];
     if let Some(other) = args.iter().find(|it| !known.contains(&it.as_str())) {
