@@ -89,7 +89,7 @@ impl Auth {
     /// If TLS cannot be set up: no certificate of the system's can be read, say.
     pub fn client<B>(&self) -> Result<Client<B>, Error>
     where
-        B: Body + Send,
+        B: Body + Send + Unpin,
         B::Error: Into<BoxError>,
     {
         Ok(self.layer().layer(HttpClient::new(&self.control_plane)?))
@@ -102,7 +102,7 @@ impl Auth {
     /// If TLS cannot be set up.
     pub fn http1_client<B>(&self) -> Result<Client<B>, Error>
     where
-        B: Body + Send,
+        B: Body + Send + Unpin,
         B::Error: Into<BoxError>,
     {
         Ok(self.layer().layer(HttpClient::http1(&self.control_plane)?))

@@ -82,15 +82,15 @@ impl Core {
         }
     }
 
-    /// A fresh token's header value and generation, if there is one: without a lock, and without anything
-    /// else that happens.
+    /// A fresh token's header value and generation, if there is one that is of use for so long: without a
+    /// lock, and without anything else that happens.
     #[inline]
-    pub(crate) fn fresh(&self) -> Option<Stamp> {
+    pub(crate) fn fresh(&self, remaining: Duration) -> Option<Stamp> {
         let now = self.clock.now();
         self.cell.read(|entry| {
-            let entry =
-                entry.filter(|entry| !entry.is_suspect() && entry.schedule.is_fresh(now))?;
-            Some(Stamp {
+            let entry = entry.filter(|entry| !entry.is_suspect())?;
+            let lasts = entry.schedule.is_fresh(now) && entry.schedule.lasts(remaining, now);
+            lasts.then(|| Stamp {
                 header: entry.header_value(),
                 generation: entry.generation(),
             })

@@ -28,9 +28,12 @@ use super::{args::RuleArgs, clock, drain::Live, forward::Proxy};
 /// After so long without a word from the other side an HTTP/2 connection is asked whether it lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-/// This part of the grace a connection without a request is kept while the proxy stops: one may be on its
-/// way, and its answer says that the connection ends.
-const LINGER: u32 = 60;
+/// A connection without a request is kept for the grace divided by this while the proxy stops: one may be on
+/// its way, and its answer says that the connection ends.
+const LINGER_DIVISOR: u32 = 60;
+
+/// It is kept no longer, whatever the grace.
+const MAX_LINGER: Duration = Duration::from_secs(5);
 
 /// So long a connection that was told to end may take for it without a request.
 const CLOSING_MS: u64 = 500;
@@ -192,7 +195,7 @@ where
             }
             grace = told.as_mut(), if stopping_since.is_none() => {
                 stopping_since = Some(clock::now_ms());
-                linger_ms = millis(grace / LINGER);
+                linger_ms = millis((grace / LINGER_DIVISOR).min(MAX_LINGER));
                 tick = ticks(STOPPING_TICK);
                 if activity.is_http2.load(Relaxed) {
                     connection.as_mut().graceful_shutdown();

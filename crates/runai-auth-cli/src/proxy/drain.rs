@@ -11,7 +11,7 @@ use tracing::{info, warn};
 /// Whether the proxy is stopping. Clones are about the same proxy.
 #[derive(Clone, Debug)]
 pub(crate) struct Stopping {
-    /// The grace, once it is.
+    /// The grace, once the proxy is stopping.
     on: watch::Sender<Option<Duration>>,
     live: mpsc::WeakSender<Infallible>,
 }

@@ -157,8 +157,8 @@ pub(crate) trait Accept: Send + Sync + 'static {
     fn rest(self) -> Vec<Self::Stream>;
 }
 
-/// No more than these can have come before the listener is closed: what tokio lets the system keep.
-const BACKLOG: usize = 1024;
+/// More than any system keeps waiting. It only ends the taking where callers go on connecting meanwhile.
+const BACKLOG: usize = 65_536;
 
 impl Accept for TcpListener {
     type Stream = TcpStream;

@@ -44,8 +44,8 @@ async fn requests_in_flight_are_finished() {
 #[tokio::test]
 async fn a_request_on_a_connection_that_is_kept_is_still_answered() {
     let fake = RunaiFake::builder().start().await.unwrap();
-    // A sixtieth of it is how long the second may be on its way: no machine is so slow.
-    let mut proxy = Proxy::of(&fake, &["--grace", "20m"]).await;
+    // A sixtieth of it is how long the second may be on its way.
+    let mut proxy = Proxy::of(&fake, &["--grace", "5m"]).await;
     let mut kept = TcpStream::connect(proxy.addr()).await.unwrap();
     let asked = format!("GET {CLUSTERS} HTTP/1.1\r\nHost: {}\r\n\r\n", proxy.addr());
     kept.write_all(asked.as_bytes()).await.unwrap();

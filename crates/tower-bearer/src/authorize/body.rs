@@ -169,7 +169,7 @@ impl<B: Body> Replay<B> {
 }
 
 impl<B> Replay<B> {
-    /// Takes the body back and gives it to a new attempt.
+    /// Takes the body back and gives it to a new attempt. It was given to [`keep`](Self::keep) before.
     pub(crate) fn take(self) -> Result<ReplayBody<B>, NotReplayable> {
         let Some(shared) = self.kept else {
             return Ok(ReplayBody::default());

@@ -205,11 +205,12 @@ where
                 return answer;
             }
             let sent = stamped.take();
-            if let (Poll::Ready(Ok(response)), Some(sent)) = (answer, sent) {
-                match State::look_closely(sent, response) {
-                    Ok(renewing) => state.set(renewing),
-                    Err(response) => return Poll::Ready(Ok(response)),
-                }
+            let (Poll::Ready(Ok(response)), Some(sent)) = (answer, sent) else {
+                unreachable!("only a response to a stamped request is looked at closely");
+            };
+            match State::look_closely(sent, response) {
+                Ok(renewing) => state.set(renewing),
+                Err(response) => return Poll::Ready(Ok(response)),
             }
         }
         state.poll_closely(cx)

@@ -7,7 +7,7 @@ use http::{
 
 /// What a request needs to be sent again, but for its body and its token.
 ///
-/// The headers are a list and no map, which is quicker to make; few requests are sent again.
+/// The headers are a list and no map: one allocation less, and few requests are sent again.
 #[derive(Debug)]
 pub(super) struct Head {
     method: Method,
@@ -38,7 +38,8 @@ impl Head {
     pub(super) fn into_request<B>(self, body: B) -> Request<B> {
         let mut request = Request::new(body);
         // There is room for the token too.
-        let mut headers = HeaderMap::with_capacity(self.headers.len() + 1);
+        let room = HeaderMap::try_with_capacity(self.headers.len() + 1);
+        let mut headers = room.unwrap_or_default();
         for (name, value) in self.headers {
             headers.append(name, value);
         }

@@ -46,7 +46,7 @@
 //! # Inner services with one body type
 //!
 //! [`Authorize`] hands [`ReplayBody<B>`] to the inner service. One that takes any body (hyper-util's
-//! client is generic) takes this one too. One that takes a single type needs it mapped back, in one
+//! client is generic) takes this one too; where it wants a body that is `Unpin`, the caller's must be. One that takes a single type needs it mapped back, in one
 //! line, with tonic's channel, say:
 //!
 //! ```

@@ -309,15 +309,18 @@ impl Origins {
     }
 
     pub(crate) fn route(&self, uri: &Uri) -> Result<Route, Error> {
+        if self.plainly_allow(uri) {
+            return Ok(Route::Stamp);
+        }
         if self.allowed.iter().any(|origin| origin.is_of(uri)) {
             return Ok(Route::Stamp);
         }
         let stated = if uri.authority().is_none() {
-            let assumed = self.assumed.clone();
-            if assumed.as_ref().is_some_and(|it| self.allowed.contains(it)) {
+            let assumed = self.assumed.as_ref();
+            if assumed.is_some_and(|it| self.allowed.contains(it)) {
                 return Ok(Route::Stamp);
             }
-            assumed
+            assumed.cloned()
         } else {
             Origin::of(uri)
         };

@@ -169,10 +169,14 @@ impl Plan {
             remaining: options.map_or(Duration::ZERO, RequestOptions::remaining),
             retry: shared.rules.retry && options.is_none_or(RequestOptions::wants_retry),
         };
-        let stamp = match shared.cache.core().look(Want::lasting(sending.remaining)) {
-            // The service that was made ready is the one that is called.
-            Look::Serve(token) => Stamp::from(token),
-            look => return Self::Wait(sending, look),
+        let core = shared.cache.core();
+        let stamp = match core.fresh(sending.remaining) {
+            Some(stamp) => stamp,
+            None => match core.look(Want::lasting(sending.remaining)) {
+                // The service that was made ready is the one that is called.
+                Look::Serve(token) => Stamp::from(token),
+                look => return Self::Wait(sending, look),
+            },
         };
         request.headers_mut().insert(AUTHORIZATION, stamp.header);
         Self::Send(sending, stamp.generation)
@@ -189,7 +193,7 @@ impl Shared {
         if !is_plain {
             return None;
         }
-        let stamp = self.cache.core().fresh()?;
+        let stamp = self.cache.core().fresh(Duration::ZERO)?;
         // The header is looked up once: nearly always there is none yet.
         if request.headers_mut().append(AUTHORIZATION, stamp.header) {
             take_back(request.headers_mut());

@@ -37,7 +37,7 @@ impl From<Token> for Stamp {
 }
 
 /// Who looks, and what for.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Want {
     /// The generation that the caller saw rejected and is never handed again (G13).
     pub(super) avoid: Option<u64>,

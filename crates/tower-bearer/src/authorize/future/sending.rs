@@ -166,7 +166,7 @@ impl<S, B: Body> Sent<S, B> {
         }
     }
 
-    /// What is kept, and how much of the body.
+    /// What is kept, with the limit to what is kept of a body.
     #[inline]
     pub(crate) fn keeps(&mut self) -> Option<(&mut Kept<S, B>, usize)> {
         let limit = self.shared.rules.replay_limit;
@@ -192,7 +192,7 @@ impl<S, B: Body> Sent<S, B> {
 impl<S, B: Body> Kept<S, B> {
     /// What is to be known of a request that may be sent again, or asks for something.
     ///
-    /// It is large, and so stays out of the way of those that do not.
+    /// It is large; a function of its own stays out of the way of requests that keep nothing.
     #[inline(never)]
     fn of(shared: &Shared, service: &S, request: &Request<B>, sending: Sending) -> Box<Self>
     where
