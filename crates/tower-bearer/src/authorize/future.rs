@@ -6,7 +6,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use http::{Request, Response, Uri};
@@ -14,8 +13,8 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
+pub(crate) use self::sending::{Kept, Sending, Sent, Unsent};
 use self::sending::{Next, Rejected};
-pub(crate) use self::sending::{Sending, Sent, Unsent};
 use super::{
     body::{NotReplayable, ReplayBody},
     layer::Shared,
@@ -53,10 +52,9 @@ pin_project! {
         Waiting { waiting: Option<Box<Waiting<S, B, R>>> },
         // There is a token; waits until the inner service is ready for the request (D22).
         Readying { waiting: Option<Box<Waiting<S, B, R>>> },
-        // Sent. Without a token of ours its response is none of our business (G27, D15).
         Sent {
             #[pin] response: F,
-            stamped: Option<Sent<S, B>>,
+            sent: Sent<S, B>,
         },
     }
 }
@@ -101,16 +99,15 @@ impl<S, B, R, F> State<S, B, R, F> {
     }
 
     /// What follows on a rejection: the renewal, or the response if it ends here.
-    fn rejected(sent: Sent<S, B>, response: Response<R>) -> Result<Self, Response<R>> {
-        let Sent {
+    fn rejected(kept: Kept<S, B>, response: Response<R>) -> Result<Self, Response<R>> {
+        let Kept {
             shared,
             generation,
-            kept,
-        } = sent;
-        let (remaining, rejected, again) = match kept {
-            Some(kept) => (kept.remaining, kept.rejected, kept.again),
-            None => (Duration::ZERO, None, Err(NotReplayable::TurnedOff)),
-        };
+            remaining,
+            rejected,
+            again,
+            ..
+        } = kept;
         // Whatever comes the second time is the answer (D06).
         if let Some(rejected) = rejected {
             shared.cache.core().rejected_again(generation);
@@ -169,16 +166,24 @@ impl Shared {
 }
 
 impl<S, B> Sent<S, B> {
-    /// Whether a response, without a further look, is the answer, since the token was taken.
+    /// Whether a response is the answer without a further look.
     #[inline]
-    fn takes_plainly<R>(&self, response: &Response<R>) -> bool {
-        let takes = self.shared.rules.plainly_takes(response)
-            && self
-                .kept
-                .as_ref()
-                .is_none_or(|kept| kept.rejected.is_none());
+    fn ends_with<R>(&self, response: &Response<R>) -> bool {
+        let (shared, generation) = match self {
+            Self::Once {
+                shared,
+                generation: Some(generation),
+            } => (shared, generation.get()),
+            Self::Kept(kept) if kept.rejected.is_none() => (&kept.shared, kept.generation),
+            Self::Kept(_) => return false,
+            // Without a token of ours its response is none of our business (G27, D15).
+            Self::Once {
+                generation: None, ..
+            } => return true,
+        };
+        let takes = shared.rules.plainly_takes(response);
         if takes {
-            self.shared.note_taken(response, self.generation);
+            shared.note_taken(response, generation);
         }
         takes
     }
@@ -192,26 +197,20 @@ where
 {
     type Output = Result<Response<R>, BoxError>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
         // Nearly all futures are only ever in this state, and end here.
-        if let StateProj::Sent { response, stamped } = state.as_mut().project() {
-            let answer = response.poll(cx).map_err(Into::into);
-            let ends = match (&answer, &stamped) {
-                (Poll::Ready(Ok(response)), Some(sent)) => sent.takes_plainly(response),
-                _ => true,
+        if let StateProj::Sent { response, sent } = state.as_mut().project() {
+            let response = match response.poll(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+                Poll::Ready(Ok(response)) => response,
             };
-            if ends {
-                return answer;
+            if sent.ends_with(&response) {
+                return Poll::Ready(Ok(response));
             }
-            let sent = stamped.take();
-            let (Poll::Ready(Ok(response)), Some(sent)) = (answer, sent) else {
-                unreachable!("only a response to a stamped request is looked at closely");
-            };
-            match State::look_closely(sent, response) {
-                Ok(renewing) => state.set(renewing),
-                Err(response) => return Poll::Ready(Ok(response)),
-            }
+            return state.answered(response, cx);
         }
         state.poll_closely(cx)
     }
@@ -226,19 +225,37 @@ where
     /// What becomes of a response that may be a rejection: another state, or the answer.
     #[inline(never)]
     fn look_closely(sent: Sent<S, B>, response: Response<R>) -> Result<Self, Response<R>> {
-        let kept = sent.kept.as_ref();
-        let sent_to = kept.and_then(|kept| kept.sent_to.as_deref());
-        let (rejects, response) = sent.shared.rules.rejects(response, sent_to);
+        let Some(kept) = sent.into_kept() else {
+            return Err(response);
+        };
+        let rules = &kept.shared.rules;
+        let (rejects, response) = rules.rejects(response, kept.sent_to.as_deref());
         if rejects {
-            return Self::rejected(sent, response);
+            return Self::rejected(kept, response);
         }
-        sent.shared.note_taken(&response, sent.generation);
-        let stamped = match kept.and_then(|kept| kept.rejected) {
-            Some(rejected) => Stamped::after_rejection(sent.generation, rejected, None),
-            None if sent.shared.rules.mark_responses => Stamped::taken(sent.generation),
+        kept.shared.note_taken(&response, kept.generation);
+        let stamped = match kept.rejected {
+            Some(rejected) => Stamped::after_rejection(kept.generation, rejected, None),
+            None if kept.shared.rules.mark_responses => Stamped::taken(kept.generation),
             None => return Err(response),
         };
         Err(stamped.onto(response))
+    }
+
+    /// Goes on from a response that may be a rejection.
+    #[inline(never)]
+    fn answered(
+        mut self: Pin<&mut Self>,
+        response: Response<R>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<R>, BoxError>> {
+        if let StateProj::Sent { sent, .. } = self.as_mut().project() {
+            match State::look_closely(sent.take(), response) {
+                Ok(renewing) => self.set(renewing),
+                Err(response) => return Poll::Ready(Ok(response)),
+            }
+        }
+        self.poll_closely(cx)
     }
 
     /// Polls in any state.
@@ -284,12 +301,9 @@ where
                         }
                     }
                 }
-                StateProj::Sent { response, stamped } => {
+                StateProj::Sent { response, sent } => {
                     let response = ready!(response.poll(cx)).map_err(Into::into)?;
-                    let Some(sent) = stamped.take() else {
-                        return Poll::Ready(Ok(response));
-                    };
-                    match State::look_closely(sent, response) {
+                    match State::look_closely(sent.take(), response) {
                         Ok(renewing) => renewing,
                         Err(response) => return Poll::Ready(Ok(response)),
                     }

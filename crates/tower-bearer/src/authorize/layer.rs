@@ -48,6 +48,14 @@ pub(crate) struct Rules {
     pub(crate) final_uri: Option<fn(&response::Parts) -> Option<&Uri>>,
 }
 
+impl Rules {
+    /// Whether nothing is to be known of a request that was sent, unless it asks for something.
+    #[inline]
+    pub(crate) fn sends_once(&self) -> bool {
+        !self.retry && self.final_uri.is_none()
+    }
+}
+
 impl AuthorizeLayer {
     /// How much of a request's body is kept for a retry: 64 KiB. It covers the bodies of API calls;
     /// uploads pass through.

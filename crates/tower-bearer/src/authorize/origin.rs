@@ -238,9 +238,9 @@ impl error::Error for InvalidOrigin {}
 /// The origins of a layer, and what happens to requests for others.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Origins {
-    /// Each with how most requests write it, which is compared first: to take a URI apart costs more
-    /// than all else that is done to a request.
-    plain: Vec<(Scheme, String)>,
+    /// Each as most requests write it: whether it is reached over TLS, and the authority. It is compared first,
+    /// since to take a URI apart costs more than all else that is done to a request.
+    plain: Vec<(bool, String)>,
     allowed: Vec<Origin>,
     assumed: Option<Origin>,
     pass_others: bool,
@@ -269,25 +269,22 @@ impl Origins {
     }
 
     pub(crate) fn allow_origin(&mut self, origin: Origin) {
-        let scheme = if origin.secure {
-            Scheme::HTTPS
-        } else {
-            Scheme::HTTP
-        };
-        self.plain.push((scheme, origin.authority()));
+        self.plain.push((origin.secure, origin.authority()));
         self.allowed.push(origin);
     }
 
     /// Whether an origin is allowed that is written just as most requests do.
     #[inline]
     pub(crate) fn plainly_allow(&self, uri: &Uri) -> bool {
-        let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
-            return false;
+        let secure = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return false,
         };
-        let text = authority.as_str();
+        let text = uri.authority().map(Authority::as_str);
         self.plain
             .iter()
-            .any(|(plain, written)| text == written && scheme == plain)
+            .any(|(plain, written)| secure == *plain && text == Some(written))
     }
 
     pub(crate) fn assume(&mut self, text: &str) -> Result<(), InvalidOrigin> {

@@ -14,7 +14,7 @@ use tower_service::Service;
 
 use super::{
     body::ReplayBody,
-    future::{ResponseFuture, Sending, Sent, State, Unsent},
+    future::{Kept, ResponseFuture, Sending, Sent, State, Unsent},
     layer::Shared,
     options::RequestOptions,
     origin::Route,
@@ -83,31 +83,90 @@ where
     }
 
     #[inline]
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        match self.shared.own().rules.sends_once() {
+            true => self.call_once(request),
+            false => self.call_keeping(request),
+        }
+    }
+}
+
+// A request is moved whenever it is handed to a function after something was changed in it. So each of these
+// does all to a request that most need, and hands on what few do.
+impl<S: Clone> Authorize<S> {
+    /// Sends a request of which nothing is kept.
+    #[inline]
+    fn call_once<B, R>(&mut self, mut request: Request<B>) -> ResponseFuture<S, B, R>
+    where
+        S: Service<Request<ReplayBody<B>>, Response = Response<R>>,
+        B: Body,
+    {
+        let shared = self.shared.own();
+        let Some(generation) = shared.stamp_plainly(&mut request) else {
+            return self.call_closely(request);
+        };
+        let sent = Sent::once(shared.clone(), generation);
+        let response = self.inner.call(request.map(ReplayBody::once));
+        ResponseFuture {
+            state: State::Sent { response, sent },
+        }
+    }
+
+    /// Sends a request that may be sent again.
+    #[inline(never)]
+    fn call_keeping<B, R>(&mut self, mut request: Request<B>) -> ResponseFuture<S, B, R>
+    where
+        S: Service<Request<ReplayBody<B>>, Response = Response<R>>,
+        B: Body,
+    {
+        let shared = self.shared.own();
+        let Some(stamp) = shared.plain_stamp(&request) else {
+            return self.call_closely(request);
+        };
+        let sending = Sending {
+            remaining: Duration::ZERO,
+            retry: shared.rules.retry,
+        };
+        let limit = shared.rules.replay_limit;
+        // The copy is made first: it is sent with another token, if at all.
+        let generation = stamp.generation;
+        let mut kept = Kept::of(shared.clone(), &self.inner, &request, sending, generation);
+        if !shared.put(stamp.header, request.headers_mut()) {
+            return self.call_closely(request);
+        }
+        let response = self.inner.call(request.map(|body| kept.body(body, limit)));
+        let sent = Sent::Kept(kept);
+        ResponseFuture {
+            state: State::Sent { response, sent },
+        }
+    }
+
+    /// Does whatever is to be done with a request.
+    #[inline(never)]
+    fn call_closely<B, R>(&mut self, mut request: Request<B>) -> ResponseFuture<S, B, R>
+    where
+        S: Service<Request<ReplayBody<B>>, Response = Response<R>>,
+        B: Body,
+    {
         let mut shared = self.shared.own().clone();
         if shared.rules.overwrite {
             request.headers_mut().remove(AUTHORIZATION);
         }
-        let plan = match shared.stamp_plainly(&mut request) {
-            Some(generation) => {
-                let sending = Sending {
-                    remaining: Duration::ZERO,
-                    retry: shared.rules.retry,
-                };
-                Plan::Send(sending, generation)
+        match Plan::of(&mut shared, &request) {
+            Plan::Send(sending, stamp) => ResponseFuture {
+                state: State::sent(shared, &mut self.inner, request, sending, stamp),
+            },
+            Plan::Pass => {
+                let sent = Sent::unstamped(shared);
+                let response = self.inner.call(request.map(ReplayBody::once));
+                ResponseFuture {
+                    state: State::Sent { response, sent },
+                }
             }
-            None => Plan::of(&mut shared, &mut request),
-        };
-        let mut stamped = match plan {
-            Plan::Send(sending, generation) => {
-                let (inner, request) = (&self.inner, &request);
-                Some(Sent::first(shared, inner, request, sending, generation))
-            }
-            Plan::Pass => None,
             Plan::Refuse(error) => {
                 // The service that was made ready is not called, so it gives its capacity back (G39).
                 self.inner = self.inner.clone();
-                return ResponseFuture::refused(error.into());
+                ResponseFuture::refused(error.into())
             }
             Plan::Wait(sending, look) => {
                 // What waits must not hold the capacity of a service that is ready (G39).
@@ -118,27 +177,16 @@ where
                     request,
                     sending,
                 };
-                return ResponseFuture::waiting(shared, unsent, look);
+                ResponseFuture::waiting(shared, unsent, look)
             }
-        };
-        // As `Sent::send` does; but a request that is handed to one more function is moved once more.
-        if let Some((kept, limit)) = stamped.as_mut().and_then(Sent::keeps) {
-            let response = self.inner.call(request.map(|body| kept.body(body, limit)));
-            return ResponseFuture {
-                state: State::Sent { response, stamped },
-            };
-        }
-        let response = self.inner.call(request.map(ReplayBody::once));
-        ResponseFuture {
-            state: State::Sent { response, stamped },
         }
     }
 }
 
 /// What becomes of a request.
 enum Plan {
-    /// It is stamped with the token of this generation.
-    Send(Sending, u64),
+    /// It is stamped and sent.
+    Send(Sending, Stamp),
     /// It goes as it is.
     Pass,
     Refuse(Error),
@@ -146,9 +194,8 @@ enum Plan {
 }
 
 impl Plan {
-    /// Stamps a request if there is a token for it. Its options may name another cache.
-    #[inline(never)]
-    fn of<B>(shared: &mut Arc<Shared>, request: &mut Request<B>) -> Self {
+    /// Looks for a token if the request gets one. Its options may name another cache.
+    fn of<B>(shared: &mut Arc<Shared>, request: &Request<B>) -> Self {
         let options = request.extensions().get::<RequestOptions>();
         if options.is_some_and(|options| !options.wants_token()) {
             return Self::Pass;
@@ -178,28 +225,44 @@ impl Plan {
                 look => return Self::Wait(sending, look),
             },
         };
-        request.headers_mut().insert(AUTHORIZATION, stamp.header);
-        Self::Send(sending, stamp.generation)
+        Self::Send(sending, stamp)
     }
 }
 
 impl Shared {
-    /// Stamps a request as nearly all can be: an allowed origin is written plainly, nothing is asked for,
-    /// there is no header of the caller's own, and the token is fresh. Else it stays as it is.
+    /// Stamps a request as nearly all can be. Else it stays as it is.
     #[inline]
     fn stamp_plainly<B>(&self, request: &mut Request<B>) -> Option<u64> {
+        let stamp = self.plain_stamp(request)?;
+        let is_put = self.put(stamp.header, request.headers_mut());
+        is_put.then_some(stamp.generation)
+    }
+
+    /// A stamp for a request as nearly all are: an allowed origin is written plainly, nothing is asked for,
+    /// and the token is fresh.
+    #[inline]
+    fn plain_stamp<B>(&self, request: &Request<B>) -> Option<Stamp> {
         let is_plain = self.rules.origins.plainly_allow(request.uri())
             && request.extensions().get::<RequestOptions>().is_none();
-        if !is_plain {
-            return None;
+        match is_plain {
+            true => self.cache.core().fresh(Duration::ZERO),
+            false => None,
         }
-        let stamp = self.cache.core().fresh(Duration::ZERO)?;
-        // The header is looked up once: nearly always there is none yet.
-        if request.headers_mut().append(AUTHORIZATION, stamp.header) {
-            take_back(request.headers_mut());
-            return None;
+    }
+
+    /// Puts the token's header among the others, unless the caller has one that wins (G27).
+    #[inline]
+    fn put(&self, header: HeaderValue, headers: &mut HeaderMap) -> bool {
+        if self.rules.overwrite {
+            headers.insert(AUTHORIZATION, header);
+            return true;
         }
-        Some(stamp.generation)
+        // It is looked up once: nearly always there is none yet.
+        let has_own = headers.append(AUTHORIZATION, header);
+        if has_own {
+            take_back(headers);
+        }
+        !has_own
     }
 }
 

@@ -1,6 +1,6 @@
 //! Requests that are about to be sent, for the first time or again.
 
-use std::{sync::Arc, time::Duration};
+use std::{mem, num::NonZeroU64, sync::Arc, time::Duration};
 
 use http::{Request, Response, Uri, header::AUTHORIZATION};
 use http_body::Body;
@@ -11,7 +11,7 @@ use crate::{
     authorize::{
         body::{NotReplayable, Replay, ReplayBody},
         head::Head,
-        layer::Shared,
+        layer::{Rules, Shared},
         stamped::{Stamped, Unhealed},
     },
     error::{BoxError, Error},
@@ -101,17 +101,7 @@ impl<S, B> Unsent<S, B> {
         S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
         B: Body,
     {
-        let headers = self.request.headers_mut();
-        headers.insert(AUTHORIZATION, stamp.header);
-        let generation = stamp.generation;
-        let sent = Sent::first(
-            shared,
-            &self.service,
-            &self.request,
-            self.sending,
-            generation,
-        );
-        sent.send(&mut self.service, self.request)
+        State::sent(shared, &mut self.service, self.request, self.sending, stamp)
     }
 }
 
@@ -122,17 +112,60 @@ pub(crate) struct Sending {
     pub(crate) retry: bool,
 }
 
-/// A request that was sent with a token.
-pub(crate) struct Sent<S, B> {
+impl Sending {
+    /// Whether nothing is to be known of the request beyond its token: so it is if it is not sent again.
+    #[inline]
+    pub(crate) fn keeps_nothing(&self, rules: &Rules) -> bool {
+        !self.retry && self.remaining.is_zero() && rules.final_uri.is_none()
+    }
+}
+
+impl<S, B, R> State<S, B, R, S::Future>
+where
+    S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
+    B: Body,
+{
+    /// Stamps a request and sends it for the first time, to a service that is ready.
+    pub(crate) fn sent(
+        shared: Arc<Shared>,
+        service: &mut S,
+        mut request: Request<B>,
+        sending: Sending,
+        stamp: Stamp,
+    ) -> Self {
+        let Stamp { header, generation } = stamp;
+        if sending.keeps_nothing(&shared.rules) {
+            request.headers_mut().insert(AUTHORIZATION, header);
+            let sent = Sent::once(shared, generation);
+            let response = service.call(request.map(ReplayBody::once));
+            return Self::Sent { response, sent };
+        }
+        let limit = shared.rules.replay_limit;
+        let mut kept = Kept::of(shared, service, &request, sending, generation);
+        request.headers_mut().insert(AUTHORIZATION, header);
+        let response = service.call(request.map(|body| kept.body(body, limit)));
+        let sent = Sent::Kept(kept);
+        Self::Sent { response, sent }
+    }
+}
+
+/// What is known of a request that was sent, until its response is there: no more than two words, since each
+/// layer around this one moves them.
+pub(crate) enum Sent<S, B> {
+    /// It is sent once, with a token of this generation, or without one of ours.
+    Once {
+        shared: Arc<Shared>,
+        generation: Option<NonZeroU64>,
+    },
+    /// More is known of it.
+    Kept(Box<Kept<S, B>>),
+}
+
+/// What is known of a request that was sent with a token.
+pub(crate) struct Kept<S, B> {
     pub(super) shared: Arc<Shared>,
     /// That of its token.
     pub(super) generation: u64,
-    /// What is known of it beyond that, if its rejection needs more.
-    pub(super) kept: Option<Box<Kept<S, B>>>,
-}
-
-/// What is known of a request that was sent with a token, beyond that.
-pub(crate) struct Kept<S, B> {
     /// Where it went, if it will be asked whether the answer came from there.
     pub(super) sent_to: Option<Box<Uri>>,
     pub(super) remaining: Duration,
@@ -141,78 +174,80 @@ pub(crate) struct Kept<S, B> {
     pub(super) again: Result<Again<S, B>, NotReplayable>,
 }
 
-impl<S, B: Body> Sent<S, B> {
-    /// What is kept of a stamped request that will be sent for the first time: a copy of its head and of the
-    /// service, if it can be sent again.
+impl<S, B> Sent<S, B> {
     #[inline]
-    pub(crate) fn first(
-        shared: Arc<Shared>,
-        service: &S,
-        request: &Request<B>,
-        sending: Sending,
-        generation: u64,
-    ) -> Self
-    where
-        S: Clone,
-    {
-        // Of most requests that are not sent again nothing is to be known.
-        let is_plain =
-            !sending.retry && sending.remaining.is_zero() && shared.rules.final_uri.is_none();
-        let kept = (!is_plain).then(|| Kept::of(&shared, service, request, sending));
-        Self {
-            shared,
-            generation,
-            kept,
-        }
+    pub(crate) fn once(shared: Arc<Shared>, generation: u64) -> Self {
+        let generation = NonZeroU64::new(generation);
+        Self::Once { shared, generation }
     }
 
-    /// What is kept, with the limit to what is kept of a body.
-    #[inline]
-    pub(crate) fn keeps(&mut self) -> Option<(&mut Kept<S, B>, usize)> {
-        let limit = self.shared.rules.replay_limit;
-        self.kept.as_deref_mut().map(|kept| (kept, limit))
+    pub(crate) fn unstamped(shared: Arc<Shared>) -> Self {
+        Self::once(shared, 0)
     }
 
-    /// Sends the request to a service that is ready.
-    fn send<R>(mut self, service: &mut S, request: Request<B>) -> State<S, B, R, S::Future>
-    where
-        S: Service<Request<ReplayBody<B>>, Response = Response<R>>,
-    {
-        let response = match self.keeps() {
-            Some((kept, limit)) => service.call(request.map(|body| kept.body(body, limit))),
-            None => service.call(request.map(ReplayBody::once)),
+    /// Takes what is known, and leaves that nothing was stamped.
+    pub(super) fn take(&mut self) -> Self {
+        let shared = match self {
+            Self::Once { shared, .. } => shared.clone(),
+            Self::Kept(kept) => kept.shared.clone(),
         };
-        State::Sent {
-            response,
-            stamped: Some(self),
+        mem::replace(self, Self::unstamped(shared))
+    }
+
+    /// All that is known; nothing if it went without a token of ours.
+    pub(super) fn into_kept(self) -> Option<Kept<S, B>> {
+        match self {
+            Self::Once { shared, generation } => Some(Kept {
+                shared,
+                generation: generation?.get(),
+                sent_to: None,
+                remaining: Duration::ZERO,
+                rejected: None,
+                again: Err(NotReplayable::TurnedOff),
+            }),
+            Self::Kept(kept) => Some(*kept),
         }
     }
 }
 
 impl<S, B: Body> Kept<S, B> {
-    /// What is to be known of a request that may be sent again, or asks for something.
+    /// What is to be known of a request that may be sent again, or asks for something: a copy of its head and
+    /// of the service, if it can be sent again. The request has no token yet.
     ///
     /// It is large; a function of its own stays out of the way of requests that keep nothing.
     #[inline(never)]
-    fn of(shared: &Shared, service: &S, request: &Request<B>, sending: Sending) -> Box<Self>
+    pub(crate) fn of(
+        shared: Arc<Shared>,
+        service: &S,
+        request: &Request<B>,
+        sending: Sending,
+        generation: u64,
+    ) -> Box<Self>
     where
         S: Clone,
     {
-        let replay = match sending.retry {
-            true => Replay::of(request.body(), shared.rules.replay_limit),
-            false => Err(NotReplayable::TurnedOff),
-        };
-        let again = replay.map(|replay| Again {
-            service: service.clone(),
-            head: Head::of(request),
-            replay,
-        });
-        Box::new(Self {
+        let mut kept = Box::new(Self {
             sent_to: shared.place_sent_to(request.uri()),
+            generation,
             remaining: sending.remaining,
             rejected: None,
-            again,
-        })
+            again: Err(NotReplayable::TurnedOff),
+            shared,
+        });
+        if sending.retry {
+            // It is large, so it is put into the box only here, and moved once less.
+            match Replay::of(request.body(), kept.shared.rules.replay_limit) {
+                Ok(replay) => {
+                    kept.again = Ok(Again {
+                        service: service.clone(),
+                        head: Head::of(request),
+                        replay,
+                    });
+                }
+                Err(why) => kept.again = Err(why),
+            }
+        }
+        kept
     }
 
     /// The body for the inner service, of which up to `limit` bytes are kept if it may be sent again.
@@ -251,20 +286,18 @@ impl<S, B, R> Rejected<S, B, R> {
         };
         drop(response);
         let mut request = head.into_request(body);
+        request.headers_mut().insert(AUTHORIZATION, stamp.header);
         let kept = Kept {
             sent_to: shared.place_sent_to(request.uri()),
+            shared,
+            generation: stamp.generation,
             remaining: Duration::ZERO,
             rejected: Some(rejected),
             again: Err(NotReplayable::TurnedOff),
         };
-        request.headers_mut().insert(AUTHORIZATION, stamp.header);
         let response = service.call(request);
-        shared.cache.core().telemetry.retrying();
-        let stamped = Some(Sent {
-            shared,
-            generation: stamp.generation,
-            kept: Some(Box::new(kept)),
-        });
-        Ok(State::Sent { response, stamped })
+        kept.shared.cache.core().telemetry.retrying();
+        let sent = Sent::Kept(Box::new(kept));
+        Ok(State::Sent { response, sent })
     }
 }
