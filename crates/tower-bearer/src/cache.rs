@@ -196,9 +196,9 @@ impl TokenCache {
     }
 
     pub(crate) fn from_core(core: Core) -> Self {
-        Self {
-            core: Arc::new(core),
-        }
+        let core = Arc::new(core);
+        core.number.register(&core);
+        Self { core }
     }
 
     pub(crate) fn core(&self) -> &Arc<Core> {

@@ -73,6 +73,7 @@ mod lifetime;
 mod limit;
 #[cfg(feature = "oauth2")]
 pub mod oauth2;
+mod registry;
 mod renewal;
 mod shard;
 mod source;

@@ -27,6 +27,7 @@ use crate::{
     exchange,
     flight::{Flight, Landing},
     lifetime::{self, Standing},
+    registry::CacheNumber,
     source::ErasedSource,
     sync::{Mutex, MutexGuard},
     telemetry::Telemetry,
@@ -51,6 +52,7 @@ impl Settings {
 
 /// What all clones of one cache share.
 pub(crate) struct Core {
+    pub(crate) number: CacheNumber,
     pub(crate) cell: Cell,
     pub(crate) source: Arc<dyn ErasedSource>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -71,6 +73,7 @@ impl Core {
         chance: fastrand::Rng,
     ) -> Self {
         Self {
+            number: CacheNumber::next(),
             cell: Cell::default(),
             source,
             clock,
@@ -82,13 +85,16 @@ impl Core {
         }
     }
 
-    /// A fresh token's header value and generation, if there is one that is of use for so long: without a
-    /// lock, and without anything else that happens.
+    /// A fresh token's header value and generation, if there is one that is of use for so long, and nothing
+    /// is to be found out about: without a lock, and without anything else that happens.
     #[inline]
     pub(crate) fn fresh(&self, remaining: Duration) -> Option<Stamp> {
         let now = self.clock.now();
         self.cell.read(|entry| {
             let entry = entry.filter(|entry| !entry.is_suspect())?;
+            if self.unjudged(entry.generation()).is_some() {
+                return None;
+            }
             let lasts = entry.schedule.is_fresh(now) && entry.schedule.lasts(remaining, now);
             lasts.then(|| Stamp {
                 header: entry.header_value(),
@@ -149,10 +155,16 @@ impl Core {
     /// token replaced a rejected one and nobody knew yet whether it is any better.
     #[inline]
     pub(crate) fn taken(&self, generation: u64) {
-        let unjudged = self.unjudged.load(Ordering::Relaxed);
-        if unjudged != 0 && generation >= unjudged {
+        if let Some(unjudged) = self.unjudged(generation) {
             self.judge(unjudged, true);
         }
+    }
+
+    /// The generation that is judged if the token of `generation` is taken.
+    #[inline]
+    fn unjudged(&self, generation: u64) -> Option<u64> {
+        let unjudged = self.unjudged.load(Ordering::Relaxed);
+        (unjudged != 0 && generation >= unjudged).then_some(unjudged)
     }
 
     /// Notes that a request which was sent again with the token of `generation` was rejected once more.
@@ -393,6 +405,7 @@ impl Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
+        self.number.forget();
         self.warm.end();
         let phase = std::mem::replace(&mut self.lock().phase, Phase::Idle);
         if let Phase::Flying { flight, .. } = phase {

@@ -18,11 +18,13 @@ use self::sending::{Next, Rejected};
 use super::{
     body::{NotReplayable, ReplayBody},
     layer::Shared,
+    rejection::is_rejection,
     stamped::{Stamped, Unhealed},
 };
 use crate::{
     acquire::Acquire,
     error::BoxError,
+    registry::CacheNumber,
     renewal::{Core, Look, Want},
 };
 
@@ -169,23 +171,31 @@ impl<S, B> Sent<S, B> {
     /// Whether a response is the answer without a further look.
     #[inline]
     fn ends_with<R>(&self, response: &Response<R>) -> bool {
-        let (shared, generation) = match self {
-            Self::Once {
-                shared,
-                generation: Some(generation),
-            } => (shared, generation.get()),
-            Self::Kept(kept) if kept.rejected.is_none() => (&kept.shared, kept.generation),
-            Self::Kept(_) => return false,
+        let kept = match self {
             // Without a token of ours its response is none of our business (G27, D15).
-            Self::Once {
-                generation: None, ..
-            } => return true,
+            Self::Once { generation, .. } => {
+                return generation.is_none() || !is_rejection(response);
+            }
+            Self::Kept(kept) => kept,
         };
-        let takes = shared.rules.plainly_takes(response);
+        let takes = kept.rejected.is_none() && kept.shared.rules.plainly_takes(response);
         if takes {
-            shared.note_taken(response, generation);
+            kept.shared.note_taken(response, kept.generation);
         }
         takes
+    }
+}
+
+/// What becomes of the rejection of a request that was sent once: it heals the next (G10).
+fn rejected_once<R>(response: Response<R>, cache: CacheNumber, generation: u64) -> Response<R> {
+    let why = NotReplayable::TurnedOff;
+    match cache.find() {
+        Some(core) => {
+            // Nobody waits for what follows.
+            let _renewing = core.reject(generation, Want::ANY);
+            not_replayed(&core, response, generation, why)
+        }
+        None => Stamped::unhealed_by(generation, Unhealed::NotReplayed(why)).onto(response),
     }
 }
 
@@ -225,8 +235,14 @@ where
     /// What becomes of a response that may be a rejection: another state, or the answer.
     #[inline(never)]
     fn look_closely(sent: Sent<S, B>, response: Response<R>) -> Result<Self, Response<R>> {
-        let Some(kept) = sent.into_kept() else {
-            return Err(response);
+        let kept = match sent {
+            Sent::Once { cache, generation } => {
+                return Err(match generation {
+                    Some(generation) => rejected_once(response, cache, generation.get()),
+                    None => response,
+                });
+            }
+            Sent::Kept(kept) => *kept,
         };
         let rules = &kept.shared.rules;
         let (rejects, response) = rules.rejects(response, kept.sent_to.as_deref());
@@ -303,6 +319,9 @@ where
                 }
                 StateProj::Sent { response, sent } => {
                     let response = ready!(response.poll(cx)).map_err(Into::into)?;
+                    if sent.ends_with(&response) {
+                        return Poll::Ready(Ok(response));
+                    }
                     match State::look_closely(sent.take(), response) {
                         Ok(renewing) => renewing,
                         Err(response) => return Poll::Ready(Ok(response)),

@@ -49,10 +49,14 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    /// Whether nothing is to be known of a request that was sent, unless it asks for something.
+    /// Whether all that is to be known of a request that was sent is its token: there is no retry, and nothing
+    /// but the response says whether it was rejected.
     #[inline]
     pub(crate) fn sends_once(&self) -> bool {
-        !self.retry && self.final_uri.is_none()
+        !self.retry
+            && self.final_uri.is_none()
+            && self.reject_when.is_none()
+            && !self.mark_responses
     }
 }
 

@@ -50,7 +50,7 @@ impl Rules {
 }
 
 #[inline]
-fn is_rejection<R>(response: &Response<R>) -> bool {
+pub(super) fn is_rejection<R>(response: &Response<R>) -> bool {
     match response.status() {
         StatusCode::UNAUTHORIZED => complaint(response.headers()) == Complaint::Token,
         StatusCode::OK => response

@@ -105,7 +105,7 @@ impl<S: Clone> Authorize<S> {
         let Some(generation) = shared.stamp_plainly(&mut request) else {
             return self.call_closely(request);
         };
-        let sent = Sent::once(shared.clone(), generation);
+        let sent = Sent::once(shared.cache.core().number, generation);
         let response = self.inner.call(request.map(ReplayBody::once));
         ResponseFuture {
             state: State::Sent { response, sent },
@@ -157,7 +157,7 @@ impl<S: Clone> Authorize<S> {
                 state: State::sent(shared, &mut self.inner, request, sending, stamp),
             },
             Plan::Pass => {
-                let sent = Sent::unstamped(shared);
+                let sent = Sent::unstamped(shared.cache.core().number);
                 let response = self.inner.call(request.map(ReplayBody::once));
                 ResponseFuture {
                     state: State::Sent { response, sent },

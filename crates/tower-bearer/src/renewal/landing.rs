@@ -75,10 +75,11 @@ impl Core {
             match accepted {
                 Ok(entry) => {
                     state.published(flight, &entry, now);
-                    self.cell.publish(entry.clone());
+                    // Before anybody can see it.
                     if flight.reason == Reason::Rejected {
                         self.unjudged.store(entry.generation(), Ordering::Relaxed);
                     }
+                    self.cell.publish(entry.clone());
                     Landing::Token(entry)
                 }
                 Err(error) => {

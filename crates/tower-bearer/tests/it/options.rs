@@ -1,12 +1,16 @@
 //! What one request, or one layer, asks for.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response, Uri};
 use http_body_util::{Empty, Full};
+use tokio::sync::oneshot;
 use tokio_test::{assert_pending, task};
-use tower::{Layer, ServiceExt, service_fn};
+use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_bearer::{
     BoxError, ReplayBody, RequestOptions, SourceError, Stamped, Unhealed, authorize::NotReplayable,
 };
@@ -133,6 +137,49 @@ async fn a_request_or_a_layer_may_go_without_a_retry() {
         service.oneshot(get()).await.unwrap();
         assert_eq!(api.bearers(), [Some("t1".into()), Some("t2".into())]);
     }
+}
+
+#[tokio::test]
+async fn without_retries_too_a_token_that_is_taken_is_known_to_be_good() {
+    let (cache, control) = ready("t1").await;
+    control.answer_all();
+    let api = Api::answering(&[401, 200, 401, 200, 401, 200, 401, 200]);
+    let answer = {
+        let api = api.clone();
+        move |request: Request<ReplayBody<Empty<Bytes>>>| api.clone().answer(request)
+    };
+    let service = layer(&cache).without_retry().layer(service_fn(answer));
+    for _ in 0..8 {
+        service.clone().oneshot(get()).await.unwrap();
+        settle().await;
+        control.advance(5.0);
+    }
+    // Were a replacement not known to be good, the limiter would have held the last renewals back.
+    assert_eq!(control.calls(), 5);
+}
+
+#[tokio::test]
+async fn a_rejection_is_handed_on_when_its_cache_is_gone() {
+    let (cache, control) = ready("t1").await;
+    let (answer, answered) = oneshot::channel::<Response<()>>();
+    let answered = Arc::new(Mutex::new(Some(answered)));
+    let inner = service_fn(move |_: Request<ReplayBody<Empty<Bytes>>>| {
+        let answered = answered.lock().unwrap().take().unwrap();
+        async move { answered.await.map_err(BoxError::from) }
+    });
+    let mut service = layer(&cache).without_retry().layer(inner);
+    let response = service.ready().await.unwrap().call(get());
+    drop((service, cache));
+    let rejection = Response::builder().status(401).body(()).unwrap();
+    answer.send(rejection).unwrap();
+    let response = response.await.unwrap();
+    assert_eq!(response.status(), 401);
+    let stamped = response.extensions().get::<Stamped>().unwrap();
+    assert!(matches!(
+        stamped.unhealed(),
+        Some(Unhealed::NotReplayed(NotReplayable::TurnedOff))
+    ));
+    assert_eq!(control.calls(), 1);
 }
 
 #[tokio::test]

@@ -11,10 +11,11 @@ use crate::{
     authorize::{
         body::{NotReplayable, Replay, ReplayBody},
         head::Head,
-        layer::{Rules, Shared},
+        layer::Shared,
         stamped::{Stamped, Unhealed},
     },
     error::{BoxError, Error},
+    registry::CacheNumber,
     renewal::{Stamp, Want},
 };
 
@@ -112,14 +113,6 @@ pub(crate) struct Sending {
     pub(crate) retry: bool,
 }
 
-impl Sending {
-    /// Whether nothing is to be known of the request beyond its token: so it is if it is not sent again.
-    #[inline]
-    pub(crate) fn keeps_nothing(&self, rules: &Rules) -> bool {
-        !self.retry && self.remaining.is_zero() && rules.final_uri.is_none()
-    }
-}
-
 impl<S, B, R> State<S, B, R, S::Future>
 where
     S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
@@ -134,12 +127,6 @@ where
         stamp: Stamp,
     ) -> Self {
         let Stamp { header, generation } = stamp;
-        if sending.keeps_nothing(&shared.rules) {
-            request.headers_mut().insert(AUTHORIZATION, header);
-            let sent = Sent::once(shared, generation);
-            let response = service.call(request.map(ReplayBody::once));
-            return Self::Sent { response, sent };
-        }
         let limit = shared.rules.replay_limit;
         let mut kept = Kept::of(shared, service, &request, sending, generation);
         request.headers_mut().insert(AUTHORIZATION, header);
@@ -154,7 +141,7 @@ where
 pub(crate) enum Sent<S, B> {
     /// It is sent once, with a token of this generation, or without one of ours.
     Once {
-        shared: Arc<Shared>,
+        cache: CacheNumber,
         generation: Option<NonZeroU64>,
     },
     /// More is known of it.
@@ -176,37 +163,22 @@ pub(crate) struct Kept<S, B> {
 
 impl<S, B> Sent<S, B> {
     #[inline]
-    pub(crate) fn once(shared: Arc<Shared>, generation: u64) -> Self {
+    pub(crate) fn once(cache: CacheNumber, generation: u64) -> Self {
         let generation = NonZeroU64::new(generation);
-        Self::Once { shared, generation }
+        Self::Once { cache, generation }
     }
 
-    pub(crate) fn unstamped(shared: Arc<Shared>) -> Self {
-        Self::once(shared, 0)
+    pub(crate) fn unstamped(cache: CacheNumber) -> Self {
+        Self::once(cache, 0)
     }
 
     /// Takes what is known, and leaves that nothing was stamped.
     pub(super) fn take(&mut self) -> Self {
-        let shared = match self {
-            Self::Once { shared, .. } => shared.clone(),
-            Self::Kept(kept) => kept.shared.clone(),
+        let cache = match self {
+            Self::Once { cache, .. } => *cache,
+            Self::Kept(kept) => kept.shared.cache.core().number,
         };
-        mem::replace(self, Self::unstamped(shared))
-    }
-
-    /// All that is known; nothing if it went without a token of ours.
-    pub(super) fn into_kept(self) -> Option<Kept<S, B>> {
-        match self {
-            Self::Once { shared, generation } => Some(Kept {
-                shared,
-                generation: generation?.get(),
-                sent_to: None,
-                remaining: Duration::ZERO,
-                rejected: None,
-                again: Err(NotReplayable::TurnedOff),
-            }),
-            Self::Kept(kept) => Some(*kept),
-        }
+        mem::replace(self, Self::unstamped(cache))
     }
 }
 
