@@ -63,7 +63,7 @@ pin_project! {
 
 /// A request that waits for a token, and then for the service.
 struct Waiting<S, B, R> {
-    shared: Arc<Shared>,
+    shared: Arc<Shared<S>>,
     acquire: Acquire,
     next: Next<S, B, R>,
 }
@@ -83,14 +83,14 @@ where
         Self::new(State::Refused { error: Some(error) })
     }
 
-    pub(crate) fn waiting(shared: Arc<Shared>, unsent: Unsent<S, B>, look: Look) -> Self {
+    pub(crate) fn waiting(shared: Arc<Shared<S>>, unsent: Unsent<S, B>, look: Look) -> Self {
         Self::new(State::waiting(shared, Next::First(unsent), look))
     }
 }
 
 impl<S, B, R, F> State<S, B, R, F> {
-    fn waiting(shared: Arc<Shared>, next: Next<S, B, R>, look: Look) -> Self {
-        let acquire = Acquire::looked(shared.cache.core().clone(), next.want(), look);
+    fn waiting(shared: Arc<Shared<S>>, next: Next<S, B, R>, look: Look) -> Self {
+        let acquire = Acquire::looked(shared.layer.cache.core().clone(), next.want(), look);
         Self::Waiting {
             waiting: Some(Box::new(Waiting {
                 shared,
@@ -101,7 +101,10 @@ impl<S, B, R, F> State<S, B, R, F> {
     }
 
     /// What follows on a rejection: the renewal, or the response if it ends here.
-    fn rejected(kept: Kept<S, B>, response: Response<R>) -> Result<Self, Response<R>> {
+    fn rejected(kept: Kept<S, B>, response: Response<R>) -> Result<Self, Response<R>>
+    where
+        S: Clone,
+    {
         let Kept {
             shared,
             generation,
@@ -112,13 +115,14 @@ impl<S, B, R, F> State<S, B, R, F> {
         } = kept;
         // Whatever comes the second time is the answer (D06).
         if let Some(rejected) = rejected {
-            shared.cache.core().rejected_again(generation);
+            shared.layer.cache.core().rejected_again(generation);
             let unhealed = Some(Unhealed::RejectedAgain);
             return Err(Stamped::after_rejection(generation, rejected, unhealed).onto(response));
         }
         // First the token is rejected, then it is seen whether this request can be sent again: one
         // that cannot still heals the next (G10).
         let acquire = shared
+            .layer
             .cache
             .reject_generation(generation, Want::lasting(remaining));
         match again.and_then(|again| again.replay.check().map(|()| again)) {
@@ -127,6 +131,7 @@ impl<S, B, R, F> State<S, B, R, F> {
                     generation,
                     response,
                     remaining,
+                    service: shared.spare(),
                     again,
                 });
                 Ok(Self::Waiting {
@@ -137,7 +142,12 @@ impl<S, B, R, F> State<S, B, R, F> {
                     })),
                 })
             }
-            Err(why) => Err(not_replayed(shared.cache.core(), response, generation, why)),
+            Err(why) => Err(not_replayed(
+                shared.layer.cache.core(),
+                response,
+                generation,
+                why,
+            )),
         }
     }
 }
@@ -152,17 +162,17 @@ fn not_replayed<R>(
     Stamped::unhealed_by(generation, Unhealed::NotReplayed(why)).onto(response)
 }
 
-impl Shared {
+impl<S> Shared<S> {
     /// Where a request goes, if it will be asked whether the answer came from there.
     fn place_sent_to(&self, uri: &Uri) -> Option<Box<Uri>> {
-        let is_asked = self.rules.final_uri.is_some();
+        let is_asked = self.layer.rules.final_uri.is_some();
         is_asked.then(|| Box::new(uri.clone()))
     }
 
     /// Notes that a server took a token: it answered, and with no failure of its own.
     fn note_taken<R>(&self, response: &Response<R>, generation: u64) {
         if !response.status().is_server_error() {
-            self.cache.core().taken(generation);
+            self.layer.cache.core().taken(generation);
         }
     }
 }
@@ -178,7 +188,7 @@ impl<S, B> Sent<S, B> {
             }
             Self::Kept(kept) => kept,
         };
-        let takes = kept.rejected.is_none() && kept.shared.rules.plainly_takes(response);
+        let takes = kept.rejected.is_none() && kept.shared.layer.rules.plainly_takes(response);
         if takes {
             kept.shared.note_taken(response, kept.generation);
         }
@@ -244,7 +254,7 @@ where
             }
             Sent::Kept(kept) => *kept,
         };
-        let rules = &kept.shared.rules;
+        let rules = &kept.shared.layer.rules;
         let (rejects, response) = rules.rejects(response, kept.sent_to.as_deref());
         if rejects {
             return Self::rejected(kept, response);
@@ -252,7 +262,7 @@ where
         kept.shared.note_taken(&response, kept.generation);
         let stamped = match kept.rejected {
             Some(rejected) => Stamped::after_rejection(kept.generation, rejected, None),
-            None if kept.shared.rules.mark_responses => Stamped::taken(kept.generation),
+            None if kept.shared.layer.rules.mark_responses => Stamped::taken(kept.generation),
             None => return Err(response),
         };
         Err(stamped.onto(response))
@@ -305,7 +315,7 @@ where
                     } = *waiting.take().expect(POLLED_AGAIN);
                     // The service may have taken its time, so the token is the one that is current
                     // now (G19).
-                    match shared.cache.core().look(next.want()) {
+                    match shared.layer.cache.core().look(next.want()) {
                         Look::Serve(token) => match next.send(shared, token.into()) {
                             Ok(sent) => sent,
                             Err(response) => return Poll::Ready(Ok(response)),

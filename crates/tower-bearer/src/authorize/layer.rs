@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use http::{Uri, response};
 use tower_layer::Layer;
@@ -24,16 +24,65 @@ use crate::cache::TokenCache;
 /// ```
 #[derive(Clone, Debug)]
 pub struct AuthorizeLayer {
-    shared: Arc<Shared>,
-}
-
-/// What all services of one layer share. Threads count the references of copies of it (see
-/// [`Shards`](crate::shard::Shards)), so each lies on a cache line of its own.
-#[derive(Clone, Debug)]
-#[repr(align(64))]
-pub(crate) struct Shared {
     pub(crate) cache: TokenCache,
     pub(crate) rules: Arc<Rules>,
+}
+
+/// What all clones of one service share. Threads count the references of copies of it (see
+/// [`Shards`](crate::shard::Shards)), so each lies on a cache line of its own.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(crate) struct Shared<S> {
+    pub(crate) layer: AuthorizeLayer,
+    /// What the services are cloned from that requests are sent again through: one for all requests, in the
+    /// place of a clone for each. It is there once a request was kept for that.
+    spare: Arc<OnceLock<Mutex<S>>>,
+}
+
+impl<S> Shared<S> {
+    pub(crate) fn new(layer: AuthorizeLayer) -> Self {
+        Self {
+            layer,
+            spare: Arc::default(),
+        }
+    }
+
+    /// The same with the token of another cache.
+    pub(crate) fn with_cache(&self, cache: TokenCache) -> Self {
+        let rules = self.layer.rules.clone();
+        Self {
+            layer: AuthorizeLayer { cache, rules },
+            spare: self.spare.clone(),
+        }
+    }
+
+    /// Keeps a clone of the inner service, unless there is one.
+    #[inline]
+    pub(crate) fn keep_spare(&self, inner: &S)
+    where
+        S: Clone,
+    {
+        self.spare.get_or_init(|| Mutex::new(inner.clone()));
+    }
+
+    /// A service like the inner one, of which a clone was kept.
+    pub(crate) fn spare(&self) -> S
+    where
+        S: Clone,
+    {
+        let spare = self.spare.get().expect("a clone is kept with each request");
+        // A service that panics while it is cloned is none the worse for the next.
+        spare.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl<S> Clone for Shared<S> {
+    fn clone(&self) -> Self {
+        Self {
+            layer: self.layer.clone(),
+            spare: self.spare.clone(),
+        }
+    }
 }
 
 /// What the requests of one layer have in common.
@@ -78,10 +127,8 @@ impl AuthorizeLayer {
             final_uri: None,
         };
         Self {
-            shared: Arc::new(Shared {
-                cache,
-                rules: Arc::new(rules),
-            }),
+            cache,
+            rules: Arc::new(rules),
         }
     }
 
@@ -209,7 +256,7 @@ impl AuthorizeLayer {
     }
 
     fn with(mut self, change: impl FnOnce(&mut Rules)) -> Self {
-        change(Arc::make_mut(&mut Arc::make_mut(&mut self.shared).rules));
+        change(Arc::make_mut(&mut self.rules));
         self
     }
 
@@ -227,6 +274,6 @@ impl<S> Layer<S> for AuthorizeLayer {
     type Service = Authorize<S>;
 
     fn layer(&self, inner: S) -> Authorize<S> {
-        Authorize::new(inner, &self.shared)
+        Authorize::new(inner, &Shared::new(self.clone()))
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use http::{
-    HeaderMap, HeaderValue, Request, Response,
+    Extensions, HeaderMap, HeaderValue, Request, Response, Uri,
     header::{AUTHORIZATION, Entry},
 };
 use http_body::Body;
@@ -15,7 +15,7 @@ use tower_service::Service;
 use super::{
     body::ReplayBody,
     future::{Kept, ResponseFuture, Sending, Sent, State, Unsent},
-    layer::Shared,
+    layer::{AuthorizeLayer, Shared},
     options::RequestOptions,
     origin::Route,
 };
@@ -37,23 +37,19 @@ use crate::{
 pub struct Authorize<S> {
     inner: S,
     /// What each request's future holds, with a copy for each of a few threads.
-    shared: Arc<Shards<Arc<Shared>>>,
+    shared: Arc<Shards<Arc<Shared<S>>>>,
 }
 
 impl<S> Authorize<S> {
-    pub(crate) fn new(inner: S, shared: &Shared) -> Self {
+    pub(crate) fn new(inner: S, shared: &Shared<S>) -> Self {
         let shared = Arc::new(Shards::of(|| Arc::new(shared.clone())));
         Self { inner, shared }
     }
 
-    /// The inner service.
+    /// The inner service. It cannot be changed in its place, since requests are sent again through clones of
+    /// it as it was when it was first called: take it out, and layer it anew.
     pub fn get_ref(&self) -> &S {
         &self.inner
-    }
-
-    /// The inner service, to change.
-    pub fn get_mut(&mut self) -> &mut S {
-        &mut self.inner
     }
 
     /// The inner service, taken out.
@@ -64,7 +60,7 @@ impl<S> Authorize<S> {
     /// The cache whose tokens are stamped.
     #[must_use]
     pub fn cache(&self) -> &TokenCache {
-        &self.shared.own().cache
+        &self.shared.own().layer.cache
     }
 }
 
@@ -84,7 +80,7 @@ where
 
     #[inline]
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        match self.shared.own().rules.sends_once() {
+        match self.shared.own().layer.rules.sends_once() {
             true => self.call_once(request),
             false => self.call_keeping(request),
         }
@@ -102,10 +98,10 @@ impl<S: Clone> Authorize<S> {
         B: Body,
     {
         let shared = self.shared.own();
-        let Some(generation) = shared.stamp_plainly(&mut request) else {
+        let Some(generation) = shared.layer.stamp_plainly(&mut request) else {
             return self.call_closely(request);
         };
-        let sent = Sent::once(shared.cache.core().number, generation);
+        let sent = Sent::once(shared.layer.cache.core().number, generation);
         let response = self.inner.call(request.map(ReplayBody::once));
         ResponseFuture {
             state: State::Sent { response, sent },
@@ -120,18 +116,21 @@ impl<S: Clone> Authorize<S> {
         B: Body,
     {
         let shared = self.shared.own();
-        let Some(stamp) = shared.plain_stamp(&request) else {
+        let Some(stamp) = shared
+            .layer
+            .plain_stamp(request.uri(), request.extensions())
+        else {
             return self.call_closely(request);
         };
         let sending = Sending {
             remaining: Duration::ZERO,
-            retry: shared.rules.retry,
+            retry: shared.layer.rules.retry,
         };
-        let limit = shared.rules.replay_limit;
+        let limit = shared.layer.rules.replay_limit;
         // The copy is made first: it is sent with another token, if at all.
         let generation = stamp.generation;
         let mut kept = Kept::of(shared.clone(), &self.inner, &request, sending, generation);
-        if !shared.put(stamp.header, request.headers_mut()) {
+        if !shared.layer.put(stamp.header, request.headers_mut()) {
             return self.call_closely(request);
         }
         let response = self.inner.call(request.map(|body| kept.body(body, limit)));
@@ -149,7 +148,7 @@ impl<S: Clone> Authorize<S> {
         B: Body,
     {
         let mut shared = self.shared.own().clone();
-        if shared.rules.overwrite {
+        if shared.layer.rules.overwrite {
             request.headers_mut().remove(AUTHORIZATION);
         }
         match Plan::of(&mut shared, &request) {
@@ -157,7 +156,7 @@ impl<S: Clone> Authorize<S> {
                 state: State::sent(shared, &mut self.inner, request, sending, stamp),
             },
             Plan::Pass => {
-                let sent = Sent::unstamped(shared.cache.core().number);
+                let sent = Sent::unstamped(shared.layer.cache.core().number);
                 let response = self.inner.call(request.map(ReplayBody::once));
                 ResponseFuture {
                     state: State::Sent { response, sent },
@@ -195,28 +194,25 @@ enum Plan {
 
 impl Plan {
     /// Looks for a token if the request gets one. Its options may name another cache.
-    fn of<B>(shared: &mut Arc<Shared>, request: &Request<B>) -> Self {
+    fn of<S, B>(shared: &mut Arc<Shared<S>>, request: &Request<B>) -> Self {
         let options = request.extensions().get::<RequestOptions>();
         if options.is_some_and(|options| !options.wants_token()) {
             return Self::Pass;
         }
-        match shared.rules.origins.route(request.uri()) {
+        match shared.layer.rules.origins.route(request.uri()) {
             // A caller's own header wins (G27).
             Ok(Route::Stamp) if !request.headers().contains_key(AUTHORIZATION) => {}
             Ok(_) => return Self::Pass,
             Err(error) => return Self::Refuse(error),
         }
         if let Some(cache) = options.and_then(RequestOptions::other_cache) {
-            *shared = Arc::new(Shared {
-                cache: cache.clone(),
-                rules: shared.rules.clone(),
-            });
+            *shared = Arc::new(shared.with_cache(cache.clone()));
         }
         let sending = Sending {
             remaining: options.map_or(Duration::ZERO, RequestOptions::remaining),
-            retry: shared.rules.retry && options.is_none_or(RequestOptions::wants_retry),
+            retry: shared.layer.rules.retry && options.is_none_or(RequestOptions::wants_retry),
         };
-        let core = shared.cache.core();
+        let core = shared.layer.cache.core();
         let stamp = match core.fresh(sending.remaining) {
             Some(stamp) => stamp,
             None => match core.look(Want::lasting(sending.remaining)) {
@@ -229,21 +225,21 @@ impl Plan {
     }
 }
 
-impl Shared {
+impl AuthorizeLayer {
     /// Stamps a request as nearly all can be. Else it stays as it is.
     #[inline]
     fn stamp_plainly<B>(&self, request: &mut Request<B>) -> Option<u64> {
-        let stamp = self.plain_stamp(request)?;
+        let stamp = self.plain_stamp(request.uri(), request.extensions())?;
         let is_put = self.put(stamp.header, request.headers_mut());
         is_put.then_some(stamp.generation)
     }
 
     /// A stamp for a request as nearly all are: an allowed origin is written plainly, nothing is asked for,
     /// and the token is fresh.
-    #[inline]
-    fn plain_stamp<B>(&self, request: &Request<B>) -> Option<Stamp> {
-        let is_plain = self.rules.origins.plainly_allow(request.uri())
-            && request.extensions().get::<RequestOptions>().is_none();
+    #[inline(never)]
+    fn plain_stamp(&self, uri: &Uri, extensions: &Extensions) -> Option<Stamp> {
+        let is_plain =
+            self.rules.origins.plainly_allow(uri) && extensions.get::<RequestOptions>().is_none();
         match is_plain {
             true => self.cache.core().fresh(Duration::ZERO),
             false => None,
@@ -251,7 +247,7 @@ impl Shared {
     }
 
     /// Puts the token's header among the others, unless the caller has one that wins (G27).
-    #[inline]
+    #[inline(never)]
     fn put(&self, header: HeaderValue, headers: &mut HeaderMap) -> bool {
         if self.rules.overwrite {
             headers.insert(AUTHORIZATION, header);

@@ -81,3 +81,42 @@ async fn f10_the_clone_that_was_made_ready_is_the_one_that_is_called() {
         assert_eq!(strict.unready.load(SeqCst), 0, "filled: {filled}");
     }
 }
+
+/// A service that counts its clones.
+struct Cloned(Arc<AtomicUsize>);
+
+impl Clone for Cloned {
+    fn clone(&self) -> Self {
+        self.0.fetch_add(1, SeqCst);
+        Self(self.0.clone())
+    }
+}
+
+impl Service<Request<ReplayBody<Empty<Bytes>>>> for Cloned {
+    type Response = Response<()>;
+    type Error = BoxError;
+    type Future = Ready<Result<Response<()>, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<ReplayBody<Empty<Bytes>>>) -> Self::Future {
+        done(Ok(Response::new(())))
+    }
+}
+
+#[tokio::test]
+async fn the_inner_service_is_cloned_for_retries_once_and_not_for_each_request() {
+    let (cache, _control) = ready("t1").await;
+    let clones = Arc::new(AtomicUsize::new(0));
+    let mut service = layer(&cache).layer(Cloned(clones.clone()));
+    for _ in 0..3 {
+        service.ready().await.unwrap().call(get()).await.unwrap();
+    }
+    assert_eq!(clones.load(SeqCst), 1);
+    let without = Arc::new(AtomicUsize::new(0));
+    let mut service = layer(&cache).without_retry().layer(Cloned(without.clone()));
+    service.ready().await.unwrap().call(get()).await.unwrap();
+    assert_eq!(without.load(SeqCst), 0);
+}

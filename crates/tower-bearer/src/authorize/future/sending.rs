@@ -36,8 +36,7 @@ pub(crate) struct Unsent<S, B> {
 }
 
 /// What is needed to send a request again.
-pub(super) struct Again<S, B> {
-    service: S,
+pub(super) struct Again<B> {
     head: Head,
     pub(super) replay: Replay<B>,
 }
@@ -47,14 +46,15 @@ pub(super) struct Rejected<S, B, R> {
     pub(super) generation: u64,
     pub(super) response: Response<R>,
     pub(super) remaining: Duration,
-    pub(super) again: Again<S, B>,
+    pub(super) service: S,
+    pub(super) again: Again<B>,
 }
 
 impl<S, B, R> Next<S, B, R> {
     pub(super) fn service(&mut self) -> &mut S {
         match self {
             Self::First(unsent) => &mut unsent.service,
-            Self::Retry(rejected) => &mut rejected.again.service,
+            Self::Retry(rejected) => &mut rejected.service,
         }
     }
 
@@ -82,7 +82,7 @@ impl<S, B, R> Next<S, B, R> {
     /// Stamps the request and sends it; or the response if it cannot be sent again.
     pub(super) fn send(
         self,
-        shared: Arc<Shared>,
+        shared: Arc<Shared<S>>,
         stamp: Stamp,
     ) -> Result<State<S, B, R, S::Future>, Response<R>>
     where
@@ -97,7 +97,7 @@ impl<S, B, R> Next<S, B, R> {
 }
 
 impl<S, B> Unsent<S, B> {
-    fn send<R>(mut self, shared: Arc<Shared>, stamp: Stamp) -> State<S, B, R, S::Future>
+    fn send<R>(mut self, shared: Arc<Shared<S>>, stamp: Stamp) -> State<S, B, R, S::Future>
     where
         S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
         B: Body,
@@ -120,14 +120,14 @@ where
 {
     /// Stamps a request and sends it for the first time, to a service that is ready.
     pub(crate) fn sent(
-        shared: Arc<Shared>,
+        shared: Arc<Shared<S>>,
         service: &mut S,
         mut request: Request<B>,
         sending: Sending,
         stamp: Stamp,
     ) -> Self {
         let Stamp { header, generation } = stamp;
-        let limit = shared.rules.replay_limit;
+        let limit = shared.layer.rules.replay_limit;
         let mut kept = Kept::of(shared, service, &request, sending, generation);
         request.headers_mut().insert(AUTHORIZATION, header);
         let response = service.call(request.map(|body| kept.body(body, limit)));
@@ -150,7 +150,7 @@ pub(crate) enum Sent<S, B> {
 
 /// What is known of a request that was sent with a token.
 pub(crate) struct Kept<S, B> {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared<S>>,
     /// That of its token.
     pub(super) generation: u64,
     /// Where it went, if it will be asked whether the answer came from there.
@@ -158,7 +158,7 @@ pub(crate) struct Kept<S, B> {
     pub(super) remaining: Duration,
     /// The generation that it was sent with before, if that was rejected.
     pub(super) rejected: Option<u64>,
-    pub(super) again: Result<Again<S, B>, NotReplayable>,
+    pub(super) again: Result<Again<B>, NotReplayable>,
 }
 
 impl<S, B> Sent<S, B> {
@@ -176,20 +176,20 @@ impl<S, B> Sent<S, B> {
     pub(super) fn take(&mut self) -> Self {
         let cache = match self {
             Self::Once { cache, .. } => *cache,
-            Self::Kept(kept) => kept.shared.cache.core().number,
+            Self::Kept(kept) => kept.shared.layer.cache.core().number,
         };
         mem::replace(self, Self::unstamped(cache))
     }
 }
 
 impl<S, B: Body> Kept<S, B> {
-    /// What is to be known of a request that may be sent again, or asks for something: a copy of its head and
-    /// of the service, if it can be sent again. The request has no token yet.
+    /// What is to be known of a request that may be sent again, or asks for something: a copy of its head,
+    /// if it can be sent again. The request has no token yet.
     ///
     /// It is large; a function of its own stays out of the way of requests that keep nothing.
     #[inline(never)]
     pub(crate) fn of(
-        shared: Arc<Shared>,
+        shared: Arc<Shared<S>>,
         service: &S,
         request: &Request<B>,
         sending: Sending,
@@ -208,13 +208,11 @@ impl<S, B: Body> Kept<S, B> {
         });
         if sending.retry {
             // It is large, so it is put into the box only here, and moved once less.
-            match Replay::of(request.body(), kept.shared.rules.replay_limit) {
+            match Replay::of(request.body(), kept.shared.layer.rules.replay_limit) {
                 Ok(replay) => {
-                    kept.again = Ok(Again {
-                        service: service.clone(),
-                        head: Head::of(request),
-                        replay,
-                    });
+                    kept.shared.keep_spare(service);
+                    let head = Head::of(request);
+                    kept.again = Ok(Again { head, replay });
                 }
                 Err(why) => kept.again = Err(why),
             }
@@ -235,7 +233,7 @@ impl<S, B, R> Rejected<S, B, R> {
     /// Takes the body back, lets go of the first response, and sends the request again.
     pub(super) fn send(
         self,
-        shared: Arc<Shared>,
+        shared: Arc<Shared<S>>,
         stamp: Stamp,
     ) -> Result<State<S, B, R, S::Future>, Response<R>>
     where
@@ -244,17 +242,20 @@ impl<S, B, R> Rejected<S, B, R> {
         let Self {
             generation: rejected,
             response,
-            again,
+            mut service,
+            again: Again { head, replay },
             ..
         } = self;
-        let Again {
-            mut service,
-            head,
-            replay,
-        } = again;
         let body = match replay.take() {
             Ok(body) => body,
-            Err(why) => return Err(not_replayed(shared.cache.core(), response, rejected, why)),
+            Err(why) => {
+                return Err(not_replayed(
+                    shared.layer.cache.core(),
+                    response,
+                    rejected,
+                    why,
+                ));
+            }
         };
         drop(response);
         let mut request = head.into_request(body);
@@ -268,7 +269,7 @@ impl<S, B, R> Rejected<S, B, R> {
             again: Err(NotReplayable::TurnedOff),
         };
         let response = service.call(request);
-        kept.shared.cache.core().telemetry.retrying();
+        kept.shared.layer.cache.core().telemetry.retrying();
         let sent = Sent::Kept(Box::new(kept));
         Ok(State::Sent { response, sent })
     }
