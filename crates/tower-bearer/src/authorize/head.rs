@@ -15,16 +15,17 @@ pub(super) struct Head {
 }
 
 impl Head {
+    // Into the place that it is for, which else is another move.
     #[inline(always)]
     pub(super) fn of<B>(request: &Request<B>) -> Self {
         let headers = request.headers();
         let mut all = headers.iter();
-        let copies = (0..headers.len())
-            .map(|_| {
-                all.next()
-                    .map(|(name, value)| (name.clone(), value.clone()))
-            })
-            .collect();
+        let mut copy = || {
+            let (name, value) = all.next()?;
+            Some((name.clone(), value.clone()))
+        };
+        // A list of known length, whose entries are put together in their places and not moved there.
+        let copies = (0..headers.len()).map(|_| copy()).collect();
         Self {
             method: request.method().clone(),
             uri: request.uri().clone(),

@@ -162,12 +162,14 @@ pub(crate) struct Kept<S, B> {
 }
 
 impl<S, B> Sent<S, B> {
+    /// It is sent once, with the token of `generation`; no token has generation 0.
     #[inline]
     pub(crate) fn once(cache: CacheNumber, generation: u64) -> Self {
         let generation = NonZeroU64::new(generation);
         Self::Once { cache, generation }
     }
 
+    /// It is sent without a token of ours.
     pub(crate) fn unstamped(cache: CacheNumber) -> Self {
         Self::once(cache, 0)
     }
