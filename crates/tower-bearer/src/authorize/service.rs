@@ -127,13 +127,17 @@ impl<S: Clone> Authorize<S> {
             retry: shared.layer.rules.retry,
         };
         let limit = shared.layer.rules.replay_limit;
-        // The copy is made first: it is sent with another token, if at all.
+        // The copy is made first: it is sent with another token, if at all, and never with its caller's.
+        if shared.layer.rules.overwrite {
+            request.headers_mut().remove(AUTHORIZATION);
+        }
         let generation = stamp.generation;
-        let mut kept = Kept::of(shared.clone(), &self.inner, &request, sending, generation);
+        let mut kept = Kept::of(shared.clone(), &request, sending, generation);
         if !shared.layer.put(stamp.header, request.headers_mut()) {
             return self.call_closely(request);
         }
         let response = self.inner.call(request.map(|body| kept.body(body, limit)));
+        kept.keep_spare(&self.inner);
         let sent = Sent::Kept(kept);
         ResponseFuture {
             state: State::Sent { response, sent },

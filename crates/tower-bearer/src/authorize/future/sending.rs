@@ -128,9 +128,10 @@ where
     ) -> Self {
         let Stamp { header, generation } = stamp;
         let limit = shared.layer.rules.replay_limit;
-        let mut kept = Kept::of(shared, service, &request, sending, generation);
+        let mut kept = Kept::of(shared, &request, sending, generation);
         request.headers_mut().insert(AUTHORIZATION, header);
         let response = service.call(request.map(|body| kept.body(body, limit)));
+        kept.keep_spare(service);
         let sent = Sent::Kept(kept);
         Self::Sent { response, sent }
     }
@@ -192,14 +193,10 @@ impl<S, B: Body> Kept<S, B> {
     #[inline(never)]
     pub(crate) fn of(
         shared: Arc<Shared<S>>,
-        service: &S,
         request: &Request<B>,
         sending: Sending,
         generation: u64,
-    ) -> Box<Self>
-    where
-        S: Clone,
-    {
+    ) -> Box<Self> {
         let mut kept = Box::new(Self {
             sent_to: shared.place_sent_to(request.uri()),
             generation,
@@ -212,7 +209,6 @@ impl<S, B: Body> Kept<S, B> {
             // It is large, so it is put into the box only here, and moved once less.
             match Replay::of(request.body(), kept.shared.layer.rules.replay_limit) {
                 Ok(replay) => {
-                    kept.shared.keep_spare(service);
                     let head = Head::of(request);
                     kept.again = Ok(Again { head, replay });
                 }
@@ -220,6 +216,18 @@ impl<S, B: Body> Kept<S, B> {
             }
         }
         kept
+    }
+
+    /// Keeps a clone of the inner service if the request may be sent again. It was called just now, so that it
+    /// is ready for nothing, and no clone holds its capacity (G39).
+    #[inline]
+    pub(crate) fn keep_spare(&self, service: &S)
+    where
+        S: Clone,
+    {
+        if self.again.is_ok() {
+            self.shared.keep_spare(service);
+        }
     }
 
     /// The body for the inner service, of which up to `limit` bytes are kept if it may be sent again.
