@@ -36,7 +36,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Authorize<S> {
     inner: S,
-    /// What each request's future holds, with a copy for each of a few threads.
+    /// What all clones share, and the futures of requests that may be sent again hold: with a copy for each of
+    /// a few threads.
     shared: Arc<Shards<Arc<Shared<S>>>>,
 }
 
@@ -47,7 +48,7 @@ impl<S> Authorize<S> {
     }
 
     /// The inner service. It cannot be changed in its place, since requests are sent again through clones of
-    /// it as it was when it was first called: take it out, and layer it anew.
+    /// it as it was once it was first called: take it out, and layer it anew.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
