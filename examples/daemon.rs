@@ -235,11 +235,11 @@ impl Daemon {
     fn summary(&self) -> String {
         let counts = self.auth.status().counts;
         format!(
-            "polls={} failed={} token_fetches={} renewals_ahead={} rejections={} retried={}",
+            "polls={} failed={} token_fetches={} refreshes_ahead={} rejections={} retried={}",
             self.polls.all.load(Relaxed),
             self.polls.failed.load(Relaxed),
             counts.fetches,
-            counts.renewals.of(Reason::Ahead),
+            counts.refreshes.of(Reason::Ahead),
             counts.rejections,
             counts.retries,
         )
@@ -270,14 +270,14 @@ async fn metrics(State(daemon): State<Daemon>) -> String {
     daemon.metrics.render()
 }
 
-/// Logs how each flight ends. It ends with the last handle of the cache.
+/// Logs how each refresh ends. It ends with the last handle of the cache.
 async fn log(mut events: Subscription) {
     while let Some(event) = events.next().await {
         let (reason, took_ms) = (event.reason, event.took.as_millis());
         match event.outcome {
-            Outcome::Renewed { generation, .. } => info!(%reason, took_ms, generation, "flight"),
-            Outcome::Failed(error) => warn!(%reason, took_ms, error = chain(&error), "flight"),
-            other => info!(%reason, took_ms, outcome = other.as_str(), "flight"),
+            Outcome::Refreshed { generation, .. } => info!(%reason, took_ms, generation, "refresh"),
+            Outcome::Failed(error) => warn!(%reason, took_ms, error = chain(&error), "refresh"),
+            other => info!(%reason, took_ms, outcome = other.as_str(), "refresh"),
         }
     }
 }

@@ -25,7 +25,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, get},
 };
-use runai_auth::{Auth, BoxError, Client, Stamped, Unhealed, tower_bearer};
+use runai_auth::{Auth, AuthOutcome, BoxError, Client, NotRetried, tower_bearer};
 use serde_json::json;
 use tokio::{net::TcpListener, signal::ctrl_c, time::timeout};
 use tower::{Layer, ServiceExt};
@@ -171,7 +171,7 @@ fn no_token(error: &tower_bearer::Error) -> Response {
         let status = StatusCode::SERVICE_UNAVAILABLE;
         return answer(status, Some(retry_after), "there is no token now", &reason);
     }
-    let what = match error.is_refused() {
+    let what = match error.is_invalid_credentials() {
         true => "the gateway's credentials were refused",
         false => "the gateway cannot get a token",
     };
@@ -179,11 +179,11 @@ fn no_token(error: &tower_bearer::Error) -> Response {
 }
 
 /// The control plane answered 401, and sending the request again did not heal it or was not possible.
-fn rejected(stamped: Option<&Stamped>) -> Response {
-    match stamped.and_then(Stamped::unhealed) {
-        Some(Unhealed::NoToken(error)) => no_token(error),
+fn rejected(stamped: Option<&AuthOutcome>) -> Response {
+    match stamped.and_then(AuthOutcome::not_retried) {
+        Some(NotRetried::NoToken(error)) => no_token(error),
         // Its body is gone. The token is replaced meanwhile, so the caller may send it again.
-        Some(why @ Unhealed::NotReplayed(_)) => answer(
+        Some(why @ NotRetried::NotReplayed(_)) => answer(
             StatusCode::SERVICE_UNAVAILABLE,
             Some(Duration::ZERO),
             "the token was rejected and is replaced: send the request again",

@@ -19,7 +19,7 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use runai_auth::{BoxError, ControlPlane, Credentials, ReplayBody, Stamped};
+use runai_auth::{AuthOutcome, BoxError, ControlPlane, Credentials, ReplayBody};
 use runai_fake::RunaiFake;
 use rustls::{
     ClientConfig, RootCertStore,
@@ -71,12 +71,12 @@ async fn play() -> Result<(), BoxError> {
             .header("content-type", "application/json")
             .body(Full::from(r#"{"name":"demo"}"#))?;
         let response = api.oneshot(submission).await?;
-        let stamped = response.extensions().get::<Stamped>();
+        let stamped = response.extensions().get::<AuthOutcome>();
         println!(
             "{:?}: a submission whose token was revoked: {}, sent again: {}",
             response.version(),
             response.status(),
-            stamped.is_some_and(Stamped::retried)
+            stamped.is_some_and(AuthOutcome::retried)
         );
         if !response.status().is_success() {
             return Err("the submission did not go well".into());

@@ -58,12 +58,12 @@ async fn get_tokens() -> Result<(), BoxError> {
     let http = Hyper::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
     let endpoint = Endpoint::discover(&needed("ISSUER")?)?;
     let kept = Kept::default();
-    let renews = match optional("GRANT").as_deref() {
+    let refreshes = match optional("GRANT").as_deref() {
         None | Some("client_credentials") => false,
         Some("refresh_token") => true,
         Some(other) => return Err(format!("there is no grant `{other}` here").into()),
     };
-    let mut source = match renews {
+    let mut source = match refreshes {
         false => OAuth2Source::client_credentials(http, endpoint, client()?),
         true => {
             kept.put(needed("REFRESH_TOKEN")?.into());
@@ -82,7 +82,7 @@ async fn get_tokens() -> Result<(), BoxError> {
 
     let mut token = cache.token().await?;
     say_what_came(&cache, &kept);
-    if renews {
+    if refreshes {
         tokio::time::sleep(BETWEEN_TWO).await;
         token = cache.refresh().await?;
         say_what_came(&cache, &kept);

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Without `RUNAI_*` variables it starts a fake control plane on loopback and plays a story: a burst of
-//! first requests, renewals under traffic, a revoked token, an outage of the token endpoint, and a
+//! first requests, refreshes under traffic, a revoked token, an outage of the token endpoint, and a
 //! submission that is sent again. With `RUNAI_BASE_URL`, `RUNAI_CLIENT_ID` and `RUNAI_CLIENT_SECRET` (or
 //! `RUNAI_CLIENT_SECRET_FILE`) set it makes a few calls to that control plane instead.
 //!
@@ -36,7 +36,7 @@ use tower::ServiceExt;
 /// How long the fake's tokens live: short, so that the story is.
 const LIFETIME: Duration = Duration::from_secs(8);
 
-/// How long the token endpoint is down; the window in which a token is renewed has 2 s.
+/// How long the token endpoint is down; the window in which a token is refreshed has 2 s.
 const OUTAGE: Duration = Duration::from_millis(400);
 
 type Api = Client<Full<Bytes>>;
@@ -204,40 +204,40 @@ impl Story {
 
     async fn events(&self, fake: &RunaiFake) -> Result<(), BoxError> {
         let waits = self.auth.status().counts.waits;
-        for renewal in 1..=2 {
-            self.renewed(Reason::Ahead, renewal).await?;
-            self.tell("a token was renewed ahead of its expiry, while the old one was served");
+        for refresh in 1..=2 {
+            self.refreshed(Reason::Ahead, refresh).await?;
+            self.tell("a token was refreshed ahead of its expiry, while the old one was served");
         }
         expect(
             self.auth.status().counts.waits == waits,
-            "no request waits for a renewal",
+            "no request waits for a refresh",
         )?;
 
         fake.revoke_all();
         self.tell("the token is revoked in mid-traffic");
-        self.renewed(Reason::Rejected, 1).await?;
+        self.refreshed(Reason::Rejected, 1).await?;
         self.tell("the next request got a 401, and was sent again with another token");
 
         while self
             .auth
             .status()
-            .renews_in
+            .due_in
             .is_some_and(|left| left > Duration::from_millis(50))
         {
             sleep(Duration::from_millis(10)).await;
         }
-        let ahead = self.auth.status().counts.renewals.of(Reason::Ahead);
+        let ahead = self.auth.status().counts.refreshes.of(Reason::Ahead);
         fake.always_on_token(Some(Behaviour::status(503)));
         self.tell("the token is due, and the token endpoint is down");
         sleep(OUTAGE).await;
         fake.always_on_token(None);
-        let failed = self.auth.status().counts.failed_flights;
+        let failed = self.auth.status().counts.failed_refreshes;
         self.tell(&format!(
-            "it is up again; {failed} failed renewal, and no request"
+            "it is up again; {failed} failed refresh, and no request"
         ));
-        self.renewed(Reason::Ahead, ahead + 1).await?;
-        self.tell("the token was renewed in time");
-        expect(failed > 0, "the outage hits a renewal")?;
+        self.refreshed(Reason::Ahead, ahead + 1).await?;
+        self.tell("the token was refreshed in time");
+        expect(failed > 0, "the outage hits a refresh")?;
         self.submission(fake).await
     }
 
@@ -267,15 +267,15 @@ impl Story {
         expect(replayed, "its body arrives whole each time")
     }
 
-    /// Waits until so many renewals for that reason went well.
-    async fn renewed(&self, reason: Reason, count: u64) -> Result<(), BoxError> {
+    /// Waits until so many refreshes for that reason went well.
+    async fn refreshed(&self, reason: Reason, count: u64) -> Result<(), BoxError> {
         for _ in 0..600 {
-            if self.auth.status().counts.renewals.of(reason) >= count {
+            if self.auth.status().counts.refreshes.of(reason) >= count {
                 return Ok(());
             }
             sleep(Duration::from_millis(10)).await;
         }
-        Err(format!("no renewal ({reason}) came").into())
+        Err(format!("no refresh ({reason}) came").into())
     }
 
     fn sum_up(&self, fake: &RunaiFake) -> Result<(), BoxError> {
@@ -289,12 +289,12 @@ impl Story {
             .count() as u64;
         let slowest_ms = self.tally.slowest_us.load(Relaxed) as f64 / 1000.0;
         println!(
-            "summary: requests={requests} ok={ok} failed={} token_fetches={} renewals_ahead={} \
-             renewals_on_rejection={} retried={} slowest_ms={slowest_ms:.1}",
+            "summary: requests={requests} ok={ok} failed={} token_fetches={} refreshes_ahead={} \
+             refreshes_on_rejection={} retried={} slowest_ms={slowest_ms:.1}",
             requests - ok,
             fake.token_requests(),
-            counts.renewals.of(Reason::Ahead),
-            counts.renewals.of(Reason::Rejected),
+            counts.refreshes.of(Reason::Ahead),
+            counts.refreshes.of(Reason::Rejected),
             counts.retries,
         );
         expect(ok == requests, "no request fails")?;

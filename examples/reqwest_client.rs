@@ -11,10 +11,10 @@
 use std::{process::ExitCode, time::Duration};
 
 use reqwest::Certificate;
-use reqwest_bearer::AuthorizeMiddleware;
+use reqwest_bearer::BearerAuthMiddleware;
 use reqwest_middleware::ClientBuilder;
 use reqwest_retry::{RetryTransientMiddleware, policies::ExponentialBackoff};
-use runai_auth::{BoxError, ControlPlane, Credentials, Stamped};
+use runai_auth::{AuthOutcome, BoxError, ControlPlane, Credentials};
 use runai_fake::{Behaviour, RunaiFake};
 
 #[tokio::main]
@@ -56,7 +56,7 @@ async fn play() -> Result<(), BoxError> {
     let api = ClientBuilder::new(http)
         .with(RetryTransientMiddleware::new_with_policy(policy))
         // This is all: the middleware, after what retries.
-        .with(AuthorizeMiddleware::new(auth.layer()))
+        .with(BearerAuthMiddleware::new(auth.layer()))
         .build();
 
     let clusters = auth.url("/api/v1/clusters")?.to_string();
@@ -72,11 +72,11 @@ async fn play() -> Result<(), BoxError> {
         .send()
         .await?
         .error_for_status()?;
-    let stamped = response.extensions().get::<Stamped>();
+    let stamped = response.extensions().get::<AuthOutcome>();
     println!(
         "a submission whose token was revoked: {}, sent again: {}",
         response.status(),
-        stamped.is_some_and(Stamped::retried)
+        stamped.is_some_and(AuthOutcome::retried)
     );
 
     fake.on_api(Behaviour::status(503));

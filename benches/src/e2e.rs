@@ -17,7 +17,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
 };
 use tokio::{net::TcpListener, runtime::Runtime, task::JoinSet};
-use tower_bearer::{AuthorizeLayer, ReplayBody};
+use tower_bearer::{BearerAuthLayer, ReplayBody};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -92,7 +92,7 @@ pub fn requests(report: &mut Report, runtime: &Runtime, rounds: usize, per_round
         let mut builder = Client::builder(TokioExecutor::new());
         let builder = builder.http2_only(true);
         let bare = builder.build_http::<Body>();
-        let with = AuthorizeLayer::new(cache)
+        let with = BearerAuthLayer::new(cache)
             .allow(&url)
             .expect("an origin")
             .layer(builder.build_http::<ReplayBody<Body>>());

@@ -12,7 +12,7 @@ mod machine;
 mod outage;
 mod plot;
 mod proxy;
-mod renewal;
+mod refresh;
 mod report;
 mod stamp;
 mod steady;
@@ -69,7 +69,7 @@ fn measure(runtime: &Runtime, quick: bool, plots: bool) -> (report::Report, Vec<
     exact::allocations(&mut report, if quick { 128 } else { 1024 });
     exact::dependencies(&mut report);
     herd::all(&mut report, runtime, &all);
-    let traffic = renewal::measure(&mut report, runtime, &all, if quick { 4 } else { 20 });
+    let traffic = refresh::measure(&mut report, runtime, &all, if quick { 4 } else { 20 });
     outage::measure(&mut report, runtime, &all, outage::Scale { quick });
     e2e::requests(
         &mut report,
@@ -81,7 +81,7 @@ fn measure(runtime: &Runtime, quick: bool, plots: bool) -> (report::Report, Vec<
     proxy::measure(&mut report, runtime, quick);
     if plots {
         write_plot("cost-by-threads.svg", &plot::costs(&bars));
-        write_plot("latency-around-a-renewal.svg", &plot::renewal(&traffic));
+        write_plot("latency-around-a-refresh.svg", &plot::refresh(&traffic));
     }
     let mut names = vec!["tower-http"];
     names.extend(all.iter().skip(1).map(|peer| peer.name()));

@@ -10,7 +10,7 @@ use benches::{
 use tokio::runtime::Runtime;
 
 use crate::{
-    renewal::{put, slowest},
+    refresh::{put, slowest},
     report::{Report, Value},
     steady,
 };
@@ -76,7 +76,7 @@ pub fn measure(report: &mut Report, runtime: &Runtime, peers: &[Arc<dyn Peer>], 
             let failed = one.sent().iter().filter(|it| !it.ok).count();
             let value = match one.source.outage_is_over() {
                 true => Value::Number(failed as f64),
-                false => Value::Skipped("it did not try to renew the token in time".into()),
+                false => Value::Skipped("it did not try to refresh the token in time".into()),
             };
             put(report, peers, "outage_failed_requests", one.name, value);
             report.note(format!(

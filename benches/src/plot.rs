@@ -1,4 +1,4 @@
-//! The pictures of the docs, as SVG by hand: latency around a renewal, and cost by threads.
+//! The pictures of the docs, as SVG by hand: latency around a refresh, and cost by threads.
 
 use std::{collections::BTreeSet, fmt::Write};
 
@@ -55,9 +55,9 @@ pub fn costs(bars: &[Bar]) -> String {
     )
 }
 
-/// Latencies around one renewal of each client, from 300 ms before it to 600 ms after, on a logarithmic
+/// Latencies around one refresh of each client, from 300 ms before it to 600 ms after, on a logarithmic
 /// scale.
-pub fn renewal(traffic: &[Traffic]) -> String {
+pub fn refresh(traffic: &[Traffic]) -> String {
     const ROW: f64 = 70.0;
     let mut svg = String::new();
     let shown: Vec<&Traffic> = traffic
@@ -101,7 +101,7 @@ pub fn renewal(traffic: &[Traffic]) -> String {
     let height = 50.0 + shown.len() as f64 * ROW;
     frame(
         height,
-        "Latency from 300 ms before a renewal to 600 ms after, 1 µs to 1 s (logarithmic); red: it waited or failed",
+        "Latency from 300 ms before a refresh to 600 ms after, 1 µs to 1 s (logarithmic); red: it waited or failed",
         &svg,
     )
 }

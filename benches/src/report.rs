@@ -61,7 +61,7 @@ pub const METRICS: [(&str, &str, Reach); 30] = [
     ),
     (
         "stamp_1t_vs_best_peer",
-        "net cost over the cheapest renewing peer's, 1 thread",
+        "net cost over the cheapest refreshing peer's, 1 thread",
         Reach::AtMost(0.7),
     ),
     (
@@ -70,12 +70,12 @@ pub const METRICS: [(&str, &str, Reach); 30] = [
         Reach::AtMost(0.5),
     ),
     (
-        "renewal_waiters",
-        "requests that waited while tokens were renewed",
+        "refresh_waiters",
+        "requests that waited while tokens were refreshed",
         Reach::AtMost(0.0),
     ),
     (
-        "renewal_added_ms_p999",
+        "refresh_added_ms_p999",
         "what the slowest thousandth gained, ms",
         Reach::AtMost(5.0),
     ),

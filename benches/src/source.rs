@@ -31,7 +31,7 @@ pub struct Source {
     lifetime: Duration,
     takes: Duration,
     fails: bool,
-    /// How long it is down from the first renewal on.
+    /// How long it is down from the first refresh on.
     outage: Option<Duration>,
     down_until: Mutex<Option<Instant>>,
     fetches: AtomicU64,
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_outage_begins_with_the_first_renewal() {
+    async fn an_outage_begins_with_the_first_refresh() {
         let minute = Duration::from_secs(60);
         let source = Source::new(minute, Duration::ZERO).down_when_due(Duration::from_secs(8));
         assert!(source.fetch().await.is_ok());

@@ -17,7 +17,7 @@ use hyper_util::{
 };
 use pin_project_lite::pin_project;
 use tokio::runtime::Runtime;
-use tower_bearer::{Authorize, AuthorizeLayer, Token, TokenCache, source_fn};
+use tower_bearer::{BearerAuth, BearerAuthLayer, Token, TokenCache, source_fn};
 use tower_http::auth::{AddAuthorization, AddAuthorizationLayer};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -31,8 +31,8 @@ pub fn fixed<S>(inner: S) -> AddAuthorization<S> {
 
 /// This project's layer around a service, with a token of an hour that is there already. Its clock is
 /// the system's, so both are looked at.
-pub fn ours<S>(runtime: &Runtime, inner: S, retry: bool) -> Authorize<S> {
-    let layer = AuthorizeLayer::new(cache(runtime))
+pub fn ours<S>(runtime: &Runtime, inner: S, retry: bool) -> BearerAuth<S> {
+    let layer = BearerAuthLayer::new(cache(runtime))
         .allow(ORIGIN)
         .expect("an origin");
     match retry {

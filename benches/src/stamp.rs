@@ -137,7 +137,7 @@ pub fn peers(
         match best {
             Some(best) => {
                 report.note(format!(
-                    "The cheapest renewing peer with {threads} thread(s) is {}: {:.0} ns net; this project {:.0}.",
+                    "The cheapest refreshing peer with {threads} thread(s) is {}: {:.0} ns net; this project {:.0}.",
                     stamps[best].0,
                     middle(&nets[best]),
                     middle(&nets[1])

@@ -1,4 +1,4 @@
-//! Steady traffic, of all clients in one run: while tokens are renewed, during an outage, and while every
+//! Steady traffic, of all clients in one run: while tokens are refreshed, during an outage, and while every
 //! token is rejected.
 
 use std::{

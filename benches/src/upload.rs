@@ -15,7 +15,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
 };
-use tower_bearer::{AuthorizeLayer, ReplayBody, TokenCache};
+use tower_bearer::{BearerAuthLayer, ReplayBody, TokenCache};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -72,13 +72,13 @@ type BoxedBody = http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible>;
 pub struct Uploads {
     url: String,
     bare: Client<HttpConnector, BoxedBody>,
-    with: tower_bearer::Authorize<Client<HttpConnector, ReplayBody<BoxedBody>>>,
+    with: tower_bearer::BearerAuth<Client<HttpConnector, ReplayBody<BoxedBody>>>,
 }
 
 impl Uploads {
     pub async fn new(cache: TokenCache) -> std::io::Result<Self> {
         let url = sink().await?;
-        let with = AuthorizeLayer::new(cache)
+        let with = BearerAuthLayer::new(cache)
             .allow(&url)
             .expect("an origin")
             .layer(Client::builder(TokioExecutor::new()).build_http());

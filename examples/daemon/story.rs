@@ -20,7 +20,7 @@ use crate::{Daemon, told_to_stop};
 /// How often the story polls.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// The story: a secret is rotated, a token revoked and another renewed, and then comes SIGTERM.
+/// The story: a secret is rotated, a token revoked and another refreshed, and then comes SIGTERM.
 pub(crate) async fn play() -> Result<(), BoxError> {
     let fake = RunaiFake::builder()
         .application("daemon", "the first secret")
@@ -53,21 +53,21 @@ pub(crate) async fn play() -> Result<(), BoxError> {
     let so_far = fake.api_requests();
     polled(&fake, so_far + 3).await;
     println!("the next poll got a 401, and was sent again with a token for the new secret");
-    while daemon.auth.status().counts.renewals.of(Reason::Ahead) == 0 {
+    while daemon.auth.status().counts.refreshes.of(Reason::Ahead) == 0 {
         sleep(Duration::from_millis(20)).await;
     }
-    println!("the token was renewed ahead of its expiry");
+    println!("the token was refreshed ahead of its expiry");
     expect(&address, "/livez", 200).await?;
     let scraped = expect(&address, "/metrics", 200).await?;
-    let flights = || {
+    let refreshes = || {
         scraped
             .lines()
-            .filter(|line| line.starts_with("tower_bearer_flights_total"))
+            .filter(|line| line.starts_with("tower_bearer_refreshes_total"))
     };
-    flights().for_each(|line| println!("  {line}"));
+    refreshes().for_each(|line| println!("  {line}"));
     hold(
-        flights().any(|line| line.contains(r#"reason="ahead""#)),
-        "the renewal is counted",
+        refreshes().any(|line| line.contains(r#"reason="ahead""#)),
+        "the refresh is counted",
     )?;
 
     let gate = fake.hold_api();

@@ -24,7 +24,7 @@ async fn the_daemons_story_goes_as_told() {
         "GET /readyz: 200 OK",
         "the secret is rotated, in its file too, and the tokens are revoked",
         "the next poll got a 401, and was sent again with a token for the new secret",
-        "the token was renewed ahead of its expiry",
+        "the token was refreshed ahead of its expiry",
         "GET /metrics: 200 OK",
         "SIGTERM comes in the middle of a poll",
         "GET /readyz: 503 Service Unavailable",
@@ -40,8 +40,8 @@ async fn the_daemons_story_goes_as_told() {
 
     let log = &output.stderr;
     for part in [
-        "flight reason=initial",
-        "flight reason=ahead",
+        "refresh reason=initial",
+        "refresh reason=ahead",
         "told to stop",
         "ended",
     ] {
@@ -80,7 +80,7 @@ async fn with_the_variables_it_polls_that_control_plane_until_sigterm() {
             .await
             .starts_with("HTTP/1.1 200 OK\r\n")
     );
-    // The measures of a flight follow on its token, which may have been used by then.
+    // The measures of a refresh follow on its token, which may have been used by then.
     let measured = async {
         while !get(address, "/metrics")
             .await

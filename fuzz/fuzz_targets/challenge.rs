@@ -11,9 +11,9 @@ use libfuzzer_sys::fuzz_target;
 
 // The parser is private to its crate, so its file is compiled in here.
 #[allow(dead_code)]
-#[path = "../../crates/tower-bearer/src/authorize/challenge.rs"]
+#[path = "../../crates/tower-bearer/src/auth/challenge.rs"]
 mod challenge;
-#[path = "../../crates/tower-bearer/src/authorize/challenge/slow.rs"]
+#[path = "../../crates/tower-bearer/src/auth/challenge/slow.rs"]
 mod slow;
 
 use challenge::{Part, Parts};

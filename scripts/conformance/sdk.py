@@ -19,9 +19,9 @@ from runai.runai_client import RunaiClient
 
 from fake import Fake, captured, check, header
 
-# The SDK renews this long before the token's `exp`, by the local clock.
+# The SDK refreshes this long before the token's `exp`, by the local clock.
 MARGIN = 60
-# So much longer the first token lives. `exp` is in whole seconds, so with 2 the renewal is due
+# So much longer the first token lives. `exp` is in whole seconds, so with 2 the refresh is due
 # between 1 s and 2 s after the token was issued: time enough for the calls before it.
 SPARE = 2
 
@@ -69,16 +69,16 @@ def reads(fake, client):
     return [request for request in fake.journal() if request["path"] != CLUSTERS[1]]
 
 
-def renews(fake, client):
+def refreshes(fake, client):
     expires_at = fake.control("GET", "/issued")[-1]["expires_at"]
     wait = expires_at - MARGIN - time.time()
-    check(0 < wait <= SPARE, f"the renewal is due in {max(wait, 0):.1f} s", wait)
+    check(0 < wait <= SPARE, f"the refresh is due in {max(wait, 0):.1f} s", wait)
     fake.forget()
     time.sleep(wait + 0.05)
     projects(client)
     asked = was_asked(fake)
     check(asked == [TOKEN, PROJECTS], f"{MARGIN} s before the expiry the SDK got a new token first", asked)
-    renewal = token, call = fake.journal()
+    refresh = token, call = fake.journal()
     check(
         call["status"] == 200 and call["generation"] == token["generation"],
         "the call carried the new token",
@@ -87,7 +87,7 @@ def renews(fake, client):
     projects(client)
     asked = was_asked(fake)
     check(asked == [PROJECTS], "the next call went with it too, without a token request", asked)
-    return list(renewal)
+    return list(refresh)
 
 
 def sees_401(fake, client):
@@ -159,7 +159,7 @@ def as_captured(captures, name, requests):
 def main(ready_file, sdk_request, captures=None):
     fake = Fake(ready_file)
 
-    # 1. A token, two lists, and a renewal.
+    # 1. A token, two lists, and a refresh.
     fake.control("POST", "/token/behaviours", [{"token": {"lifetime": MARGIN + SPARE}}])
     fake.forget()
     client = new_client(fake)
@@ -167,7 +167,7 @@ def main(ready_file, sdk_request, captures=None):
     check(len(first_token) == 1, "the SDK asks for a token when it is made", was_asked(fake))
     Path(sdk_request).write_text(json.dumps(first_token[0]), encoding="utf-8")
     read = reads(fake, client)
-    renewed = renews(fake, client)
+    refreshed = refreshes(fake, client)
 
     # 2. Refusals, each with a new client: its token is not about to expire, and not revoked yet.
     fake.forget()
@@ -185,7 +185,7 @@ def main(ready_file, sdk_request, captures=None):
     # 3. All that is what the SDK sends to other servers too.
     if captures:
         as_captured(captures, "sdk-01_client_credentials_ApiClient.txt", read)
-        as_captured(captures, "sdk-12_auto_refresh_60s_margin.txt", read + renewed)
+        as_captured(captures, "sdk-12_auto_refresh_60s_margin.txt", read + refreshed)
         as_captured(captures, "sdk-10_api_401_no_token_refresh.txt", refused)
         as_captured(captures, "sdk-11_api_403.txt", forbidden)
 

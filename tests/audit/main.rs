@@ -157,11 +157,11 @@ async fn f02_no_secret_shows_anywhere_at_any_level() {
     }
     // What is looked through is really there.
     for expected in [
-        "token renewed",
+        "token refreshed",
         "token rejected",
         "no token",
         "TRACE",
-        "token_flight",
+        "token_refresh",
     ] {
         assert!(log.contains(expected), "the log lacks {expected}");
     }

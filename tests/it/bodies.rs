@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, Channel, Full, StreamBody};
-use runai_auth::{Client, Stamped};
+use runai_auth::{AuthOutcome, Client};
 use runai_fake::Behaviour;
 use tower::ServiceExt;
 
@@ -27,9 +27,9 @@ async fn d16_a_stream_beyond_the_cap_is_sent_once_and_heals_the_next() {
             .unwrap();
         let response = api.oneshot(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
-        let stamped = response.extensions().get::<Stamped>().unwrap();
+        let stamped = response.extensions().get::<AuthOutcome>().unwrap();
         assert_eq!(
-            stamped.unhealed().unwrap().to_string(),
+            stamped.not_retried().unwrap().to_string(),
             "the request's body is larger than what is kept for a retry"
         );
         assert_eq!(setup.get(CLUSTERS).await.unwrap().status, StatusCode::OK);
@@ -139,7 +139,7 @@ async fn replayed_whole_or_not_at_all(wire: Wire, size: usize, known: bool, reje
             return;
         }
     };
-    let stamped = response.extensions().get::<Stamped>().unwrap();
+    let stamped = response.extensions().get::<AuthOutcome>().unwrap();
     if size <= 64 * KIB {
         assert!(stamped.retried(), "{what}");
     }

@@ -35,7 +35,7 @@ async fn a01_a_thousand_first_requests_cost_one_fetch() {
 }
 
 #[tokio::test]
-async fn a02_a_failed_first_flight_is_one_request_and_one_error_for_all() {
+async fn a02_a_failed_first_refresh_is_one_request_and_one_error_for_all() {
     let setup = setup().await;
     let gate = setup.fake.hold_token();
     let released = async {
@@ -59,13 +59,13 @@ async fn a02_a_failed_first_flight_is_one_request_and_one_error_for_all() {
 }
 
 #[tokio::test]
-async fn a03_the_flight_outlives_the_request_that_began_it() {
+async fn a03_the_refresh_outlives_the_request_that_began_it() {
     let setup = setup().await;
     let gate = setup.fake.hold_token();
     {
         let leader = std::pin::pin!(setup.get(CLUSTERS));
         let reached = std::pin::pin!(gate.reached());
-        // The leader is dropped once its flight has reached the control plane.
+        // The leader is dropped once its refresh has reached the control plane.
         futures_util::future::select(leader, reached).await;
     }
     let follower = setup.get(CLUSTERS);
@@ -79,7 +79,7 @@ async fn a03_the_flight_outlives_the_request_that_began_it() {
 }
 
 #[tokio::test]
-async fn a09_ten_clients_and_a_hundred_clones_share_one_flight() {
+async fn a09_ten_clients_and_a_hundred_clones_share_one_refresh() {
     let setup = setup().await;
     let clients: Vec<_> = (0..10)
         .map(|_| setup.auth.clone().client().unwrap())

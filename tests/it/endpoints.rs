@@ -6,16 +6,20 @@ use runai_auth::{
     Auth, ControlPlane, Credentials, TokenEndpoint,
     tower_bearer::{Kind, clock::ManualClock},
 };
-use runai_fake::{Behaviour, Fault, Form, RunaiFake};
+use runai_fake::{Behaviour, EndpointVersion, Fault, RunaiFake};
 
 use crate::support::{APPLICATION, SECRET, chain};
 
-const FORMS: [Form; 3] = [Form::V1, Form::V2, Form::Keycloak];
+const FORMS: [EndpointVersion; 3] = [
+    EndpointVersion::V1,
+    EndpointVersion::V2,
+    EndpointVersion::Keycloak,
+];
 
-async fn fake_with(there: &[Form]) -> RunaiFake {
+async fn fake_with(there: &[EndpointVersion]) -> RunaiFake {
     let mut builder = RunaiFake::builder().application(APPLICATION, SECRET);
     for form in FORMS {
-        builder = builder.form(form, there.contains(&form));
+        builder = builder.endpoint_version(form, there.contains(&form));
     }
     builder.start().await.unwrap()
 }
@@ -62,9 +66,15 @@ const DOCUMENT: &str = "/auth/realms/runai/.well-known/openid-configuration";
 async fn the_first_form_that_is_there_gets_the_secret_and_is_remembered() {
     for (there, expected) in [
         (&FORMS[..], &[V1][..]),
-        (&[Form::V1], &[V1]),
-        (&[Form::V2, Form::Keycloak], &[V1, V2_ASKED, V2]),
-        (&[Form::Keycloak], &[V1, V2_ASKED, DOCUMENT, KEYCLOAK]),
+        (&[EndpointVersion::V1], &[V1]),
+        (
+            &[EndpointVersion::V2, EndpointVersion::Keycloak],
+            &[V1, V2_ASKED, V2],
+        ),
+        (
+            &[EndpointVersion::Keycloak],
+            &[V1, V2_ASKED, DOCUMENT, KEYCLOAK],
+        ),
     ] {
         let fake = fake_with(there).await;
         let clock = ManualClock::new();
@@ -88,7 +98,7 @@ async fn an_absent_form_is_one_with_404_405_410_or_a_page() {
         Behaviour::status(404).body("text/html", "<html>no</html>"),
     ] {
         let fake = fake_with(&FORMS).await;
-        fake.always_on_form(Form::V1, Some(absent.clone()));
+        fake.always_on_version(EndpointVersion::V1, Some(absent.clone()));
         authenticate(&fake).cache().token().await.unwrap();
         assert_eq!(asked(&fake), [V1, V2_ASKED, V2], "{absent:?}");
     }
@@ -97,9 +107,9 @@ async fn an_absent_form_is_one_with_404_405_410_or_a_page() {
 #[tokio::test]
 async fn an_answer_is_no_invitation_to_try_the_next_form() {
     for (answer, kind) in [
-        (Behaviour::status(400), Kind::Refused),
-        (Behaviour::status(401), Kind::Refused),
-        (Behaviour::status(403), Kind::Refused),
+        (Behaviour::status(400), Kind::InvalidCredentials),
+        (Behaviour::status(401), Kind::InvalidCredentials),
+        (Behaviour::status(403), Kind::InvalidCredentials),
         (Behaviour::status(500), Kind::Unavailable),
         (Behaviour::status(503), Kind::Unavailable),
         (Behaviour::json("{}"), Kind::Malformed),
@@ -107,7 +117,7 @@ async fn an_answer_is_no_invitation_to_try_the_next_form() {
         (Behaviour::fault(Fault::Reset), Kind::Unavailable),
     ] {
         let fake = fake_with(&FORMS).await;
-        fake.always_on_form(Form::V1, Some(answer.clone()));
+        fake.always_on_version(EndpointVersion::V1, Some(answer.clone()));
         let error = authenticate(&fake).cache().token().await.unwrap_err();
         assert_eq!(*error.kind(), kind, "{answer:?}");
         assert_eq!(asked(&fake), [V1], "{answer:?}");
@@ -136,9 +146,9 @@ async fn a_form_that_does_not_answer_as_itself_is_not_sent_the_secret() {
         ),
     ] {
         let fake = fake_with(&FORMS).await;
-        fake.always_on_form(Form::V1, Some(Behaviour::status(404)));
-        fake.always_on_form(Form::V2, Some(second.clone()));
-        fake.always_on_form(Form::Keycloak, third.clone());
+        fake.always_on_version(EndpointVersion::V1, Some(Behaviour::status(404)));
+        fake.always_on_version(EndpointVersion::V2, Some(second.clone()));
+        fake.always_on_version(EndpointVersion::Keycloak, third.clone());
         let token = authenticate(&fake).cache().token().await;
         let journal = asked(&fake);
         // The document may be looked for at a second well-known place.
@@ -151,8 +161,8 @@ async fn a_form_that_does_not_answer_as_itself_is_not_sent_the_secret() {
 #[tokio::test]
 async fn an_endpoint_that_fails_while_it_is_looked_for_is_tried_again_later() {
     let fake = fake_with(&FORMS).await;
-    fake.always_on_form(Form::V1, Some(Behaviour::status(404)));
-    fake.always_on_form(Form::V2, Some(Behaviour::status(503)));
+    fake.always_on_version(EndpointVersion::V1, Some(Behaviour::status(404)));
+    fake.always_on_version(EndpointVersion::V2, Some(Behaviour::status(503)));
     let auth = authenticate(&fake);
     let error = auth.cache().token().await.unwrap_err();
     assert!(error.is_transient(), "{}", chain(&error));
@@ -163,12 +173,12 @@ async fn an_endpoint_that_fails_while_it_is_looked_for_is_tried_again_later() {
 async fn a_second_form_that_refuses_is_an_answer() {
     let fake = RunaiFake::builder()
         .application(APPLICATION, "another secret")
-        .form(Form::V1, false)
+        .endpoint_version(EndpointVersion::V1, false)
         .start()
         .await
         .unwrap();
     let error = authenticate(&fake).cache().token().await.unwrap_err();
-    assert!(error.is_refused(), "{}", chain(&error));
+    assert!(error.is_invalid_credentials(), "{}", chain(&error));
     assert_eq!(asked(&fake), [V1, V2_ASKED, V2]);
 }
 
@@ -180,13 +190,13 @@ async fn a_form_that_goes_under_a_running_daemon_is_looked_for_anew() {
     auth.cache().token().await.unwrap();
     fake.clear_journal();
     // An upgrade removes v1 …
-    fake.always_on_form(Form::V1, Some(Behaviour::status(404)));
+    fake.always_on_version(EndpointVersion::V1, Some(Behaviour::status(404)));
     refresh(&auth, &clock).await;
     assert_eq!(asked(&fake), [V1, V2_ASKED, V2]);
     fake.clear_journal();
     // … and is rolled back.
-    fake.always_on_form(Form::V1, None);
-    fake.always_on_form(Form::V2, Some(Behaviour::html()));
+    fake.always_on_version(EndpointVersion::V1, None);
+    fake.always_on_version(EndpointVersion::V2, Some(Behaviour::html()));
     refresh(&auth, &clock).await;
     assert_eq!(asked(&fake), [V2, "/api/v1/token", V1]);
 }
@@ -210,9 +220,9 @@ async fn no_form_at_all_names_the_places_that_were_tried() {
 #[tokio::test]
 async fn a_form_that_is_set_is_the_only_one() {
     for (endpoint, form, path) in [
-        (TokenEndpoint::V1, Form::V1, V1),
-        (TokenEndpoint::V2, Form::V2, V2),
-        (TokenEndpoint::Keycloak, Form::Keycloak, KEYCLOAK),
+        (TokenEndpoint::V1, EndpointVersion::V1, V1),
+        (TokenEndpoint::V2, EndpointVersion::V2, V2),
+        (TokenEndpoint::Keycloak, EndpointVersion::Keycloak, KEYCLOAK),
     ] {
         let fake = fake_with(&FORMS).await;
         authenticate_at(&fake, endpoint, &ManualClock::new())
@@ -222,7 +232,7 @@ async fn a_form_that_is_set_is_the_only_one() {
             .unwrap();
         assert_eq!(asked(&fake), [path]);
         fake.clear_journal();
-        fake.always_on_form(form, Some(Behaviour::status(404)));
+        fake.always_on_version(form, Some(Behaviour::status(404)));
         let error = authenticate_at(&fake, endpoint, &ManualClock::new())
             .cache()
             .token()
@@ -236,7 +246,7 @@ async fn a_form_that_is_set_is_the_only_one() {
 #[tokio::test]
 async fn a_token_endpoint_on_another_origin_gets_no_secret() {
     let elsewhere = fake_with(&FORMS).await;
-    let fake = fake_with(&[Form::Keycloak]).await;
+    let fake = fake_with(&[EndpointVersion::Keycloak]).await;
     fake.set_discovered_token_endpoint(Some(format!(
         "{}/auth/realms/runai/protocol/openid-connect/token",
         elsewhere.url()

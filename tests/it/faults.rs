@@ -44,17 +44,17 @@ async fn e01_each_fault_is_told_apart() {
         (Behaviour::status(429), Kind::Unavailable, "at present (429"),
         (
             Behaviour::status(400),
-            Kind::Refused,
+            Kind::InvalidCredentials,
             "BASE refused application `ci-bot` (400, \"Required parameter is missing\"): check the application's name and its secret key",
         ),
         (
             Behaviour::status(401),
-            Kind::Refused,
+            Kind::InvalidCredentials,
             "refused application `ci-bot` (401",
         ),
         (
             Behaviour::status(403),
-            Kind::Refused,
+            Kind::InvalidCredentials,
             "refused application `ci-bot` (403",
         ),
         (
@@ -134,9 +134,9 @@ async fn e01_each_fault_is_told_apart() {
 async fn e04_a_200_with_an_error_member_is_a_failure() {
     let setup = setup().await;
     for (error, expected) in [
-        ("invalid_client", Kind::Refused),
-        ("unauthorized_client", Kind::Refused),
-        ("invalid_grant", Kind::Refused),
+        ("invalid_client", Kind::InvalidCredentials),
+        ("unauthorized_client", Kind::InvalidCredentials),
+        ("invalid_grant", Kind::InvalidCredentials),
         ("odd", Kind::Malformed),
     ] {
         let answer = format!("{{\"accessToken\":\"t\",\"error\":\"{error}\"}}");
@@ -238,7 +238,7 @@ async fn e03_a_wrong_secret_costs_a_bounded_number_of_calls() {
     assert!(setup.fake.rotate_secret("ci-bot", "another"));
     for _ in 0..500 {
         let error = setup.get(CLUSTERS).await.unwrap_err();
-        assert_eq!(*kind(&error), Kind::Refused);
+        assert_eq!(*kind(&error), Kind::InvalidCredentials);
     }
     assert_eq!(setup.fake.token_requests(), 1);
     for _ in 0..600 {

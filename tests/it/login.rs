@@ -10,7 +10,7 @@ use runai_auth::{
     BrowserLogin, ControlPlane, Credentials, LoginError, LoginErrorKind, PendingLogin, SecretText,
     TokenEndpoint, tower_bearer::clock::ManualClock,
 };
-use runai_fake::{Behaviour, Form, RunaiFake};
+use runai_fake::{Behaviour, EndpointVersion, RunaiFake};
 use tokio::task::JoinHandle;
 
 use crate::{
@@ -95,7 +95,7 @@ async fn a_login_at_each_endpoint() {
         let login = BrowserLogin::new(&control_plane).start().await.unwrap();
         let url = login.url().to_owned();
         assert_eq!(parameter(&url, "client_id").unwrap(), "cli");
-        let with_pkce = form != Form::V1;
+        let with_pkce = form != EndpointVersion::V1;
         let method = parameter(&url, "code_challenge_method");
         assert_eq!(method, with_pkce.then(|| "S256".into()), "{url}");
 
@@ -116,7 +116,9 @@ async fn a_login_at_each_endpoint() {
 #[tokio::test]
 async fn where_the_endpoint_is_found_out_pkce_goes_where_it_can() {
     for (v1, v2) in [(true, true), (false, true), (false, false)] {
-        let builder = RunaiFake::builder().form(Form::V1, v1).form(Form::V2, v2);
+        let builder = RunaiFake::builder()
+            .endpoint_version(EndpointVersion::V1, v1)
+            .endpoint_version(EndpointVersion::V2, v2);
         let fake = builder.start().await.unwrap();
         let control_plane = control_plane(&fake, TokenEndpoint::Auto);
         let login = BrowserLogin::new(&control_plane).start().await.unwrap();
@@ -138,7 +140,7 @@ async fn pkce_is_left_out_where_the_document_does_not_list_it() {
     let document = format!(
         r#"{{"issuer":"{issuer}","token_endpoint":"{issuer}/t","authorization_endpoint":"{issuer}/a?x=1"}}"#
     );
-    fake.always_on_form(Form::Keycloak, Some(Behaviour::json(document)));
+    fake.always_on_version(EndpointVersion::Keycloak, Some(Behaviour::json(document)));
     let login = start(&fake).await;
     let url = login.url();
     assert!(url.starts_with(&format!("{issuer}/a?x=1&response_type=code&")));
@@ -233,12 +235,12 @@ async fn a_login_page_elsewhere_must_be_named() {
         ),
         (r#","authorization_endpoint":"/auth""#, "that is no URL"),
     ] {
-        fake.always_on_form(Form::Keycloak, Some(document(place)));
+        fake.always_on_version(EndpointVersion::Keycloak, Some(document(place)));
         let error = login.clone().start().await.unwrap_err();
         assert_eq!(error.kind(), LoginErrorKind::Endpoint);
         assert!(error.to_string().contains(says), "{error}");
     }
-    fake.always_on_form(Form::Keycloak, Some(Behaviour::status(404)));
+    fake.always_on_version(EndpointVersion::Keycloak, Some(Behaviour::status(404)));
     let error = login.clone().start().await.unwrap_err();
     assert!(error.to_string().contains("ControlPlane::realm"), "{error}");
 

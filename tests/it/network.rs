@@ -157,7 +157,7 @@ async fn soon_works(control_plane: &ControlPlane, auth: &Auth, clock: &ManualClo
     let got = async {
         while auth.cache().token().await.is_err() {
             tokio::time::sleep(Duration::from_millis(50)).await;
-            // Beyond any cooling.
+            // Beyond any backoff.
             clock.advance(Duration::from_secs(600));
         }
     };

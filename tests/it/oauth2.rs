@@ -11,12 +11,12 @@ use hyper_util::{
 use runai_auth::{
     RefreshTokens,
     tower_bearer::{
-        AuthorizeLayer, Kind, TokenCache,
+        BearerAuthLayer, Kind, TokenCache,
         clock::ManualClock,
         oauth2::{Client, ClientSecret, Endpoint, OAuth2Source},
     },
 };
-use runai_fake::{Behaviour, Form, RunaiFake};
+use runai_fake::{Behaviour, EndpointVersion, RunaiFake};
 use tower::{Layer, ServiceExt};
 
 use crate::{
@@ -79,7 +79,7 @@ async fn the_layer_goes_on_with_it() {
     let fake = fake().await;
     let client = Client::post(APPLICATION, SECRET);
     let source = OAuth2Source::client_credentials(http(), told(&fake), client);
-    let layer = AuthorizeLayer::new(TokenCache::new(source))
+    let layer = BearerAuthLayer::new(TokenCache::new(source))
         .allow(fake.url())
         .unwrap();
     let api = Hyper::builder(TokioExecutor::new()).build_http();
@@ -152,7 +152,7 @@ async fn errors_name_the_endpoint_the_client_and_what_the_server_said() {
     for (behaviour, kind, says) in [
         (
             None,
-            Kind::Refused,
+            Kind::InvalidCredentials,
             "BASE/api/v2/token refused client `ci-bot` (401, `invalid_client`, \"Client authentication \
              failed\"): check the client's id and secret",
         ),
@@ -250,7 +250,7 @@ async fn an_issuer_without_a_document_or_with_another_ones_gets_no_secret() {
             "cannot say at present",
         ),
     ] {
-        fake.always_on_form(Form::Keycloak, form);
+        fake.always_on_version(EndpointVersion::Keycloak, form);
         let endpoint = Endpoint::discover(&issuer).unwrap();
         let source = OAuth2Source::client_credentials(http(), endpoint, client());
         let error = cache(source, &ManualClock::new())

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{Request, StatusCode, Uri};
 use http_body_util::Full;
-use runai_auth::Stamped;
+use runai_auth::AuthOutcome;
 use runai_fake::{Behaviour, RunaiFake};
 use tower::{Layer, ServiceExt};
 use tower_http::follow_redirect::{FollowRedirectLayer, RequestUri, policy};
@@ -65,7 +65,7 @@ async fn f04_d15_a_redirect_that_is_followed_inside_leaves_the_token_behind() {
         .layer(inside.layer(setup.api.get_ref().clone()));
     let response = api.oneshot(request(&setup)).await.unwrap();
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
-    assert!(response.extensions().get::<Stamped>().is_none());
+    assert!(response.extensions().get::<AuthOutcome>().is_none());
     let seen = elsewhere.journal();
     assert_eq!((seen.len(), seen[0].bearer()), (1, None));
     assert_eq!(setup.auth.status().counts.rejections, 0);
@@ -77,7 +77,7 @@ async fn d21_a_401_at_the_token_endpoint_never_recurses() {
     let setup = setup().await;
     setup.fake.always_on_token(Some(Behaviour::status(401)));
     let error = setup.get(CLUSTERS).await.unwrap_err();
-    assert_eq!(*kind(&error), Kind::Refused);
+    assert_eq!(*kind(&error), Kind::InvalidCredentials);
     assert_eq!(
         (setup.fake.token_requests(), setup.fake.api_requests()),
         (1, 0)

@@ -15,7 +15,7 @@ async fn d01_a_revoked_token_heals_inside_the_request() {
         setup.fake.revoke_all();
         let answer = setup.get(CLUSTERS).await.unwrap();
         assert_eq!(answer.status, StatusCode::OK);
-        assert_eq!(answer.unhealed(), None);
+        assert_eq!(answer.not_retried(), None);
         assert_eq!(
             (setup.fake.token_requests(), setup.fake.api_requests()),
             (2, 3),
@@ -53,14 +53,14 @@ async fn d03_a_late_rejection_costs_no_fetch() {
     let setup = setup().await;
     setup.get(CLUSTERS).await.unwrap();
     let gate = setup.fake.hold_api();
-    let renewed = async {
+    let refreshed = async {
         gate.reached().await;
         setup.fake.revoke_all();
         setup.get(CLUSTERS).await.unwrap();
         assert_eq!(setup.fake.token_requests(), 2);
         gate.release();
     };
-    let (late, ()) = tokio::join!(setup.get(CLUSTERS), renewed);
+    let (late, ()) = tokio::join!(setup.get(CLUSTERS), refreshed);
     assert_eq!(late.unwrap().status, StatusCode::OK);
     assert_eq!(setup.fake.token_requests(), 2);
     assert_eq!(setup.auth.status().generation, Some(2));
@@ -83,7 +83,10 @@ async fn d06_the_second_rejection_reaches_the_caller_whole() {
         (StatusCode::UNAUTHORIZED, b"second".as_ref())
     );
     assert_eq!(answer.headers["x-which"], "second");
-    assert_eq!(answer.unhealed().unwrap(), "another token was rejected too");
+    assert_eq!(
+        answer.not_retried().unwrap(),
+        "another token was rejected too"
+    );
     assert_eq!(
         (setup.fake.token_requests(), setup.fake.api_requests()),
         (2, 3)
@@ -105,7 +108,12 @@ async fn d08_while_the_token_endpoint_is_down_the_rejection_is_returned() {
         "{:?}",
         answer.body
     );
-    assert!(answer.unhealed().unwrap().contains("its source is failing"));
+    assert!(
+        answer
+            .not_retried()
+            .unwrap()
+            .contains("its source is failing")
+    );
     assert_eq!(
         setup.fake.api_requests(),
         2,

@@ -30,7 +30,7 @@ async fn f06_the_token_goes_to_no_other_origin() {
     let response = passing.oneshot(request()).await.unwrap();
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(other.fake.journal()[0].bearer(), None);
-    assert!(!setup.auth.status().suspect);
+    assert!(!setup.auth.status().rejected);
     assert_eq!(setup.fake.token_requests(), 1);
 }
 

@@ -56,7 +56,7 @@ pub(crate) async fn setup_over(wire: Wire) -> Setup {
     }
 }
 
-/// Credentials for a fake, on a clock of the test's, with one attempt in a flight.
+/// Credentials for a fake, on a clock of the test's, with one attempt in a refresh.
 pub(crate) fn authenticate(fake: &RunaiFake, clock: &ManualClock, secret: &str) -> Auth {
     // What is found out where v1 is absent is told in `endpoints`.
     let mut control_plane = ControlPlane::new(fake.url())
@@ -106,14 +106,17 @@ impl Setup {
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: http::HeaderMap,
-    pub(crate) stamped: Option<runai_auth::Stamped>,
+    pub(crate) stamped: Option<runai_auth::AuthOutcome>,
     pub(crate) body: Bytes,
 }
 
 impl Answer {
     /// Why it is still a stamped.
-    pub(crate) fn unhealed(&self) -> Option<String> {
-        self.stamped.as_ref()?.unhealed().map(ToString::to_string)
+    pub(crate) fn not_retried(&self) -> Option<String> {
+        self.stamped
+            .as_ref()?
+            .not_retried()
+            .map(ToString::to_string)
     }
 }
 

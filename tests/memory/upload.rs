@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use runai_auth::{
     ReplayBody,
-    tower_bearer::{AuthorizeLayer, Token, TokenCache, clock::ManualClock, source_fn},
+    tower_bearer::{BearerAuthLayer, Token, TokenCache, clock::ManualClock, source_fn},
 };
 use runai_fake::RunaiFake;
 use stats_alloc::Region;
@@ -60,7 +60,7 @@ async fn an_upload_of_a_gibibyte_holds_no_more_than_a_mebibyte() {
     cache.token().await.unwrap();
     let (url, served) = sink().await;
     let client = Client::builder(TokioExecutor::new()).build_http::<ReplayBody<_>>();
-    let api = AuthorizeLayer::new(cache)
+    let api = BearerAuthLayer::new(cache)
         .allow(&url)
         .unwrap()
         .layer(client);

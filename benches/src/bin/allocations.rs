@@ -20,7 +20,7 @@ use benches::{
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tokio::runtime::Runtime;
-use tower_bearer::{AuthorizeLayer, TokenCache, source_fn};
+use tower_bearer::{BearerAuthLayer, TokenCache, source_fn};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -41,18 +41,18 @@ fn main() {
     println!("peak {}", peak(&runtime, mebibytes));
 }
 
-/// The bytes of a request that waits for a flight, less those of the request.
+/// The bytes of a request that waits for a refresh, less those of the request.
 fn waiting(runtime: &Runtime) -> usize {
     const MANY: usize = 1000;
     let _entered = runtime.enter();
     let cache = TokenCache::new(source_fn(|_| std::future::pending()));
-    let layer = AuthorizeLayer::new(cache).allow(ORIGIN).expect("an origin");
+    let layer = BearerAuthLayer::new(cache).allow(ORIGIN).expect("an origin");
     let mut service = layer.layer(Noop);
     let mut cx = Context::from_waker(Waker::noop());
-    // The first begins the flight.
+    // The first begins the refresh.
     let mut first = Box::pin(service.call(request()));
     assert!(first.as_mut().poll(&mut cx).is_pending());
-    while service.cache().status().phase != tower_bearer::Phase::Flying {
+    while service.cache().status().phase != tower_bearer::Phase::Refreshing {
         std::thread::sleep(Duration::from_millis(1));
     }
     let each = |make: &mut dyn FnMut() -> Pin<Box<dyn std::any::Any>>| {

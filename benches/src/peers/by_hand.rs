@@ -21,12 +21,12 @@ use crate::{
     workload::Body,
 };
 
-/// How long before its expiry a token is renewed.
+/// How long before its expiry a token is refreshed.
 const MARGIN: Duration = Duration::from_secs(30);
 
 struct Cached {
     header: HeaderValue,
-    renew_at: Instant,
+    refresh_at: Instant,
 }
 
 impl Cached {
@@ -34,12 +34,12 @@ impl Cached {
         let issued = source.fetch().await.map_err(|it| format!("{it:?}"))?;
         Ok(Self {
             header: bearer(&issued.secret)?,
-            renew_at: Instant::now() + issued.lifetime.saturating_sub(MARGIN),
+            refresh_at: Instant::now() + issued.lifetime.saturating_sub(MARGIN),
         })
     }
 
     fn header(&self) -> Option<HeaderValue> {
-        (Instant::now() < self.renew_at).then(|| self.header.clone())
+        (Instant::now() < self.refresh_at).then(|| self.header.clone())
     }
 }
 

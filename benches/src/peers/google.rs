@@ -52,7 +52,7 @@ impl Peer for Google {
     }
 
     fn lifetime(&self, due_in: Duration) -> Result<Duration, No> {
-        // Renewed 240 s before expiry. Whole seconds, and what the answer takes comes off.
+        // Refreshed 240 s before expiry. Whole seconds, and what the answer takes comes off.
         Ok(Duration::from_secs(241) + due_in)
     }
 

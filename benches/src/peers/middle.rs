@@ -54,7 +54,7 @@ impl Peer for Middle {
     }
 
     fn lifetime(&self, due_in: Duration) -> Result<Duration, No> {
-        // A token that lives for less than its tolerance of 30 s is renewed after half its life.
+        // A token that lives for less than its tolerance of 30 s is refreshed after half its life.
         Ok(due_in * 2)
     }
 

@@ -59,7 +59,7 @@ pub trait Peer: Send + Sync {
         false
     }
 
-    /// The lifetime of a token that it renews about `due_in` after it was issued.
+    /// The lifetime of a token that it refreshes about `due_in` after it was issued.
     ///
     /// # Errors
     ///

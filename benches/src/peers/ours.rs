@@ -9,7 +9,7 @@ use std::{
 
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use tokio::runtime::Runtime;
-use tower_bearer::{Authorize, AuthorizeLayer, SourceError, Token, TokenCache, source_fn};
+use tower_bearer::{BearerAuth, BearerAuthLayer, SourceError, Token, TokenCache, source_fn};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -48,7 +48,7 @@ impl<B> Service<Request<B>> for Judge {
     }
 }
 
-struct Through(Authorize<Judge>);
+struct Through(BearerAuth<Judge>);
 
 impl Client for Through {
     fn send(&self) -> Boxed<Result<StatusCode, String>> {
@@ -72,7 +72,7 @@ impl Peer for Ours {
     }
 
     fn path(&self) -> &'static str {
-        "`AuthorizeLayer` without retry"
+        "`BearerAuthLayer` without retry"
     }
 
     fn heals(&self) -> bool {
@@ -94,9 +94,9 @@ impl Peer for Ours {
                 }
             }
         });
-        // One attempt a flight, as all others have.
+        // One attempt a refresh, as all others have.
         let cache = TokenCache::builder(fetch).attempts(1).build();
-        let layer = AuthorizeLayer::new(cache).allow(ORIGIN).expect("an origin");
+        let layer = BearerAuthLayer::new(cache).allow(ORIGIN).expect("an origin");
         let client: Arc<dyn Client> = Arc::new(Through(layer.layer(Judge(api))));
         Box::pin(async move { Ok(client) })
     }

@@ -1,17 +1,17 @@
-//! Bearer tokens for [`reqwest_middleware`]: fetched, cached, renewed ahead of their expiry, stamped, and
+//! Bearer tokens for [`reqwest_middleware`]: fetched, cached, refreshed ahead of their expiry, stamped, and
 //! replaced inside the request whose token was rejected.
 //!
 //! All that [`tower_bearer`]'s layer does, for reqwest: the same cache, the same rules.
 //!
 //! ```
-//! use reqwest_bearer::AuthorizeMiddleware;
+//! use reqwest_bearer::BearerAuthMiddleware;
 //! use reqwest_middleware::ClientBuilder;
-//! use tower_bearer::{AuthorizeLayer, TokenCache};
+//! use tower_bearer::{BearerAuthLayer, TokenCache};
 //!
 //! # fn example(cache: TokenCache, client: reqwest::Client) -> Result<(), tower_bearer::InvalidOrigin> {
-//! let layer = AuthorizeLayer::new(cache).allow("https://api.example")?;
+//! let layer = BearerAuthLayer::new(cache).allow("https://api.example")?;
 //! let client = ClientBuilder::new(client)
-//!     .with(AuthorizeMiddleware::new(layer))
+//!     .with(BearerAuthMiddleware::new(layer))
 //!     .build();
 //! # drop(client);
 //! # Ok(())
@@ -23,7 +23,7 @@
 //! # Bodies
 //!
 //! A body that is in memory (text, JSON, a form) is sent again whatever its size, since reqwest holds it
-//! anyway. A stream is kept up to the layer's [`replay_limit`](tower_bearer::AuthorizeLayer::replay_limit)
+//! anyway. A stream is kept up to the layer's [`replay_limit`](tower_bearer::BearerAuthLayer::replay_limit)
 //! while it is sent.
 //!
 //! # Redirects
@@ -41,7 +41,7 @@
 //!
 //! [`RequestOptions`] go in with
 //! [`with_extension`](reqwest_middleware::RequestBuilder::with_extension), and
-//! [`Stamped`](tower_bearer::Stamped) comes out in the response's extensions.
+//! [`AuthOutcome`](tower_bearer::AuthOutcome) comes out in the response's extensions.
 //!
 //! # Errors
 //!
@@ -62,22 +62,22 @@ use http::{Extensions, Uri};
 use reqwest::{Body, Request, Response};
 use reqwest_middleware::{Error, Middleware, Next};
 use tower::{Layer, ServiceExt};
-use tower_bearer::{AuthorizeLayer, BoxError, ReplayBody, RequestOptions};
+use tower_bearer::{BearerAuthLayer, BoxError, ReplayBody, RequestOptions};
 use tower_service::Service;
 
 /// Stamps a bearer token onto each request of a client, and heals a rejected one. See the
 /// [crate's docs](crate).
 #[derive(Clone, Debug)]
-pub struct AuthorizeMiddleware {
-    layer: AuthorizeLayer,
+pub struct BearerAuthMiddleware {
+    layer: BearerAuthLayer,
 }
 
-impl AuthorizeMiddleware {
+impl BearerAuthMiddleware {
     /// A middleware with the cache and the rules of a layer.
     ///
-    /// Its [`final_uri`](AuthorizeLayer::final_uri) is seen to.
+    /// Its [`final_uri`](BearerAuthLayer::final_uri) is seen to.
     #[must_use]
-    pub fn new(layer: AuthorizeLayer) -> Self {
+    pub fn new(layer: BearerAuthLayer) -> Self {
         Self {
             layer: layer.final_uri(|head| head.extensions.get::<FinalUri>().map(|uri| &uri.0)),
         }
@@ -85,7 +85,7 @@ impl AuthorizeMiddleware {
 }
 
 #[async_trait::async_trait]
-impl Middleware for AuthorizeMiddleware {
+impl Middleware for BearerAuthMiddleware {
     async fn handle(
         &self,
         request: Request,

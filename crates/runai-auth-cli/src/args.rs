@@ -93,7 +93,7 @@ pub(crate) struct ConnectArgs {
         env = "RUNAI_AUTH_TOKEN_ENDPOINT",
         help_heading = "Control plane"
     )]
-    pub(crate) token_endpoint: EndpointForm,
+    pub(crate) token_endpoint: EndpointChoice,
     /// Keycloak's realm [default: the tenant's name for TENANT.run.ai, else runai]
     #[arg(
         long,
@@ -225,7 +225,7 @@ fn path(text: &str) -> Result<PathBuf, Infallible> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum EndpointForm {
+pub(crate) enum EndpointChoice {
     /// Found out
     Auto,
     /// /api/v1/token

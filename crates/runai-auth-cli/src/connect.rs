@@ -5,7 +5,7 @@ use std::{env, fs, io::Read as _, path::Path, sync::OnceLock};
 use runai_auth::{Auth, ControlPlane, Credentials, Secret, SecretText, TokenEndpoint};
 
 use crate::{
-    args::{ConnectArgs, EndpointForm, Method},
+    args::{ConnectArgs, EndpointChoice, Method},
     failure::Failure,
 };
 
@@ -26,10 +26,10 @@ pub(crate) fn control_plane(args: &ConnectArgs) -> Result<ControlPlane, Failure>
         })?,
     };
     let mut plane = plane.token_endpoint(match args.token_endpoint {
-        EndpointForm::Auto => TokenEndpoint::Auto,
-        EndpointForm::V1 => TokenEndpoint::V1,
-        EndpointForm::V2 => TokenEndpoint::V2,
-        EndpointForm::Keycloak => TokenEndpoint::Keycloak,
+        EndpointChoice::Auto => TokenEndpoint::Auto,
+        EndpointChoice::V1 => TokenEndpoint::V1,
+        EndpointChoice::V2 => TokenEndpoint::V2,
+        EndpointChoice::Keycloak => TokenEndpoint::Keycloak,
     });
     plane = plane.user_agent(concat!("runai-auth-cli/", env!("CARGO_PKG_VERSION")))?;
     if let Some(realm) = &args.realm {
@@ -126,7 +126,7 @@ pub(crate) fn authenticate(
 ) -> Auth {
     let timeout = args.timeout;
     plane.authenticate_with(credentials, |cache| {
-        cache.attempt_timeout(timeout).flight_timeout(3 * timeout)
+        cache.attempt_timeout(timeout).refresh_timeout(3 * timeout)
     })
 }
 

@@ -96,7 +96,7 @@ fn chain(error: &dyn Error) -> String {
 impl From<tower_bearer::Error> for Failure {
     fn from(error: tower_bearer::Error) -> Self {
         let code = match error.kind() {
-            tower_bearer::Kind::Refused => REFUSED,
+            tower_bearer::Kind::InvalidCredentials => REFUSED,
             _ if error.is_transient() => UNREACHABLE,
             _ => OTHER,
         };
@@ -113,7 +113,7 @@ impl From<tower_bearer::Error> for Failure {
 
 impl From<SourceError> for Failure {
     fn from(error: SourceError) -> Self {
-        let code = match (error.is_refused(), error.is_transient()) {
+        let code = match (error.is_invalid_credentials(), error.is_transient()) {
             (true, _) => REFUSED,
             (_, true) => UNREACHABLE,
             _ => OTHER,

@@ -20,14 +20,14 @@ pub(crate) async fn run(args: &TokenArgs) -> Result<ExitCode, Failure> {
     let auth = connect::auth(&args.connect)?;
     let mut token = auth.cache().token().await?;
     if args.refresh {
-        token = renewed(&auth).await?;
+        token = refreshed(&auth).await?;
     }
     let is_short = |left: Option<Duration>| match (left, args.min_ttl) {
         (Some(left), Some(wanted)) => left < wanted,
         _ => false,
     };
     if is_short(left(token.expose_secret())) && !args.refresh {
-        token = renewed(&auth).await?;
+        token = refreshed(&auth).await?;
     }
     let left = left(token.expose_secret());
     if is_short(left) {
@@ -49,7 +49,7 @@ pub(crate) async fn run(args: &TokenArgs) -> Result<ExitCode, Failure> {
 }
 
 /// Another token than the one that is there. One that was got a moment ago is as new as can be.
-async fn renewed(auth: &Auth) -> Result<runai_auth::Token, Failure> {
+async fn refreshed(auth: &Auth) -> Result<runai_auth::Token, Failure> {
     Ok(auth.cache().refresh().await?)
 }
 

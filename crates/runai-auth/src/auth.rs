@@ -5,7 +5,9 @@ use std::sync::Arc;
 use http::Uri;
 use http_body::Body;
 use tower::Layer;
-use tower_bearer::{Authorize, AuthorizeLayer, BoxError, Builder, ReplayBody, Status, TokenCache};
+use tower_bearer::{
+    BearerAuth, BearerAuthLayer, BoxError, Builder, ReplayBody, Status, TokenCache,
+};
 
 use crate::{
     client::HttpClient, control_plane::ControlPlane, credentials::Credentials, env, error::Error,
@@ -13,7 +15,7 @@ use crate::{
 };
 
 /// A ready HTTP client whose requests carry the token: what [`Auth::client`] makes.
-pub type Client<B> = Authorize<HttpClient<ReplayBody<B>>>;
+pub type Client<B> = BearerAuth<HttpClient<ReplayBody<B>>>;
 
 /// Credentials for one control plane, with the cache of their token.
 ///
@@ -67,12 +69,12 @@ impl Auth {
     }
 
     /// The layer that goes around an HTTP client: the token goes to the control plane, and a request
-    /// for any other origin is an error. [`AuthorizeLayer::allow`] adds origins, a cluster's own
+    /// for any other origin is an error. [`BearerAuthLayer::allow`] adds origins, a cluster's own
     /// domain, say.
     #[must_use]
-    pub fn layer(&self) -> AuthorizeLayer {
+    pub fn layer(&self) -> BearerAuthLayer {
         // The control plane's URL was checked, with the same rules or with the caller's consent.
-        AuthorizeLayer::new(self.cache.clone()).allow_origin(self.control_plane.origin().clone())
+        BearerAuthLayer::new(self.cache.clone()).allow_origin(self.control_plane.origin().clone())
     }
 
     /// A ready hyper client with the [`layer`](Self::layer) on it. Make it once and clone it: clones

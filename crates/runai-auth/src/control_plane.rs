@@ -8,7 +8,7 @@ use http_body::Body;
 use http_body_util::Full;
 use tower_bearer::{
     BoxError, Builder, SourceError,
-    authorize::Origin,
+    auth::Origin,
     oauth2::{Failure, Transport},
 };
 use tower_service::Service;

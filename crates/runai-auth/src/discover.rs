@@ -15,7 +15,7 @@ use crate::{
     error::{Error, Kind},
     kubeconfig,
 };
-use tower_bearer::authorize::Origin;
+use tower_bearer::auth::Origin;
 
 /// Names the folder or the file of a client's id and secret.
 const FILES: &str = "RUNAI_CREDENTIALS";

@@ -29,25 +29,25 @@ pub enum TokenEndpoint {
 
 impl TokenEndpoint {
     /// The form that is set, if it is not to be found out.
-    pub(crate) fn form(self) -> Option<Form> {
+    pub(crate) fn form(self) -> Option<EndpointVersion> {
         match self {
             Self::Auto => None,
-            Self::V1 => Some(Form::V1),
-            Self::V2 => Some(Form::V2),
-            Self::Keycloak => Some(Form::Keycloak),
+            Self::V1 => Some(EndpointVersion::V1),
+            Self::V2 => Some(EndpointVersion::V2),
+            Self::Keycloak => Some(EndpointVersion::Keycloak),
         }
     }
 }
 
 /// One form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum EndpointVersion {
     V1,
     V2,
     Keycloak,
 }
 
-impl Form {
+impl EndpointVersion {
     /// In the order in which they are looked for.
     pub(crate) const ALL: [Self; 3] = [Self::V1, Self::V2, Self::Keycloak];
 

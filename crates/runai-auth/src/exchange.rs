@@ -12,7 +12,7 @@ use crate::{
     client::HttpClient,
     control_plane::ControlPlane,
     credentials::Who,
-    endpoint::{Form, issuer_path},
+    endpoint::{EndpointVersion, issuer_path},
     explain::Scene,
     grant::Grant,
 };
@@ -29,7 +29,7 @@ pub(crate) struct Exchange {
 /// An endpoint, and the form that it has.
 #[derive(Clone, Debug)]
 struct Found {
-    form: Form,
+    form: EndpointVersion,
     uri: Uri,
 }
 
@@ -78,7 +78,7 @@ impl Exchange {
             Some(form) => self.usual(form)?,
             None => match self.remembered() {
                 Some(known) if grant.exists_at(known.form) => known,
-                _ => self.usual(Form::V1)?,
+                _ => self.usual(EndpointVersion::V1)?,
             },
         };
         if !grant.exists_at(first.form) {
@@ -95,7 +95,9 @@ impl Exchange {
         self.remember(None);
         let mut tried = vec![first.uri.path().to_owned()];
         if set.is_none() {
-            let others = Form::ALL.into_iter().filter(|form| *form != first.form);
+            let others = EndpointVersion::ALL
+                .into_iter()
+                .filter(|form| *form != first.form);
             for form in others.filter(|form| grant.exists_at(*form)) {
                 let usual = self.usual(form)?;
                 tried.push(usual.uri.path().to_owned());
@@ -117,24 +119,24 @@ impl Exchange {
     /// The form of the endpoint that a grant will go to, found out without a secret and remembered. Where
     /// none answers as itself it is v1, which is asked first then.
     #[cfg(feature = "user-login")]
-    pub(crate) async fn form(&self, who: &Who) -> Result<Form, SourceError> {
+    pub(crate) async fn form(&self, who: &Who) -> Result<EndpointVersion, SourceError> {
         if let Some(form) = self.control_plane.token_endpoint.form() {
             return Ok(form);
         }
         let base = self.control_plane.base();
         let scene = Scene { base, who };
-        for form in Form::ALL {
+        for form in EndpointVersion::ALL {
             let usual = self.usual(form)?;
             if let Some(found) = self.answers_as_itself(usual, &scene).await? {
                 self.remember(Some(found));
                 return Ok(form);
             }
         }
-        Ok(Form::V1)
+        Ok(EndpointVersion::V1)
     }
 
     /// Where an endpoint of that form is, unless a document says otherwise.
-    fn usual(&self, form: Form) -> Result<Found, SourceError> {
+    fn usual(&self, form: EndpointVersion) -> Result<Found, SourceError> {
         let path = form.path(&self.control_plane.realm_name());
         let uri = self.control_plane.url(&path).map_err(|error| {
             SourceError::malformed("the token request cannot be written").with_source(error)
@@ -175,9 +177,9 @@ impl Exchange {
         scene: &Scene<'_>,
     ) -> Result<Option<Found>, SourceError> {
         let request = match usual.form {
-            Form::V1 => TokenRequest::json(usual.uri.clone(), b"{}".to_vec()),
-            Form::V2 => TokenRequest::form(usual.uri.clone()),
-            Form::Keycloak => return self.keycloak().await,
+            EndpointVersion::V1 => TokenRequest::json(usual.uri.clone(), b"{}".to_vec()),
+            EndpointVersion::V2 => TokenRequest::form(usual.uri.clone()),
+            EndpointVersion::Keycloak => return self.keycloak().await,
         };
         let answer = self.ask(request, scene).await?;
         let is_json = !answer.is_web_page();
@@ -186,7 +188,7 @@ impl Exchange {
                 return Err(scene.flaw(Flaw::Unavailable, &answer, &[]));
             }
             (404 | 405 | 410, _) => false,
-            (400..=499, Form::V1) => is_json && answer.message().is_some(),
+            (400..=499, EndpointVersion::V1) => is_json && answer.message().is_some(),
             (400..=499, _) => is_json && answer.error_code().is_some(),
             _ => false,
         };
@@ -205,7 +207,7 @@ impl Exchange {
             Err(_) => return Ok(None),
         };
         let uri = metadata.token_endpoint_on(&[])?;
-        let form = Form::Keycloak;
+        let form = EndpointVersion::Keycloak;
         Ok(Some(Found { form, uri }))
     }
 

@@ -65,7 +65,7 @@ impl Scene<'_> {
         }
         let error = flaw.into_error(answer, message);
         match once {
-            true if error.is_refused() => error.until_changed(),
+            true if error.is_invalid_credentials() => error.until_changed(),
             _ => error,
         }
     }

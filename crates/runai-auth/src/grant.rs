@@ -15,7 +15,7 @@ use http::Uri;
 use tower_bearer::oauth2::{SecretText, TokenRequest};
 use zeroize::Zeroizing;
 
-use crate::{credentials::ClientGrant, endpoint::Form};
+use crate::{credentials::ClientGrant, endpoint::EndpointVersion};
 
 /// A grant with its secrets, as they are at this fetch.
 #[derive(Clone, Debug)]
@@ -58,17 +58,19 @@ use Part::{Open, Secret};
 
 impl Grant {
     /// Whether there is such a grant at such an endpoint.
-    pub(crate) fn exists_at(&self, form: Form) -> bool {
-        form == Form::V1 || !matches!(self, Self::External { .. })
+    pub(crate) fn exists_at(&self, form: EndpointVersion) -> bool {
+        form == EndpointVersion::V1 || !matches!(self, Self::External { .. })
     }
 
     /// The request to an endpoint of this form.
-    pub(crate) fn request(&self, form: Form, endpoint: Uri) -> TokenRequest {
+    pub(crate) fn request(&self, form: EndpointVersion, endpoint: Uri) -> TokenRequest {
         match form {
-            Form::V1 => json(endpoint, &self.v1()),
-            Form::V2 => form_of(endpoint, &self.rfc6749()),
+            EndpointVersion::V1 => json(endpoint, &self.v1()),
+            EndpointVersion::V2 => form_of(endpoint, &self.rfc6749()),
             // The how-to page of that time asks for the scope.
-            Form::Keycloak => form_of(endpoint, &self.rfc6749()).parameter("scope", "openid"),
+            EndpointVersion::Keycloak => {
+                form_of(endpoint, &self.rfc6749()).parameter("scope", "openid")
+            }
         }
     }
 
@@ -218,7 +220,7 @@ fn string(text: &str, into: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
-    fn sent(grant: &Grant, form: Form) -> String {
+    fn sent(grant: &Grant, form: EndpointVersion) -> String {
         let endpoint = Uri::from_static("https://acme.run.ai/token");
         let request = grant.request(form, endpoint);
         String::from_utf8(request.expose_body().to_vec()).unwrap()
@@ -235,19 +237,22 @@ mod tests {
     #[test]
     fn a_clients_request_has_the_how_tos_exact_bytes() {
         assert_eq!(
-            sent(&client(ClientGrant::AppToken), Form::V1),
+            sent(&client(ClientGrant::AppToken), EndpointVersion::V1),
             "{\"grantType\":\"app_token\",\"AppId\":\"my-app\",\"AppSecret\":\"s3cr3t/+\\\"\u{e9}\"}"
         );
         assert_eq!(
-            sent(&client(ClientGrant::ClientCredentials), Form::V1),
+            sent(&client(ClientGrant::ClientCredentials), EndpointVersion::V1),
             "{\"grantType\":\"client_credentials\",\"clientID\":\"my-app\",\
              \"clientSecret\":\"s3cr3t/+\\\"\u{e9}\"}"
         );
         let form =
             "grant_type=client_credentials&client_id=my-app&client_secret=s3cr3t%2F%2B%22%C3%A9";
-        assert_eq!(sent(&client(ClientGrant::AppToken), Form::V2), form);
         assert_eq!(
-            sent(&client(ClientGrant::AppToken), Form::Keycloak),
+            sent(&client(ClientGrant::AppToken), EndpointVersion::V2),
+            form
+        );
+        assert_eq!(
+            sent(&client(ClientGrant::AppToken), EndpointVersion::Keycloak),
             format!("{form}&scope=openid")
         );
     }
@@ -259,19 +264,19 @@ mod tests {
             client_id: "cli".into(),
         };
         assert_eq!(
-            sent(&refresh, Form::V1),
+            sent(&refresh, EndpointVersion::V1),
             r#"{"grantType":"refresh_token","refreshToken":"r1","clientID":"cli"}"#
         );
         assert_eq!(
-            sent(&refresh, Form::V2),
+            sent(&refresh, EndpointVersion::V2),
             "grant_type=refresh_token&client_id=cli&refresh_token=r1"
         );
         let external = Grant::External { token: "e1".into() };
         assert_eq!(
-            sent(&external, Form::V1),
+            sent(&external, EndpointVersion::V1),
             r#"{"grantType":"external_token_exchange","externalToken":"e1"}"#
         );
-        assert!(!external.exists_at(Form::V2) && refresh.exists_at(Form::V2));
+        assert!(!external.exists_at(EndpointVersion::V2) && refresh.exists_at(EndpointVersion::V2));
     }
 
     #[cfg(feature = "user-login")]
@@ -283,11 +288,11 @@ mod tests {
             client_id: "cli".into(),
         };
         assert_eq!(
-            sent(&password, Form::V1),
+            sent(&password, EndpointVersion::V1),
             r#"{"grantType":"password","username":"ada@example.com","password":"p&w","clientID":"cli"}"#
         );
         assert_eq!(
-            sent(&password, Form::V2),
+            sent(&password, EndpointVersion::V2),
             "grant_type=password&client_id=cli&username=ada%40example.com&password=p%26w"
         );
         let code = Grant::Code {
@@ -297,11 +302,11 @@ mod tests {
             verifier: Some("v1".into()),
         };
         assert_eq!(
-            sent(&code, Form::V1),
+            sent(&code, EndpointVersion::V1),
             r#"{"grantType":"exchange_token","code":"c1","clientID":"cli","redirectUri":"http://127.0.0.1:1/"}"#
         );
         assert_eq!(
-            sent(&code, Form::V2),
+            sent(&code, EndpointVersion::V2),
             "grant_type=authorization_code&client_id=cli&code=c1&\
              redirect_uri=http%3A%2F%2F127.0.0.1%3A1%2F&code_verifier=v1"
         );

@@ -67,8 +67,8 @@ mod tls;
 mod watched;
 
 pub use tower_bearer::{
-    self, Authorize, AuthorizeLayer, BoxError, ReplayBody, RequestOptions, Stamped, Status, Token,
-    TokenCache, Unhealed,
+    self, AuthOutcome, BearerAuth, BearerAuthLayer, BoxError, NotRetried, ReplayBody,
+    RequestOptions, Status, Token, TokenCache,
     oauth2::{RefreshTokenStore, RefreshTokens, SecretText},
 };
 

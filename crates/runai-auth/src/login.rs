@@ -13,7 +13,7 @@ use http::Uri;
 use tokio::time::{Sleep, sleep, timeout};
 use tower_bearer::{
     SourceError,
-    authorize::Origin,
+    auth::Origin,
     oauth2::{Metadata, SecretText},
 };
 
@@ -22,7 +22,7 @@ use self::{listener::Listener, redirect::Redirect};
 use crate::{
     control_plane::ControlPlane,
     credentials::Who,
-    endpoint::{Form, issuer_path},
+    endpoint::{EndpointVersion, issuer_path},
     error::{Error, Kind},
     exchange::Exchange,
     grant::Grant,
@@ -225,7 +225,7 @@ impl BrowserLogin {
         let form = exchange.form(who).await.map_err(|error| {
             failed(format!("where codes are exchanged at {base} was not found")).with_source(error)
         })?;
-        Ok((endpoint, form != Form::V1))
+        Ok((endpoint, form != EndpointVersion::V1))
     }
 
     /// Where people log in by the document. Elsewhere than at the control plane, a person would be sent to

@@ -17,7 +17,7 @@ use hyper_util::{
     rt::TokioIo,
 };
 use tokio::net::TcpStream;
-use tower_bearer::{BoxError, authorize::Origin};
+use tower_bearer::{BoxError, auth::Origin};
 use tower_service::Service;
 
 /// Which destinations go through a proxy.

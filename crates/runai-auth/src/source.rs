@@ -47,7 +47,7 @@ impl TokenSource for ControlPlaneSource {
             let is_same = |last: &SecretText| last.expose_secret() == token.expose_secret();
             if cx.reason() == Reason::Rejected && held.as_ref().is_some_and(is_same) {
                 let (base, who) = (self.exchange.control_plane().base(), login.who());
-                return Err(SourceError::refused(format!(
+                return Err(SourceError::invalid_credentials(format!(
                     "{} was rejected by {base}, and there is no other yet: {}",
                     who.name, who.advice
                 )));

@@ -1,5 +1,5 @@
 //! What lies in files that may change under a running program: secrets that are rotated, logins that
-//! are renewed, certificates that are replaced.
+//! are refreshed, certificates that are replaced.
 
 use std::{
     collections::BTreeSet,

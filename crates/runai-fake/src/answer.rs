@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use crate::{
     behaviour::{Behaviour, Fault},
     connection::Connection,
-    form::{Endpoint, Form},
+    form::{Endpoint, EndpointVersion},
     sent::Sent,
 };
 
@@ -100,7 +100,10 @@ impl Answer {
         // A body of its own is an answer of its own, as is a huge one, whether or not a status was told.
         let told = behaviour.body.is_some() || behaviour.huge.is_some();
         let status = behaviour.status.or(told.then_some(200))?;
-        let oauth2 = matches!(endpoint.form(), Some(Form::V2 | Form::Keycloak));
+        let oauth2 = matches!(
+            endpoint.form(),
+            Some(EndpointVersion::V2 | EndpointVersion::Keycloak)
+        );
         let mut answer = Self::documented(status, oauth2);
         if let Some(body) = &behaviour.body {
             answer.body = body.clone().into();

@@ -11,7 +11,7 @@ use tokio::{
 use crate::{
     connection,
     fake::{RunaiFake, Server},
-    form::Form,
+    form::EndpointVersion,
     state::{Setup, State},
     tls,
 };
@@ -70,7 +70,7 @@ impl Builder {
         self
     }
 
-    /// Whether using a refresh token spends it and gives a new one. A spent one that is used again
+    /// Whether using a refresh token redeems it and gives a new one. A spent one that is used again
     /// ends its session, with all refresh and access tokens that came from it, as Keycloak does.
     ///
     /// Defaults to yes; else the same one stays valid and the answers repeat none.
@@ -91,10 +91,10 @@ impl Builder {
     /// without Keycloak that goes for its discovery document and login page too.
     ///
     /// Defaults to yes for each.
-    pub fn form(mut self, form: Form, there: bool) -> Self {
-        self.setup.without.retain(|it| *it != form);
+    pub fn endpoint_version(mut self, version: EndpointVersion, there: bool) -> Self {
+        self.setup.without.retain(|it| *it != version);
         if !there {
-            self.setup.without.push(form);
+            self.setup.without.push(version);
         }
         self
     }

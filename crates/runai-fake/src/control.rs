@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use crate::{
     behaviour::Behaviour,
     fake::RunaiFake,
-    form::Form,
+    form::EndpointVersion,
     journal::{Exchange, Kind},
 };
 
@@ -152,11 +152,11 @@ fn control(fake: &RunaiFake, method: &Method, path: &str, body: &[u8]) -> Result
         }
         ("PUT", "/token/v1/always" | "/token/v2/always" | "/token/keycloak/always") => {
             let form = match path {
-                "/token/v1/always" => Form::V1,
-                "/token/v2/always" => Form::V2,
-                _ => Form::Keycloak,
+                "/token/v1/always" => EndpointVersion::V1,
+                "/token/v2/always" => EndpointVersion::V2,
+                _ => EndpointVersion::Keycloak,
             };
-            fake.always_on_form(form, always(body)?);
+            fake.always_on_version(form, always(body)?);
             done
         }
         ("PUT", "/discovered-token-endpoint") => {

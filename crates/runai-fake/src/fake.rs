@@ -7,7 +7,7 @@ use tokio::sync::{Mutex, watch};
 use crate::{
     behaviour::Behaviour,
     builder::Builder,
-    form::Form,
+    form::EndpointVersion,
     gate::{Gate, gate},
     journal::{Exchange, Kind},
     secrets,
@@ -104,8 +104,8 @@ impl RunaiFake {
     /// How the requests to that form are answered for which nothing is queued, in place of what
     /// [`always_on_token`](Self::always_on_token) says; `None`: as usual. For Keycloak these are its
     /// token endpoint, in any realm, and its discovery document.
-    pub fn always_on_form(&self, form: Form, behaviour: Option<Behaviour>) {
-        self.state.always_on_form(form, behaviour);
+    pub fn always_on_version(&self, form: EndpointVersion, behaviour: Option<Behaviour>) {
+        self.state.always_on_version(form, behaviour);
     }
 
     /// Names another token endpoint in the discovery document; `None`: the fake's own.

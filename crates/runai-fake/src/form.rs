@@ -5,7 +5,7 @@ use crate::{journal::Kind, keycloak, v1, v2};
 /// A shape of token endpoint. Control planes differ in which of them they have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Form {
+pub enum EndpointVersion {
     /// `POST /api/v1/token`: JSON.
     V1,
     /// `POST /api/v2/token`: a form, RFC 6749.
@@ -17,7 +17,7 @@ pub enum Form {
 /// What a path is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Endpoint {
-    Token(Form),
+    Token(EndpointVersion),
     /// Keycloak's discovery document.
     Configuration,
     /// The page where people log in.
@@ -28,8 +28,8 @@ pub(crate) enum Endpoint {
 impl Endpoint {
     pub(crate) fn of(path: &str) -> Self {
         match path {
-            v1::PATH => Self::Token(Form::V1),
-            v2::PATH => Self::Token(Form::V2),
+            v1::PATH => Self::Token(EndpointVersion::V1),
+            v2::PATH => Self::Token(EndpointVersion::V2),
             _ => keycloak::page(path).map_or(Self::Api, |(_, page)| page),
         }
     }
@@ -43,10 +43,10 @@ impl Endpoint {
     }
 
     /// The form that it is a part of.
-    pub(crate) fn form(self) -> Option<Form> {
+    pub(crate) fn form(self) -> Option<EndpointVersion> {
         match self {
             Self::Token(form) => Some(form),
-            Self::Configuration | Self::Login => Some(Form::Keycloak),
+            Self::Configuration | Self::Login => Some(EndpointVersion::Keycloak),
             Self::Api => None,
         }
     }
@@ -68,11 +68,11 @@ mod tests {
     #[test]
     fn a_path_is_for_one_thing() {
         for (path, endpoint) in [
-            ("/api/v1/token", Endpoint::Token(Form::V1)),
-            ("/api/v2/token", Endpoint::Token(Form::V2)),
+            ("/api/v1/token", Endpoint::Token(EndpointVersion::V1)),
+            ("/api/v2/token", Endpoint::Token(EndpointVersion::V2)),
             (
                 "/auth/realms/a/protocol/openid-connect/token",
-                Endpoint::Token(Form::Keycloak),
+                Endpoint::Token(EndpointVersion::Keycloak),
             ),
             (
                 "/auth/realms/a/.well-known/openid-configuration",

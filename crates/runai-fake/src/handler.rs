@@ -16,7 +16,7 @@ use crate::{
     api,
     behaviour::{Behaviour, Fault},
     connection::Connection,
-    form::{Endpoint, Form},
+    form::{Endpoint, EndpointVersion},
     journal::{Exchange, Kind},
     keycloak,
     state::{Planned, State},
@@ -159,9 +159,9 @@ fn decide(
         return Answer::error(405, "Method not allowed");
     }
     match form {
-        Form::V1 => v1::answer(state, &head.headers, body, behaviour),
-        Form::V2 => v2::answer(state, &head.headers, body, behaviour),
-        Form::Keycloak => keycloak::answer(state, head, body, behaviour),
+        EndpointVersion::V1 => v1::answer(state, &head.headers, body, behaviour),
+        EndpointVersion::V2 => v2::answer(state, &head.headers, body, behaviour),
+        EndpointVersion::Keycloak => keycloak::answer(state, head, body, behaviour),
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::{
     answer::Answer,
     behaviour::Behaviour,
-    form::{Endpoint, Form},
+    form::{Endpoint, EndpointVersion},
     oauth2::{self, Client, Fields},
     state::{Code, REFRESH_LIFETIME, State},
 };
@@ -22,7 +22,7 @@ const CONFIGURATION: &str = ".well-known/openid-configuration";
 pub(crate) fn page(path: &str) -> Option<(&str, Endpoint)> {
     let (realm, page) = path.strip_prefix("/auth/realms/")?.split_once('/')?;
     let endpoint = match page {
-        TOKEN => Endpoint::Token(Form::Keycloak),
+        TOKEN => Endpoint::Token(EndpointVersion::Keycloak),
         LOGIN => Endpoint::Login,
         CONFIGURATION => Endpoint::Configuration,
         _ => return None,
@@ -130,8 +130,15 @@ fn token(state: &State, headers: &HeaderMap, body: &[u8], behaviour: &Behaviour)
         Ok(fields) => fields,
         Err(answer) => return *answer,
     };
-    let grant = client(headers, &fields)
-        .and_then(|client| oauth2::grant(state, &fields, &client, behaviour, Form::Keycloak));
+    let grant = client(headers, &fields).and_then(|client| {
+        oauth2::grant(
+            state,
+            &fields,
+            &client,
+            behaviour,
+            EndpointVersion::Keycloak,
+        )
+    });
     let grant = match grant {
         Ok(grant) => grant,
         Err(answer) => return *answer,

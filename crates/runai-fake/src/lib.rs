@@ -25,7 +25,7 @@ pub use crate::{
     behaviour::{Behaviour, Fault, TokenShape},
     builder::Builder,
     fake::RunaiFake,
-    form::Form,
+    form::EndpointVersion,
     gate::Gate,
     journal::{Exchange, Kind},
     state::Issued,

@@ -3,7 +3,7 @@
 use std::{env, fs, io::Write as _, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, ValueEnum};
-use runai_fake::{Form, RunaiFake, control};
+use runai_fake::{EndpointVersion, RunaiFake, control};
 use serde_json::json;
 
 /// A control plane that can misbehave, in a box, for tests.
@@ -58,7 +58,7 @@ enum FormName {
     Keycloak,
 }
 
-impl From<FormName> for Form {
+impl From<FormName> for EndpointVersion {
     fn from(name: FormName) -> Self {
         match name {
             FormName::V1 => Self::V1,
@@ -123,7 +123,7 @@ async fn run(arguments: Arguments) -> std::io::Result<()> {
         builder = builder.external_token(token, client);
     }
     for name in arguments.without_forms {
-        builder = builder.form(name.into(), false);
+        builder = builder.endpoint_version(name.into(), false);
     }
     let fake = builder
         .token_lifetime(Duration::from_secs(arguments.token_lifetime))

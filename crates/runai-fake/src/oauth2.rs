@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     answer::Answer,
     behaviour::Behaviour,
-    form::Form,
+    form::EndpointVersion,
     handler::has_content_type,
     state::{Grant, Proof, Reason, Refusal, State},
 };
@@ -58,7 +58,7 @@ pub(crate) fn grant(
     fields: &Fields<'_>,
     client: &Client<'_>,
     behaviour: &Behaviour,
-    form: Form,
+    form: EndpointVersion,
 ) -> Result<Grant, Box<Answer>> {
     let Some(grant_type) = fields.get("grant_type") else {
         let text = "grant_type is missing";
@@ -120,8 +120,8 @@ fn proof<'a>(
     Ok(proof)
 }
 
-fn refused(state: &State, Refusal { reason, client }: Refusal, form: Form) -> Answer {
-    let is_keycloak = form == Form::Keycloak;
+fn refused(state: &State, Refusal { reason, client }: Refusal, form: EndpointVersion) -> Answer {
+    let is_keycloak = form == EndpointVersion::Keycloak;
     let known = client
         .as_deref()
         .is_some_and(|id| state.has_application(id));

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::{
     behaviour::Behaviour,
-    form::{Endpoint, Form},
+    form::{Endpoint, EndpointVersion},
     gate::Barrier,
     journal::{Exchange, Kind},
     jwt::Keys,
@@ -61,7 +61,7 @@ pub(crate) struct Setup {
     pub(crate) outside: Vec<(String, String)>,
     pub(crate) rotate: bool,
     pub(crate) realm: String,
-    pub(crate) without: Vec<Form>,
+    pub(crate) without: Vec<EndpointVersion>,
     pub(crate) lifetime: Duration,
     pub(crate) v1_expires_in: bool,
 }
@@ -73,7 +73,7 @@ pub(crate) struct State {
     /// Grows with each change of the journal.
     changes: watch::Sender<u64>,
     realm: String,
-    without: Vec<Form>,
+    without: Vec<EndpointVersion>,
     /// The base URL.
     url: String,
 }
@@ -164,7 +164,7 @@ impl State {
         self.lock().plans[kind as usize].always = behaviour;
     }
 
-    pub(crate) fn always_on_form(&self, form: Form, behaviour: Option<Behaviour>) {
+    pub(crate) fn always_on_version(&self, form: EndpointVersion, behaviour: Option<Behaviour>) {
         self.lock().forms[form as usize] = behaviour;
     }
 
@@ -327,7 +327,7 @@ impl State {
 
     // --- what is there
 
-    pub(crate) fn has(&self, form: Form) -> bool {
+    pub(crate) fn has(&self, form: EndpointVersion) -> bool {
         !self.without.contains(&form)
     }
 

@@ -5,7 +5,7 @@ use http::HeaderMap;
 use crate::{
     answer::Answer,
     behaviour::Behaviour,
-    form::Form,
+    form::EndpointVersion,
     oauth2::{self, Client},
     state::State,
 };
@@ -23,7 +23,7 @@ pub(crate) fn answer(
         Err(answer) => return *answer,
     };
     let client = Client::in_body(&fields);
-    let grant = match oauth2::grant(state, &fields, &client, behaviour, Form::V2) {
+    let grant = match oauth2::grant(state, &fields, &client, behaviour, EndpointVersion::V2) {
         Ok(grant) => grant,
         Err(answer) => return *answer,
     };

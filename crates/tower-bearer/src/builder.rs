@@ -5,10 +5,9 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 use crate::{
     cache::TokenCache,
     clock::{Clock, SystemClock},
-    lifetime,
-    renewal::{Core, Settings},
+    observe::Telemetry,
+    refresh::{Core, Policy, Settings},
     source::TokenSource,
-    telemetry::Telemetry,
 };
 
 /// Makes a [`TokenCache`] whose settings differ from the defaults.
@@ -18,7 +17,7 @@ use crate::{
 /// use tower_bearer::{source_fn, Token, TokenCache};
 ///
 /// let cache = TokenCache::builder(source_fn(|_cx| async { Ok(Token::new("s3cr3t")?) }))
-///     .renewal_window(Duration::from_secs(120))
+///     .refresh_window(Duration::from_secs(120))
 ///     .attempt_timeout(Duration::from_secs(3))
 ///     .build();
 /// # drop(cache);
@@ -40,10 +39,10 @@ impl<S> Builder<S> {
             seed: None,
             name: Cow::Borrowed("default"),
             settings: Settings {
-                lifetime: lifetime::Policy::default(),
+                lifetime: Policy::default(),
                 attempts: TokenCache::DEFAULT_ATTEMPTS,
                 attempt_timeout: TokenCache::DEFAULT_ATTEMPT_TIMEOUT,
-                flight_timeout: TokenCache::DEFAULT_FLIGHT_TIMEOUT,
+                refresh_timeout: TokenCache::DEFAULT_REFRESH_TIMEOUT,
             },
         }
     }
@@ -57,27 +56,27 @@ impl<S> Builder<S> {
     }
 
     /// The longest time before hard expiry in which a token is due. A token of one hour with a window
-    /// of two minutes is renewed 2 to 3 min before its hard expiry: the jitter lies before the window
+    /// of two minutes is refreshed 2 to 3 min before its hard expiry: the jitter lies before the window
     /// and is at most half of it.
     ///
-    /// Defaults to [`DEFAULT_RENEWAL_WINDOW`](TokenCache::DEFAULT_RENEWAL_WINDOW), and is clamped to a
+    /// Defaults to [`DEFAULT_REFRESH_WINDOW`](TokenCache::DEFAULT_REFRESH_WINDOW), and is clamped to a
     /// quarter of the lifetime.
-    pub fn renewal_window(mut self, window: Duration) -> Self {
+    pub fn refresh_window(mut self, window: Duration) -> Self {
         self.settings.lifetime.max_window = window;
         self
     }
 
     /// The longest time before expiry in which a token is not used any more.
     ///
-    /// Defaults to [`DEFAULT_HARD_MARGIN`](TokenCache::DEFAULT_HARD_MARGIN), and is clamped to a tenth of
+    /// Defaults to [`DEFAULT_LEEWAY`](TokenCache::DEFAULT_LEEWAY), and is clamped to a tenth of
     /// the lifetime.
-    pub fn hard_margin(mut self, margin: Duration) -> Self {
-        self.settings.lifetime.max_margin = margin;
+    pub fn leeway(mut self, margin: Duration) -> Self {
+        self.settings.lifetime.max_leeway = margin;
         self
     }
 
-    /// How many attempts a flight has while nobody has a token; 0 counts as 1. While a token is in
-    /// use a flight has one.
+    /// How many attempts a refresh has while nobody has a token; 0 counts as 1. While a token is in
+    /// use a refresh has one.
     ///
     /// Defaults to [`DEFAULT_ATTEMPTS`](TokenCache::DEFAULT_ATTEMPTS).
     pub fn attempts(mut self, attempts: u32) -> Self {
@@ -93,11 +92,11 @@ impl<S> Builder<S> {
         self
     }
 
-    /// How long a flight may take with all its attempts.
+    /// How long a refresh may take with all its attempts.
     ///
-    /// Defaults to [`DEFAULT_FLIGHT_TIMEOUT`](TokenCache::DEFAULT_FLIGHT_TIMEOUT).
-    pub fn flight_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.flight_timeout = timeout;
+    /// Defaults to [`DEFAULT_REFRESH_TIMEOUT`](TokenCache::DEFAULT_REFRESH_TIMEOUT).
+    pub fn refresh_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.refresh_timeout = timeout;
         self
     }
 

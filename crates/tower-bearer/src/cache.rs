@@ -1,24 +1,20 @@
-//! The handle: one cell and one flight, shared by all clones.
+//! The handle: one cell and one refresh, shared by all clones.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
-    acquire::Acquire,
     builder::Builder,
-    event::Subscription,
-    lifetime,
-    renewal::{Core, Want},
+    observe::{Status, Subscription},
+    refresh::{self, Acquire, Core, Want},
     source::TokenSource,
-    status::Status,
     token::Token,
-    warm,
 };
 
-/// Fetches, caches and renews one token.
+/// Fetches, caches and refreshes one token.
 ///
-/// Clones share one cell and one flight, and so do all layers made from them. Make one per
+/// Clones share one cell and one refresh, and so do all layers made from them. Make one per
 /// credential and clone it; one per request would fetch a token per request. Nothing runs while
-/// nobody asks, and dropping the last clone ends a flight under way.
+/// nobody asks, and dropping the last clone ends a refresh under way.
 #[derive(Clone)]
 pub struct TokenCache {
     core: Arc<Core>,
@@ -27,29 +23,29 @@ pub struct TokenCache {
 impl TokenCache {
     /// The lifetime that is taken where a token's is not known: 5 min. Short enough to notice a token
     /// that ended, long enough not to burden its source; a rejection heals it anyway.
-    pub const DEFAULT_LIFETIME: Duration = lifetime::DEFAULT_LIFETIME;
+    pub const DEFAULT_LIFETIME: Duration = refresh::DEFAULT_LIFETIME;
 
     /// The longest lifetime that is believed: 365 days, so that no slip of a source's makes a token
     /// eternal.
-    pub const MAX_LIFETIME: Duration = lifetime::MAX_LIFETIME;
+    pub const MAX_LIFETIME: Duration = refresh::MAX_LIFETIME;
 
-    /// The longest renewal window: 10 min, which is slack enough to survive an outage of the source.
+    /// The longest refresh window: 10 min, which is slack enough to survive an outage of the source.
     /// It is never more than a quarter of the lifetime.
-    pub const DEFAULT_RENEWAL_WINDOW: Duration = lifetime::MAX_WINDOW;
+    pub const DEFAULT_REFRESH_WINDOW: Duration = refresh::MAX_WINDOW;
 
     /// The longest margin before expiry in which a token is not used: 30 s, for clocks that differ and
     /// for time on the wire. It is never more than a tenth of the lifetime.
-    pub const DEFAULT_HARD_MARGIN: Duration = lifetime::MAX_MARGIN;
+    pub const DEFAULT_LEEWAY: Duration = refresh::MAX_LEEWAY;
 
-    /// Attempts in one flight when nobody has a token: 3, so that one blip at the start does not fail
+    /// Attempts in one refresh when nobody has a token: 3, so that one blip at the start does not fail
     /// a daemon.
     pub const DEFAULT_ATTEMPTS: u32 = 3;
 
     /// The time that one attempt may take: 10 s.
     pub const DEFAULT_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 
-    /// The time that a whole flight may take: 30 s.
-    pub const DEFAULT_FLIGHT_TIMEOUT: Duration = Duration::from_secs(30);
+    /// The time that a whole refresh may take: 30 s.
+    pub const DEFAULT_REFRESH_TIMEOUT: Duration = Duration::from_secs(30);
 
     /// A cache with the documented defaults.
     pub fn new(source: impl TokenSource) -> Self {
@@ -63,11 +59,11 @@ impl TokenCache {
 
     /// A token that may be used now; one is fetched if there is none.
     ///
-    /// A fresh token is there at once. A due one too, and its renewal begins.
+    /// A fresh token is there at once. A due one too, and its refresh begins.
     ///
     /// # Errors
     ///
-    /// If the flight that was waited for failed, or one failed a short while ago.
+    /// If the refresh that was waited for failed, or one failed a short while ago.
     ///
     /// # Cancel safety
     ///
@@ -89,13 +85,13 @@ impl TokenCache {
 
     /// Says that a server rejected `token`, and asks for another.
     ///
-    /// If it is still the current one, it becomes suspect and a flight begins, whether or not the
+    /// If it is still the current one, it becomes rejected and a refresh begins, whether or not the
     /// returned future is awaited. Where a newer token is there already, that is the answer. The
     /// caller is never handed the rejected token again.
     ///
     /// # Errors
     ///
-    /// If no other token can be had: the flight failed, or renewals because of rejections are
+    /// If no other token can be had: the refresh failed, or refreshes because of rejections are
     /// limited at present.
     ///
     /// # Cancel safety
@@ -121,12 +117,12 @@ impl TokenCache {
 
     /// Fetches a new token although the current one may be good: new roles, say.
     ///
-    /// It joins a flight under way, and what it brings replaces the current token even if it expires
-    /// sooner. Within a second of the last renewal that one's token is the answer.
+    /// It joins a refresh under way, and what it brings replaces the current token even if it expires
+    /// sooner. Within a second of the last refresh that one's token is the answer.
     ///
     /// # Errors
     ///
-    /// If the flight failed, or one failed a short while ago.
+    /// If the refresh failed, or one failed a short while ago.
     ///
     /// # Cancel safety
     ///
@@ -135,17 +131,17 @@ impl TokenCache {
         Acquire::new(self.core.clone(), Want::NEW)
     }
 
-    /// Renews the token from now on even while nobody asks, so that no request waits after a pause
+    /// Refreshes the token from now on even while nobody asks, so that no request waits after a pause
     /// either. It fetches the first one at once.
     ///
     /// It costs one task on the current runtime, or on the next caller's if there is none or it ends,
     /// and the fetches of an idle cache. It ends with the last handle.
     pub fn keep_warm(&self) {
         self.core.warm.want();
-        warm::host(&self.core);
+        refresh::host(&self.core);
     }
 
-    /// Whether requests can be served, as far as is known: false only if the last flight failed and
+    /// Whether requests can be served, as far as is known: false only if the last refresh failed and
     /// no token is left that could be sent. A cache that was never asked is ready.
     #[must_use]
     pub fn is_ready(&self) -> bool {
@@ -154,7 +150,7 @@ impl TokenCache {
             .core
             .cell
             .read(|entry| entry.is_some_and(|entry| !entry.is_expired(now)));
-        alive || !self.core.last_flight_failed()
+        alive || !self.core.last_refresh_failed()
     }
 
     /// What the cache is doing, for probes and people.
@@ -166,16 +162,16 @@ impl TokenCache {
         Status {
             phase,
             generation: current.as_ref().map(|entry| entry.generation()),
-            suspect: current.as_ref().is_some_and(|entry| entry.is_suspect()),
-            renews_in: current.as_ref().map(|entry| now.until(entry.schedule.due)),
-            expires_in: current.map(|entry| now.until(entry.schedule.hard_expiry)),
+            rejected: current.as_ref().is_some_and(|entry| entry.is_rejected()),
+            due_in: current.as_ref().map(|entry| now.until(entry.schedule.due)),
+            expires_in: current.map(|entry| now.until(entry.schedule.usable_until)),
             next_try_in,
             last_error,
             counts: self.core.telemetry.counts(),
         }
     }
 
-    /// Delivers how each flight ends, from now on.
+    /// Delivers how each refresh ends, from now on.
     ///
     /// ```
     /// use tower_bearer::{Outcome, TokenCache};
@@ -184,7 +180,7 @@ impl TokenCache {
     ///     let mut events = cache.subscribe();
     ///     while let Some(event) = events.next().await {
     ///         match event.outcome {
-    ///             Outcome::Renewed { generation, .. } => println!("token {generation} ({})", event.reason),
+    ///             Outcome::Refreshed { generation, .. } => println!("token {generation} ({})", event.reason),
     ///             other => println!("{} ({})", other.as_str(), event.reason),
     ///         }
     ///     }

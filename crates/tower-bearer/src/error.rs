@@ -4,13 +4,13 @@ use std::{error, fmt, sync::Arc, time::Duration};
 
 use crate::source::SourceError;
 
-/// Any error, boxed: what [`Authorize`](crate::Authorize) answers with, since the inner service's
+/// Any error, boxed: what [`BearerAuth`](crate::BearerAuth) answers with, since the inner service's
 /// errors come through it too.
 pub type BoxError = Box<dyn error::Error + Send + Sync>;
 
 /// Why there is no token, or why a request was not sent.
 ///
-/// It is cheap to clone: one failed flight is shared by all who waited for it. The text says what the
+/// It is cheap to clone: one failed refresh is shared by all who waited for it. The text says what the
 /// cache or the layer knows; [`source()`](error::Error::source) leads to what the token source said.
 /// No secret is ever in it.
 #[derive(Clone, Debug)]
@@ -33,14 +33,14 @@ pub enum Kind {
     /// The source failed in a way that may pass.
     Unavailable,
     /// The source definitely refused the credentials.
-    Refused,
+    InvalidCredentials,
     /// The source answered with something that is not a usable token.
     Malformed,
     /// The source did not answer in time.
     TimedOut,
     /// The source panicked.
     Panicked,
-    /// The token was rejected, and renewals because of rejections are limited at present.
+    /// The token was rejected, and refreshes because of rejections are limited at present.
     Limited,
     /// There is no tokio runtime here, or it has no timer.
     NoRuntime,
@@ -75,8 +75,8 @@ impl Error {
     /// Whether the source definitely refused the credentials: trying again will not help, other
     /// credentials may.
     #[must_use]
-    pub fn is_refused(&self) -> bool {
-        self.inner.kind == Kind::Refused
+    pub fn is_invalid_credentials(&self) -> bool {
+        self.inner.kind == Kind::InvalidCredentials
     }
 
     /// Whether the same request may go well a while later.
@@ -116,12 +116,12 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.inner.kind {
             Kind::Unavailable => f.write_str("no token: its source is failing"),
-            Kind::Refused => f.write_str("no token: its source refused the credentials"),
+            Kind::InvalidCredentials => f.write_str("no token: its source refused the credentials"),
             Kind::Malformed => f.write_str("no token: its source gave none that can be used"),
             Kind::TimedOut => f.write_str("no token: its source did not answer in time"),
             Kind::Panicked => f.write_str("no token: its source panicked, which is a bug in it"),
             Kind::Limited => f.write_str(
-                "the token was rejected, and no other is fetched yet: renewals because of rejections \
+                "the token was rejected, and no other is fetched yet: refreshes because of rejections \
                  are limited",
             ),
             Kind::NoRuntime => f.write_str(

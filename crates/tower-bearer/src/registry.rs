@@ -2,7 +2,7 @@
 //!
 //! What a request leaves behind while it is on its way holds the number of its cache, not a handle: to count a
 //! handle's references on each request would cost as much as the rest of what the layer does to it. Only a
-//! rejection looks the cache up, and one that is gone by then has nothing to renew.
+//! rejection looks the cache up, and one that is gone by then has nothing to refresh.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +13,7 @@ use std::{
     },
 };
 
-use crate::renewal::Core;
+use crate::refresh::Core;
 
 /// The caches that live.
 static CACHES: Mutex<BTreeMap<CacheNumber, Weak<Core>>> = Mutex::new(BTreeMap::new());

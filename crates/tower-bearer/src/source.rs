@@ -4,7 +4,7 @@ use std::{borrow::Cow, error, fmt, future::Future, pin::Pin, time::Duration};
 
 use crate::{
     error::{BoxError, Kind},
-    event::Reason,
+    observe::Reason,
     token::{InvalidToken, Token},
 };
 
@@ -27,7 +27,7 @@ pub trait TokenSource: Send + Sync + 'static {
     /// A number that grows when the secret changes.
     ///
     /// It is read whenever a request does not find a fresh token, so it must be quick. When it has
-    /// grown, a flight under way is given up and a remembered failure is forgotten. What the source
+    /// grown, a refresh under way is given up and a remembered failure is forgotten. What the source
     /// itself changes while it fetches, a rotated refresh token, say, must not raise it.
     ///
     /// Defaults to 0: the secret never changes.
@@ -68,7 +68,7 @@ impl FetchContext {
         self.reason
     }
 
-    /// Which attempt of the flight this is, from 1.
+    /// Which attempt of the refresh this is, from 1.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.attempt
@@ -147,8 +147,8 @@ impl SourceError {
     }
 
     /// The endpoint's definite no to these credentials.
-    pub fn refused(message: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(Kind::Refused, message)
+    pub fn invalid_credentials(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Kind::InvalidCredentials, message)
     }
 
     /// The endpoint's answer is not a usable token.
@@ -205,8 +205,8 @@ impl SourceError {
 
     /// Whether the endpoint definitely refused the credentials.
     #[must_use]
-    pub fn is_refused(&self) -> bool {
-        self.kind == Kind::Refused
+    pub fn is_invalid_credentials(&self) -> bool {
+        self.kind == Kind::InvalidCredentials
     }
 
     /// Whether the failure may pass.
@@ -227,7 +227,7 @@ impl SourceError {
         self.retry_after
     }
 
-    /// Whether another attempt in the same flight can help.
+    /// Whether another attempt in the same refresh can help.
     pub(crate) fn is_worth_another_attempt(&self) -> bool {
         matches!(self.kind, Kind::Unavailable | Kind::TimedOut)
     }

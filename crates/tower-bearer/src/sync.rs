@@ -1,6 +1,6 @@
-//! The locks and atomics of the flight and the cell, which loom takes the place of in its tests.
+//! The locks and atomics of the refresh and the cell, which loom takes the place of in its tests.
 //!
-//! arc-swap and tokio are invisible to loom. So under it the cell is a mutex, and flights are landed by
+//! arc-swap and tokio are invisible to loom. So under it the cell is a mutex, and refreshes are completed by
 //! the tests: it proves the protocol, and a stress test the cell itself.
 
 #[cfg(not(all(test, tower_bearer_loom)))]

@@ -40,10 +40,10 @@ fn login(folder: &Folder, url: &str, token: &str, refresh: &str) {
     );
 }
 
-fn with_cli(fake: &RunaiFake, folder: &Folder, spends: bool) -> Auth {
+fn with_cli(fake: &RunaiFake, folder: &Folder, redeems: bool) -> Auth {
     let cli = Credentials::cli_in(folder.root());
-    let cli = if spends {
-        cli.spend_refresh_token()
+    let cli = if redeems {
+        cli.redeem_refresh_token()
     } else {
         cli
     };
@@ -102,7 +102,7 @@ async fn a_login_that_ended_says_so_and_its_refresh_token_is_not_spent() {
 }
 
 #[tokio::test]
-async fn with_consent_it_is_renewed_and_written_back() {
+async fn with_consent_it_is_refreshed_and_written_back() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let refresh = fake.refresh_token_for("test-user");
     let folder = Folder::new();
@@ -120,10 +120,10 @@ async fn with_consent_it_is_renewed_and_written_back() {
         token.expose_secret()
     );
     assert_eq!(fake.token_requests(), 1);
-    // A token that is asked for once more, after a rejection, say, is renewed.
+    // A token that is asked for once more, after a rejection, say, is refreshed.
     fake.revoke_all();
-    let renewed = other.cache().reject(&token).await.unwrap();
-    assert!(fake.accepts(renewed.expose_secret()));
+    let refreshed = other.cache().reject(&token).await.unwrap();
+    assert!(fake.accepts(refreshed.expose_secret()));
     assert_eq!(fake.token_requests(), 2);
 }
 
@@ -215,7 +215,7 @@ async fn a_new_token_is_written_back_where_refresh_tokens_stay_the_same() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_rejected_and_cannot_be_renewed_says_what_to_do() {
+async fn a_token_that_is_rejected_and_cannot_be_refreshed_says_what_to_do() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let first = token(&fake).await;
     let folder = Folder::new();
@@ -248,7 +248,7 @@ async fn a_second_cache_of_one_login_takes_the_token_that_is_there() {
     let folder = Folder::new();
     login(&folder, fake.url(), &first, &refresh);
     fake.clear_journal();
-    let cli = Credentials::cli_in(folder.root()).spend_refresh_token();
+    let cli = Credentials::cli_in(folder.root()).redeem_refresh_token();
     for _ in 0..2 {
         let auth = authenticate(&fake, &ManualClock::new(), TokenEndpoint::Auto, cli.clone());
         assert_eq!(auth.cache().token().await.unwrap().expose_secret(), first);

@@ -78,7 +78,7 @@ async fn a_refused_password_is_not_sent_again_before_it_changes() {
     let error = auth.cache().token().await.unwrap_err();
     let text = chain(&error);
     assert!(
-        error.is_refused() && error.retry_after().is_none(),
+        error.is_invalid_credentials() && error.retry_after().is_none(),
         "{text}"
     );
     assert!(
@@ -88,7 +88,13 @@ async fn a_refused_password_is_not_sent_again_before_it_changes() {
     assert!(!text.contains("wrong"), "{text}");
     for _ in 0..3 {
         clock.advance(Duration::from_secs(24 * 3600));
-        assert!(auth.cache().token().await.unwrap_err().is_refused());
+        assert!(
+            auth.cache()
+                .token()
+                .await
+                .unwrap_err()
+                .is_invalid_credentials()
+        );
         assert!(auth.cache().refresh().await.is_err());
     }
     assert_eq!(fake.token_requests(), 1);
@@ -157,12 +163,18 @@ async fn a_refresh_token_whose_session_has_ended_is_refused_once_and_for_all() {
     let error = auth.cache().refresh().await.unwrap_err();
     let text = chain(&error);
     assert!(
-        error.is_refused() && text.contains("log in again"),
+        error.is_invalid_credentials() && text.contains("log in again"),
         "{text}"
     );
     assert!(!text.contains(&token), "{text}");
     clock.advance(Duration::from_secs(24 * 3600));
-    assert!(auth.cache().token().await.unwrap_err().is_refused());
+    assert!(
+        auth.cache()
+            .token()
+            .await
+            .unwrap_err()
+            .is_invalid_credentials()
+    );
     assert_eq!(fake.token_requests(), 2);
 }
 
@@ -221,7 +233,7 @@ async fn a_fixed_token_and_a_token_file() {
     let text = chain(&error);
     assert!(
         text.contains("the fixed token ended on Thu, 01 Jan 1970 00:00:01 GMT")
-            && text.contains("cannot be renewed: give another one"),
+            && text.contains("cannot be refreshed: give another one"),
         "{text}"
     );
 }
@@ -239,7 +251,13 @@ async fn a_password_of_a_function_is_not_sent_again_and_a_new_one_is_found() {
     let credentials = Credentials::password("ada@example.com", secret);
     let auth = authenticate(&fake, &clock, TokenEndpoint::V1, credentials);
     for _ in 0..3 {
-        assert!(auth.cache().token().await.unwrap_err().is_refused());
+        assert!(
+            auth.cache()
+                .token()
+                .await
+                .unwrap_err()
+                .is_invalid_credentials()
+        );
         clock.advance(Duration::from_secs(600));
     }
     assert_eq!(fake.token_requests(), 1);
@@ -260,10 +278,22 @@ async fn a_wrong_password_is_sent_once_however_late_its_file_is_looked_at() {
     auth.cache().token().await.unwrap();
     folder.write("password", "wrong");
     clock.advance(Duration::from_secs(5));
-    assert!(auth.cache().refresh().await.unwrap_err().is_refused());
+    assert!(
+        auth.cache()
+            .refresh()
+            .await
+            .unwrap_err()
+            .is_invalid_credentials()
+    );
     // The file is looked at once a second at most, by the machine's own clock.
     tokio::time::sleep(Duration::from_millis(1100)).await;
-    assert!(auth.cache().refresh().await.unwrap_err().is_refused());
+    assert!(
+        auth.cache()
+            .refresh()
+            .await
+            .unwrap_err()
+            .is_invalid_credentials()
+    );
     assert_eq!(fake.token_requests(), 2);
 }
 
@@ -279,7 +309,14 @@ async fn a_firewalls_page_is_no_reason_to_give_a_password_or_a_refresh_token_up(
         let clock = ManualClock::new();
         let auth = authenticate(&fake, &clock, TokenEndpoint::V1, credentials);
         fake.on_token(page.clone());
-        assert!(!auth.cache().token().await.unwrap_err().is_refused());
+        assert!(
+            !auth
+                .cache()
+                .token()
+                .await
+                .unwrap_err()
+                .is_invalid_credentials()
+        );
         clock.advance(Duration::from_secs(60));
         auth.cache().token().await.unwrap();
     }

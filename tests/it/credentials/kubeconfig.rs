@@ -214,7 +214,13 @@ async fn a_context_with_another_sort_of_login_ends_the_memory_of_a_refusal() {
     let folder = Folder::new();
     let text = |current| two((&fake, "spent-already"), (&fake, "r"), current);
     let auth = with(&fake, &folder, &text("ada"));
-    assert!(auth.cache().token().await.unwrap_err().is_refused());
+    assert!(
+        auth.cache()
+            .token()
+            .await
+            .unwrap_err()
+            .is_invalid_credentials()
+    );
     folder.write("config", &text("eve"));
     let healed = async {
         while auth.cache().token().await.is_err() {

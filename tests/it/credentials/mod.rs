@@ -14,7 +14,7 @@ use std::{
 use runai_auth::{
     Auth, ControlPlane, Credentials, TokenEndpoint, tower_bearer::clock::ManualClock,
 };
-use runai_fake::{Form, RunaiFake};
+use runai_fake::{EndpointVersion, RunaiFake};
 
 /// A folder of a test's own.
 pub(crate) struct Folder(PathBuf);
@@ -55,13 +55,13 @@ impl Drop for Folder {
     }
 }
 
-pub(crate) const ENDPOINTS: [(TokenEndpoint, Form); 3] = [
-    (TokenEndpoint::V1, Form::V1),
-    (TokenEndpoint::V2, Form::V2),
-    (TokenEndpoint::Keycloak, Form::Keycloak),
+pub(crate) const ENDPOINTS: [(TokenEndpoint, EndpointVersion); 3] = [
+    (TokenEndpoint::V1, EndpointVersion::V1),
+    (TokenEndpoint::V2, EndpointVersion::V2),
+    (TokenEndpoint::Keycloak, EndpointVersion::Keycloak),
 ];
 
-/// One attempt a flight, and a clock of the test's.
+/// One attempt a refresh, and a clock of the test's.
 pub(crate) fn authenticate(
     fake: &RunaiFake,
     clock: &ManualClock,

@@ -62,7 +62,13 @@ async fn e13_a_new_secret_clears_the_memory_of_a_refusal_at_once() {
         authenticate(&fake, &ManualClock::new(), TokenEndpoint::Auto, credentials)
     });
     for auth in &auths {
-        assert!(auth.cache().token().await.unwrap_err().is_refused());
+        assert!(
+            auth.cache()
+                .token()
+                .await
+                .unwrap_err()
+                .is_invalid_credentials()
+        );
     }
     rotate(&folder);
     for auth in &auths {

@@ -9,11 +9,11 @@ use std::{convert::Infallible, time::Duration};
 
 use bytes::Bytes;
 use reqwest::{Body, Certificate, StatusCode};
-use reqwest_bearer::AuthorizeMiddleware;
+use reqwest_bearer::BearerAuthMiddleware;
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error};
 use reqwest_retry::{RetryTransientMiddleware, policies::ExponentialBackoff};
 use runai_auth::{
-    Auth, ControlPlane, Credentials, RequestOptions, Stamped, tower_bearer,
+    Auth, AuthOutcome, ControlPlane, Credentials, RequestOptions, tower_bearer,
     tower_bearer::{Kind, clock::ManualClock},
 };
 use runai_fake::{Behaviour, RunaiFake};
@@ -67,8 +67,8 @@ impl Setup {
         format!("{}{path}", self.fake.url())
     }
 
-    fn bearer(&self) -> AuthorizeMiddleware {
-        AuthorizeMiddleware::new(self.auth.layer())
+    fn bearer(&self) -> BearerAuthMiddleware {
+        BearerAuthMiddleware::new(self.auth.layer())
     }
 
     fn client(&self) -> ClientWithMiddleware {
@@ -107,7 +107,7 @@ async fn d01_a_revoked_token_heals_inside_the_request() {
         let client = setup.revoked().await;
         let response = client.get(setup.url(CLUSTERS)).send().await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
-        let stamped = response.extensions().get::<Stamped>().unwrap();
+        let stamped = response.extensions().get::<AuthOutcome>().unwrap();
         assert_eq!((stamped.rejected(), stamped.generation()), (Some(1), 2));
         assert!(response.headers().contains_key("content-type"));
         assert!(!response.text().await.unwrap().is_empty());
@@ -127,8 +127,8 @@ async fn d06_the_second_rejection_reaches_the_caller_whole() {
     setup.fake.on_api(no("second"));
     let response = client.get(setup.url(CLUSTERS)).send().await.unwrap();
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
-    let stamped = response.extensions().get::<Stamped>().unwrap();
-    assert!(stamped.retried() && stamped.unhealed().is_some());
+    let stamped = response.extensions().get::<AuthOutcome>().unwrap();
+    assert!(stamped.retried() && stamped.not_retried().is_some());
     assert_eq!(response.text().await.unwrap(), "second");
 }
 
@@ -176,9 +176,9 @@ async fn d16_a_stream_beyond_the_cap_is_sent_once_and_heals_the_next() {
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     let why = response
         .extensions()
-        .get::<Stamped>()
+        .get::<AuthOutcome>()
         .unwrap()
-        .unhealed()
+        .not_retried()
         .unwrap();
     assert!(why.to_string().contains("larger than what is kept"));
     let response = client.get(setup.url(CLUSTERS)).send().await.unwrap();
@@ -187,7 +187,7 @@ async fn d16_a_stream_beyond_the_cap_is_sent_once_and_heals_the_next() {
 }
 
 #[tokio::test]
-async fn an_own_header_wins_and_its_401_renews_nothing() {
+async fn an_own_header_wins_and_its_401_refreshes_nothing() {
     let setup = setup().await;
     let client = setup.client();
     let own = client.get(setup.url(CLUSTERS)).bearer_auth("my-own");
@@ -230,7 +230,7 @@ async fn f04_a_401_after_a_redirect_elsewhere_rejects_nothing() {
     let response = client.get(setup.url(CLUSTERS)).send().await.unwrap();
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(response.url().as_str(), away);
-    assert!(response.extensions().get::<Stamped>().is_none());
+    assert!(response.extensions().get::<AuthOutcome>().is_none());
     let seen = elsewhere.journal();
     assert_eq!(seen.len(), 1);
     assert_eq!(seen[0].bearer(), None, "the token stays at home");
@@ -269,7 +269,7 @@ async fn d23_with_reqwest_retry_the_sends_stay_within_the_product() {
         RetryTransientMiddleware::new_with_policy(policy)
     };
     // The worst of each: the retries inside are used up twice, with a rejection in between; outside, each
-    // of three tries may be rejected, and two renewals are what the limiter lets through.
+    // of three tries may be rejected, and two refreshes are what the limiter lets through.
     let worst_inside: &[u16] = &[503, 503, 401, 503, 503, 503];
     let worst_outside: &[u16] = &[401, 503, 401, 503, 503];
     let healed: &[u16] = &[401, 503, 200];
@@ -306,9 +306,9 @@ async fn d23_with_reqwest_retry_the_sends_stay_within_the_product() {
 #[test]
 fn the_middleware_is_what_a_client_needs() {
     fn middleware<M: reqwest_middleware::Middleware + Clone + std::fmt::Debug>() {}
-    middleware::<AuthorizeMiddleware>();
+    middleware::<BearerAuthMiddleware>();
     println!(
-        "AuthorizeMiddleware: {} bytes",
-        size_of::<AuthorizeMiddleware>()
+        "BearerAuthMiddleware: {} bytes",
+        size_of::<BearerAuthMiddleware>()
     );
 }

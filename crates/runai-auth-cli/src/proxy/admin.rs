@@ -98,7 +98,7 @@ impl Admin {
         let status = self.auth.status();
         // The cache still hands out a rejected token that nothing could replace, should the rejection have
         // been a mistake; callers get 503 meanwhile.
-        let is_rejected = status.suspect && status.last_error.is_some();
+        let is_rejected = status.rejected && status.last_error.is_some();
         if self.auth.is_ready() && !is_rejected {
             return json_response(StatusCode::OK, &json!({"ready": true}));
         }
@@ -125,7 +125,7 @@ impl Admin {
             Ok(token) => {
                 info!(
                     generation = token.generation(),
-                    "the token was renewed on demand"
+                    "the token was refreshed on demand"
                 );
                 let left = self.auth.status().expires_in.map(|left| left.as_secs());
                 let body = json!({"refreshed": true, "seconds_left": left});

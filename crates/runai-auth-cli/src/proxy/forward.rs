@@ -7,7 +7,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use runai_auth::{
-    Auth, BoxError, Client, Stamped, Unhealed,
+    Auth, AuthOutcome, BoxError, Client, NotRetried,
     tower_bearer::{self, Kind},
 };
 use tower::{Layer, ServiceExt};
@@ -262,7 +262,7 @@ pub(crate) fn no_token(error: &tower_bearer::Error) -> Refusal {
         return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, reason, text, hint)
             .retry_after(error.retry_after().unwrap_or_default());
     }
-    let reason = match error.is_refused() {
+    let reason = match error.is_invalid_credentials() {
         true => Reason::Refused,
         false => Reason::Unavailable,
     };
@@ -270,12 +270,12 @@ pub(crate) fn no_token(error: &tower_bearer::Error) -> Refusal {
 }
 
 /// The control plane answered 401, and sending the request again did not heal it or was not possible.
-fn rejected(stamped: Option<&Stamped>) -> Refusal {
+fn rejected(stamped: Option<&AuthOutcome>) -> Refusal {
     let refusal = |status, error, hint| Refusal::new(status, Reason::Rejected, error, hint);
-    match stamped.and_then(Stamped::unhealed) {
-        Some(Unhealed::NoToken(error)) => no_token(error),
+    match stamped.and_then(AuthOutcome::not_retried) {
+        Some(NotRetried::NoToken(error)) => no_token(error),
         // Its body is gone. The token is replaced meanwhile, so the caller may send it again.
-        Some(Unhealed::NotReplayed(_)) => refusal(
+        Some(NotRetried::NotReplayed(_)) => refusal(
             StatusCode::SERVICE_UNAVAILABLE,
             "the token was rejected and is replaced, but the request's body was too large to keep",
             "Send the request again, or start the proxy with a larger --replay-limit",

@@ -60,7 +60,7 @@ pub(crate) async fn run(args: &ProxyArgs) -> Result<ExitCode, Failure> {
     loop {
         match signals.next().await {
             Signal::HangUp => {
-                tokio::spawn(renew(auth.clone()));
+                tokio::spawn(refresh(auth.clone()));
             }
             signal => {
                 info!(signal = signal.name(), "told to stop");
@@ -78,15 +78,15 @@ pub(crate) async fn run(args: &ProxyArgs) -> Result<ExitCode, Failure> {
 }
 
 /// Another token, with the secret that its file holds now.
-pub(crate) async fn renew(auth: Auth) {
+pub(crate) async fn refresh(auth: Auth) {
     match auth.cache().refresh().await {
-        Ok(token) => info!(generation = token.generation(), "renewed after SIGHUP"),
+        Ok(token) => info!(generation = token.generation(), "refreshed after SIGHUP"),
         Err(error) => {
             let failure = Failure::from(error);
             warn!(
                 error = failure.error(),
                 hint = failure.hint(),
-                "not renewed after SIGHUP"
+                "not refreshed after SIGHUP"
             );
         }
     }

@@ -205,7 +205,7 @@ fn keep_warm(auth: Auth, lazy: bool) {
                 is_warm = true;
             }
             match event.outcome {
-                Outcome::Renewed { generation, .. } => {
+                Outcome::Refreshed { generation, .. } => {
                     info!(generation, reason = %event.reason, "there is another token");
                 }
                 Outcome::Failed(error) => {

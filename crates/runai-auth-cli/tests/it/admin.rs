@@ -5,7 +5,7 @@ use runai_fake::{Behaviour, RunaiFake};
 use crate::support::{CLUSTERS, Proxy, command, ended, get, get_with, request, send, until};
 
 #[tokio::test]
-async fn the_admin_is_told_and_can_renew() {
+async fn the_admin_is_told_and_can_refresh() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let proxy = Proxy::of(&fake, &["--admin-listen", "127.0.0.1:0"]).await;
     let url = |path| proxy.named_url("admin", path);
@@ -16,9 +16,9 @@ async fn the_admin_is_told_and_can_renew() {
     assert_eq!(fake.token_requests(), 1);
     // Right after the start the first one is still the answer.
     until(async || {
-        let renewed = send(request("POST", &url("/refresh"), &[], "")).await;
-        assert_eq!(renewed.status, 200);
-        assert_eq!(renewed.json()["refreshed"], true);
+        let refreshed = send(request("POST", &url("/refresh"), &[], "")).await;
+        assert_eq!(refreshed.status, 200);
+        assert_eq!(refreshed.json()["refreshed"], true);
         fake.token_requests() == 2
     })
     .await;
@@ -85,8 +85,8 @@ async fn probes_are_answered_to_anybody_and_nothing_else_is() {
     for path in ["/livez", "/readyz", "/metrics"] {
         assert_eq!(get_with(&url(path), &headers).await.status, 200, "{path}");
     }
-    let renewed = send(request("POST", &url("/refresh"), &[], "")).await;
-    assert_eq!(renewed.status, 404);
+    let refreshed = send(request("POST", &url("/refresh"), &[], "")).await;
+    assert_eq!(refreshed.status, 404);
     assert_eq!(fake.token_requests(), 1);
 }
 

@@ -1,6 +1,6 @@
 //! `runai-auth check`.
 
-use runai_fake::{Behaviour, Form};
+use runai_fake::{Behaviour, EndpointVersion};
 use serde_json::Value;
 
 use crate::program::{Folder, Program, SECRET, builder, fake};
@@ -127,7 +127,11 @@ async fn it_ends_at_the_step_that_is_wrong() {
 
 #[tokio::test]
 async fn the_form_that_answered_is_told() {
-    let fake = builder().form(Form::V1, false).start().await.unwrap();
+    let fake = builder()
+        .endpoint_version(EndpointVersion::V1, false)
+        .start()
+        .await
+        .unwrap();
     let ended = Program::new(&["check"]).client(fake.url()).end().await;
     assert!(
         ended.stdout.contains("✓ token        /api/v2/token; lives"),

@@ -50,9 +50,12 @@ async fn no_credentials() {
 #[tokio::test]
 async fn a_web_page_instead_of_a_token() {
     let fake = fake().await;
-    fake.always_on_form(runai_fake::Form::V1, Some(Behaviour::html()));
-    fake.always_on_form(runai_fake::Form::V2, Some(Behaviour::html()));
-    fake.always_on_form(runai_fake::Form::Keycloak, Some(Behaviour::html()));
+    fake.always_on_version(runai_fake::EndpointVersion::V1, Some(Behaviour::html()));
+    fake.always_on_version(runai_fake::EndpointVersion::V2, Some(Behaviour::html()));
+    fake.always_on_version(
+        runai_fake::EndpointVersion::Keycloak,
+        Some(Behaviour::html()),
+    );
     assert_eq!(
         read(Program::new(&["token"]).client(fake.url()), fake.url()).await,
         (
@@ -150,7 +153,7 @@ async fn a_login_that_ended() {
     assert!(
         text.starts_with("error: login of the Run:ai CLI in ")
             && text.contains(
-                " ended on Thu, 01 Jan 1970 00:00:01 GMT, by this machine's clock, and cannot be renewed\n"
+                " ended on Thu, 01 Jan 1970 00:00:01 GMT, by this machine's clock, and cannot be refreshed\n"
             )
             && text.ends_with("hint: Run `runai login`\n"),
         "{text}"

@@ -13,7 +13,7 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use serde_json::Value;
-use tower_bearer::{FetchContext, SourceError, authorize::Origin, oauth2::SecretText};
+use tower_bearer::{FetchContext, SourceError, auth::Origin, oauth2::SecretText};
 use zeroize::Zeroizing;
 
 use super::{
@@ -48,7 +48,7 @@ const CLIENT_ID: &str = "cli";
 pub struct CliCredentials {
     places: Places,
     login: KeptLogin,
-    spends: bool,
+    redeems: bool,
 }
 
 /// Where its files are.
@@ -114,18 +114,18 @@ impl CliCredentials {
         Self {
             places,
             login: KeptLogin::new(move || kept(&file)),
-            spends: false,
+            redeems: false,
         }
     }
 
-    /// Spends the login's refresh token when its token has ended, and writes the new ones back, so that
+    /// Redeems the login's refresh token when its token has ended, and writes the new ones back, so that
     /// the command line goes on with them. It is the command line's own: two that spend it at one moment
     /// may end the person's session.
     ///
     /// Defaults to not: when the token ends, an error says that a person must log in.
     #[must_use]
-    pub fn spend_refresh_token(mut self) -> Self {
-        self.spends = true;
+    pub fn redeem_refresh_token(mut self) -> Self {
+        self.redeems = true;
         self
     }
 }
@@ -222,7 +222,7 @@ impl Login for CliCredentials {
     }
 
     fn is_held(&self) -> bool {
-        !self.spends
+        !self.redeems
     }
 
     fn fetch<'a>(&'a self, exchange: &'a Arc<Exchange>, cx: &'a FetchContext) -> Fetching<'a> {
@@ -232,7 +232,7 @@ impl Login for CliCredentials {
             let (places, plane, name) = (self.places.clone(), exchange.clone(), who.name.clone());
             let is_ours = Arc::new(move || {
                 places.is_for(plane.control_plane()).map_err(|why| {
-                    SourceError::refused(format!(
+                    SourceError::invalid_credentials(format!(
                         "the {name} is not for {base}: {why}; {ADVICE} there"
                     ))
                 })
@@ -251,7 +251,7 @@ impl Login for CliCredentials {
                         .await
                 }
             };
-            let token = self.login.fetch(&who, "", self.spends, cx, send).await?;
+            let token = self.login.fetch(&who, "", self.redeems, cx, send).await?;
             is_ours()?;
             Ok(token)
         })

@@ -1,4 +1,4 @@
-//! A token that somebody else got, and that cannot be renewed here.
+//! A token that somebody else got, and that cannot be refreshed here.
 
 use std::{
     sync::Arc,
@@ -21,11 +21,11 @@ struct Held {
 }
 
 pub(super) fn credentials(token: Secret, name: String) -> Credentials {
-    renewed_by(token, name, "give another one")
+    refreshed_by(token, name, "give another one")
 }
 
-/// A token that a person can renew, by what `advice` says.
-pub(super) fn renewed_by(token: Secret, name: String, advice: &'static str) -> Credentials {
+/// A token that a person can refresh, by what `advice` says.
+pub(super) fn refreshed_by(token: Secret, name: String, advice: &'static str) -> Credentials {
     Credentials::new(Held {
         token,
         name,
@@ -88,8 +88,8 @@ pub(crate) fn token(
     let left = JwtTimes::left_until(ends);
     if left.is_zero() {
         let at = UNIX_EPOCH + Duration::try_from_secs_f64(ends.max(0.0)).unwrap_or_default();
-        return Err(SourceError::refused(format!(
-            "{name} ended on {}, by this machine's clock, and cannot be renewed: {advice}",
+        return Err(SourceError::invalid_credentials(format!(
+            "{name} ended on {}, by this machine's clock, and cannot be refreshed: {advice}",
             httpdate::fmt_http_date(at)
         )));
     }

@@ -97,13 +97,13 @@ impl KeptLogin {
         self.inner.file.epoch()
     }
 
-    /// The token in the file, or, if `spends` and it is about to end or is asked for once more, the one
+    /// The token in the file, or, if `redeems` and it is about to end or is asked for once more, the one
     /// that `send` gets for the refresh token. The login must be the one that `whose` names.
     pub(crate) async fn fetch<F, Fut>(
         &self,
         who: &Who,
         whose: &str,
-        spends: bool,
+        redeems: bool,
         cx: &FetchContext,
         send: F,
     ) -> Result<Token, SourceError>
@@ -113,7 +113,8 @@ impl KeptLogin {
     {
         let Who { name, advice, .. } = who;
         let kept = self.inner.file.current().await.map_err(|error| {
-            SourceError::refused(format!("there is no {name}: {advice}")).with_source(error)
+            SourceError::invalid_credentials(format!("there is no {name}: {advice}"))
+                .with_source(error)
         })?;
         let changed = {
             let name = name.clone();
@@ -122,21 +123,21 @@ impl KeptLogin {
         if kept.whose != whose {
             return Err(changed());
         }
-        let can_renew = spends && kept.refresh_token.is_some();
+        let can_refresh = redeems && kept.refresh_token.is_some();
         if let Some(token) = &kept.token {
             let ends = JwtTimes::read(token.text.expose_secret()).and_then(JwtTimes::expires_at);
             let is_ending = ends.is_some_and(|ends| JwtTimes::left_until(ends) < ENDING);
             // Another cache of the same login has had none yet.
             let again =
                 cx.reason() != Reason::Initial && self.inner.handed().as_ref() == Some(&token.text);
-            if !can_renew || !(is_ending || again) {
+            if !can_refresh || !(is_ending || again) {
                 let found = held::token(&token.text, None, name, advice)?;
                 self.inner.hand(token.text.clone());
                 return Ok(found);
             }
         }
-        if !can_renew {
-            return Err(SourceError::refused(format!(
+        if !can_refresh {
+            return Err(SourceError::invalid_credentials(format!(
                 "there is no {name}: {advice}"
             )));
         }
@@ -148,7 +149,7 @@ impl KeptLogin {
             Err(ended) => Some(ended.into()),
         };
         if let Some(problem) = problem {
-            return Err(SourceError::refused(format!(
+            return Err(SourceError::invalid_credentials(format!(
                 "{name} has ended, and its refresh token is not spent, since the new one could not be \
                  written to {}: make that writable, or {advice}",
                 kept.file.display()

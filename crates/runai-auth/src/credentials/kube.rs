@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use tower_bearer::{
     BoxError, FetchContext, SourceError, Token,
-    authorize::Origin,
+    auth::Origin,
     oauth2::{Issued, Metadata, SecretText, TokenRequest},
 };
 use zeroize::Zeroizing;
@@ -190,12 +190,12 @@ impl Login for KubeconfigCredentials {
                 .is_some_and(|it| it != asked.origin())
             {
                 let base = asked.base();
-                return Err(SourceError::refused(format!(
+                return Err(SourceError::invalid_credentials(format!(
                     "{place} was found for another control plane and is not for {base}"
                 )));
             }
             let reading = tokio::task::spawn_blocking(move || profile.user()).await;
-            let cannot = || SourceError::refused(format!("{place} gives no token"));
+            let cannot = || SourceError::invalid_credentials(format!("{place} gives no token"));
             let user = match reading {
                 Ok(Ok(user)) => user,
                 Ok(Err(error)) => return Err(cannot().with_source(error)),
@@ -236,7 +236,7 @@ impl Login for KubeconfigCredentials {
                     };
                     self.by_oidc(oidc, who, &whose, exchange, cx).await
                 }
-                Found::None(instead) => Err(SourceError::refused(format!(
+                Found::None(instead) => Err(SourceError::invalid_credentials(format!(
                     "the {name} has no token but {instead}: {OTHER_ADVICE}"
                 ))),
             }
@@ -262,7 +262,7 @@ impl KubeconfigCredentials {
     }
 }
 
-/// Spends a refresh token at the issuer that the profile names, and nowhere else.
+/// Redeems a refresh token at the issuer that the profile names, and nowhere else.
 async fn refresh(
     exchange: &Exchange,
     oidc: &Oidc,

@@ -35,7 +35,7 @@ use crate::{
 
 /// Who asks for a token, and how that is proven.
 ///
-/// | you have | take | it renews itself |
+/// | you have | take | it refreshes itself |
 /// | --- | --- | --- |
 /// | an application, a service account, an access key | [`client`](Self::client) | yes |
 /// | the same in files, mounted or written by an agent | [`from_files`](Self::from_files) | yes, and follows a rotated secret |
@@ -192,7 +192,7 @@ impl Credentials {
     /// `RUNAI_CLI_CONFIG_PATH` says (`RUNAI_CLI_CONFIG_FILE` names the second); they are read again when
     /// they change. A login for another control plane is not used. The token lives about a day; then an
     /// error says to run `runai login`, unless
-    /// [`spend_refresh_token`](CliCredentials::spend_refresh_token) was called.
+    /// [`redeem_refresh_token`](CliCredentials::redeem_refresh_token) was called.
     ///
     /// # Errors
     ///
@@ -218,7 +218,7 @@ impl Credentials {
     #[must_use]
     pub fn cli_command() -> Self {
         let args = ["auth", "get-token", "-o", "plaintext"];
-        held::renewed_by(
+        held::refreshed_by(
             Secret::command("runai", args),
             "the token that `runai auth get-token` prints".into(),
             "run `runai login`",
@@ -264,7 +264,7 @@ impl Credentials {
 
     /// A token that somebody else got: for a try, or a program that ends before the token does.
     ///
-    /// It cannot be renewed. When it has ended, requests fail with an error that says so.
+    /// It cannot be refreshed. When it has ended, requests fail with an error that says so.
     pub fn token(token: impl Into<SecretText>) -> Self {
         held::credentials(Secret::from(token.into()), "the fixed token".into())
     }

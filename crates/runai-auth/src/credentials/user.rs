@@ -139,7 +139,7 @@ impl Login for UserCredentials {
                     })?;
                     let base = exchange.control_plane().base();
                     if let Some(words) = refused.words(&base, &password) {
-                        let error = SourceError::refused(words);
+                        let error = SourceError::invalid_credentials(words);
                         return Err(match who.once {
                             true => error.until_changed(),
                             false => error,
@@ -151,7 +151,11 @@ impl Login for UserCredentials {
                         client_id: self.client_id.clone(),
                     };
                     let issued = exchange.issue(&grant, &who).await;
-                    if let Some(error) = issued.as_ref().err().filter(|it| it.is_refused()) {
+                    if let Some(error) = issued
+                        .as_ref()
+                        .err()
+                        .filter(|it| it.is_invalid_credentials())
+                    {
                         refused.note(base, password, error);
                     }
                     Ok(issued?.token)

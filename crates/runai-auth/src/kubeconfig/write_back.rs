@@ -174,7 +174,7 @@ fn write(target: &Path, content: &[u8]) -> io::Result<()> {
     fs::rename(&temporary.path, target)
 }
 
-/// Gives the new file to whom the old one belongs, as when root renews another user's token.
+/// Gives the new file to whom the old one belongs, as when root refreshes another user's token.
 #[cfg(unix)]
 fn keep_owner(target: &Path, temporary: &Temporary) -> io::Result<()> {
     use std::os::unix::fs::{MetadataExt, fchown};

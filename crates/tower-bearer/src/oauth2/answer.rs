@@ -93,7 +93,7 @@ impl Flaw {
     pub fn into_error(self, answer: &Answer, message: impl Into<String>) -> SourceError {
         let message = message.into();
         match self {
-            Self::Refused | Self::ErrorMember(_, true) => SourceError::refused(message),
+            Self::Refused | Self::ErrorMember(_, true) => SourceError::invalid_credentials(message),
             Self::Unavailable => {
                 let error = SourceError::transient(message);
                 match answer.retry_after() {

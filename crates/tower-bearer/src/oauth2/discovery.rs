@@ -10,7 +10,7 @@ use super::{
     transport::{Failure, Transport},
 };
 use crate::{
-    authorize::{InvalidOrigin, Origin},
+    auth::{InvalidOrigin, Origin},
     source::SourceError,
 };
 

@@ -5,7 +5,7 @@
 //! use http_body_util::Full;
 //! use hyper_util::{client::legacy::Client as Hyper, rt::TokioExecutor};
 //! use tower_bearer::{
-//!     AuthorizeLayer, TokenCache,
+//!     BearerAuthLayer, TokenCache,
 //!     oauth2::{Client, Endpoint, OAuth2Source},
 //! };
 //!
@@ -19,7 +19,7 @@
 //!     Client::basic("ci-bot", "s3cr3t"),
 //! )
 //! .scope("things:read things:write");
-//! let layer = AuthorizeLayer::new(TokenCache::new(source)).allow("https://api.example")?;
+//! let layer = BearerAuthLayer::new(TokenCache::new(source)).allow("https://api.example")?;
 //! # drop(layer);
 //! # Ok(())
 //! # }
@@ -38,7 +38,7 @@
 //!
 //! # Cancel safety
 //!
-//! A fetch can be dropped at any time. One that spends a refresh token goes on by itself until its
+//! A fetch can be dropped at any time. One that redeems a refresh token goes on by itself until its
 //! time-out, so that the token that comes back is not lost.
 
 mod answer;

@@ -94,7 +94,7 @@ impl RefreshTokens {
         self.shared.store.epoch()
     }
 
-    /// Spends the refresh token with `send`, which takes it to the endpoint, and keeps the one that comes
+    /// Redeems the refresh token with `send`, which takes it to the endpoint, and keeps the one that comes
     /// back. If it is refused and the store holds another by now, that one is sent too.
     ///
     /// A refresh token that was refused is not sent again, since that may end the session. The store is
@@ -114,7 +114,7 @@ impl RefreshTokens {
         Fut: Future<Output = Result<Issued, SourceError>> + Send + 'static,
     {
         let shared = self.shared.clone();
-        let spending = tokio::spawn(async move {
+        let redeeming = tokio::spawn(async move {
             let spent = tokio::time::timeout(time_left, shared.spend(send)).await;
             spent.unwrap_or_else(|_| {
                 Err(SourceError::transient(
@@ -122,7 +122,7 @@ impl RefreshTokens {
                 ))
             })
         });
-        match spending.await {
+        match redeeming.await {
             Ok(result) => result,
             Err(ended) => match ended.try_into_panic() {
                 // The cache knows what to do with a source that panics.
@@ -145,10 +145,10 @@ impl Shared {
         let _turn = self.turn.lock().await;
         let first = self.load().await?;
         if let Some(words) = self.refusal_of(&first) {
-            return Err(SourceError::refused(words));
+            return Err(SourceError::invalid_credentials(words));
         }
         let (sent, result) = match send(first.clone()).await {
-            Err(error) if error.kind() == Kind::Refused => match self.load().await {
+            Err(error) if error.kind() == Kind::InvalidCredentials => match self.load().await {
                 Ok(other) if other != first => (other.clone(), send(other).await),
                 _ => (first, Err(error)),
             },
@@ -156,7 +156,7 @@ impl Shared {
         };
         let issued = match result {
             Ok(issued) => issued,
-            Err(error) if error.kind() == Kind::Refused => {
+            Err(error) if error.kind() == Kind::InvalidCredentials => {
                 let refused = Some((sent, error.to_string()));
                 *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
                 // Another process may be about to put its own into the store, without an epoch.
@@ -179,7 +179,7 @@ impl Shared {
 
     async fn load(&self) -> Result<SecretText, SourceError> {
         let stored = self.store.load().await.map_err(|error| {
-            SourceError::refused("there is no refresh token").with_source(error)
+            SourceError::invalid_credentials("there is no refresh token").with_source(error)
         })?;
         let unkept = self.unkept.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(match &*unkept {
@@ -355,7 +355,7 @@ mod tests {
             *place.0.lock().unwrap() = "r2";
             async move {
                 match token.expose_secret() {
-                    "r1" => Err(SourceError::refused("spent")),
+                    "r1" => Err(SourceError::invalid_credentials("spent")),
                     _ => issued("t", None),
                 }
             }
@@ -405,7 +405,7 @@ mod tests {
                     seen.note(&token);
                     async move {
                         match token.expose_secret() {
-                            "r1" => Err(SourceError::refused("spent")),
+                            "r1" => Err(SourceError::invalid_credentials("spent")),
                             _ => issued("t", None),
                         }
                     }
@@ -418,7 +418,7 @@ mod tests {
             .seed(7)
             .build();
         for _ in 0..3 {
-            assert!(cache.token().await.unwrap_err().is_refused());
+            assert!(cache.token().await.unwrap_err().is_invalid_credentials());
             clock.advance(Duration::from_secs(600));
         }
         // What was refused is never sent again.

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Empty};
-use tower_bearer::{AuthorizeLayer, BoxError, Error, Kind, ReplayBody, TokenCache};
+use tower_bearer::{BearerAuthLayer, BoxError, Error, Kind, ReplayBody, TokenCache};
 
 use crate::support::{Control, cache};
 
@@ -104,8 +104,8 @@ macro_rules! authorized {
 }
 pub(crate) use authorized;
 
-pub(crate) fn layer(cache: &TokenCache) -> AuthorizeLayer {
-    AuthorizeLayer::new(cache.clone())
+pub(crate) fn layer(cache: &TokenCache) -> BearerAuthLayer {
+    BearerAuthLayer::new(cache.clone())
         .allow("https://api.example")
         .unwrap()
 }

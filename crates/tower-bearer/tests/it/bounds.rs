@@ -7,7 +7,7 @@ use http::{Request, Response};
 use http_body_util::Empty;
 use tokio_test::task;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_bearer::{AuthorizeLayer, Phase, ReplayBody, SourceError, Token, TokenCache};
+use tower_bearer::{BearerAuthLayer, Phase, ReplayBody, SourceError, Token, TokenCache};
 
 use crate::support::{Answer, Control, cache, scripted, settle, token};
 
@@ -21,9 +21,9 @@ async fn run(
 ) -> usize {
     let before = control.calls();
     for _ in 0..(secs / step) as usize {
-        // It is dropped at once: a flight needs nobody who waits.
+        // It is dropped at once: a refresh needs nobody who waits.
         drop(task::spawn(cache.token()).poll());
-        while cache.status().phase == Phase::Flying {
+        while cache.status().phase == Phase::Refreshing {
             settle().await;
             if let Some(fetching) = control.asked_by_now() {
                 fetching.answer(answer(control.calls()));
@@ -53,7 +53,7 @@ async fn g37_steady_traffic() {
         let (builder, control) = scripted();
         let cache = builder.seed(seed).build();
         let fetches = run(&cache, &control, 86_400.0, 10.0, fresh).await;
-        // A renewal every 2670 s to 2970 s.
+        // A refresh every 2670 s to 2970 s.
         assert!((28..=33).contains(&fetches), "{fetches} in a day");
     }
 }
@@ -81,7 +81,7 @@ async fn g37_an_outage_while_a_token_is_in_use() {
         let (builder, control) = scripted();
         let cache = builder.seed(seed).build();
         control.fill(&cache, "t1").await;
-        control.clock.advance(cache.status().renews_in.unwrap());
+        control.clock.advance(cache.status().due_in.unwrap());
         let left = cache.status().expires_in.unwrap().as_secs_f64();
         let fetches = run(&cache, &control, left, 0.1, down).await;
         assert!((10..=40).contains(&fetches), "{fetches} in the window");
@@ -116,7 +116,7 @@ async fn g37_a_pause_that_is_asked_for() {
 #[tokio::test]
 async fn g37_a_refusal() {
     let (cache, control) = cache();
-    let refused = |_| Err(SourceError::refused("invalid_client"));
+    let refused = |_| Err(SourceError::invalid_credentials("invalid_client"));
     let first = run(&cache, &control, 3600.0, 1.0, refused).await;
     assert!((15..=17).contains(&first), "{first} in the first hour");
     let further = run(&cache, &control, 3600.0, 1.0, refused).await;
@@ -130,7 +130,7 @@ async fn g37_a_server_that_rejects_every_token() {
     let rejecting = service_fn(async |_: Request<ReplayBody<Empty<Bytes>>>| {
         Ok::<_, Infallible>(Response::builder().status(401).body(()).unwrap())
     });
-    let layer = AuthorizeLayer::new(cache.clone())
+    let layer = BearerAuthLayer::new(cache.clone())
         .allow("https://api.example")
         .unwrap();
     let service = layer.layer(rejecting);
@@ -186,8 +186,8 @@ async fn g37_a_fleet_over_many_days_with_outages() {
                 tokio::task::yield_now().await;
             }
             let status = cache.status();
-            assert_ne!(status.phase, Phase::Flying);
-            let next = status.next_try_in.or(status.renews_in).unwrap_or_default();
+            assert_ne!(status.phase, Phase::Refreshing);
+            let next = status.next_try_in.or(status.due_in).unwrap_or_default();
             let next = next.as_secs_f64().max(0.1);
             control.advance(next);
             now += next;
@@ -197,7 +197,7 @@ async fn g37_a_fleet_over_many_days_with_outages() {
             );
         }
     }
-    // A renewal every 2670 s to 2970 s, and a few tries more in the outages.
+    // A refresh every 2670 s to 2970 s, and a few tries more in the outages.
     let per_cache_and_day = f64::from(per_minute.iter().sum::<u32>()) / f64::from(caches * days);
     assert!(
         (29.0..34.0).contains(&per_cache_and_day),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Request, Response, StatusCode};
 use http_body_util::Empty;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_bearer::{AuthorizeLayer, BoxError, ReplayBody, Stamped};
+use tower_bearer::{AuthOutcome, BearerAuthLayer, BoxError, ReplayBody};
 
 use crate::{
     api::{Api, authorized, get, layer, ready},
@@ -16,7 +16,7 @@ use crate::{
 /// How often the source and the API were asked when the API answers first `status` with `headers`, and
 /// the status that the caller gets.
 async fn costs(
-    change: impl Fn(AuthorizeLayer) -> AuthorizeLayer,
+    change: impl Fn(BearerAuthLayer) -> BearerAuthLayer,
     status: u16,
     headers: &[(&str, &str)],
 ) -> (usize, usize, u16) {
@@ -47,7 +47,7 @@ async fn costs(
 const HEALED: (usize, usize, u16) = (2, 2, 200);
 
 #[tokio::test]
-async fn d10_an_insufficient_scope_renews_nothing() {
+async fn d10_an_insufficient_scope_refreshes_nothing() {
     let challenge = ("www-authenticate", r#"Bearer error="insufficient_scope""#);
     assert_eq!(costs(|it| it, 401, &[challenge]).await, (1, 1, 401));
     let invalid_request = ("www-authenticate", r#"Bearer error="invalid_request""#);
@@ -110,13 +110,13 @@ async fn d25_unauthenticated_in_the_headers_is_a_rejection() {
 
 #[tokio::test]
 async fn a_user_may_name_rejections_of_their_own() {
-    let csrf = |layer: AuthorizeLayer| layer.reject_when(|head| head.status.as_u16() == 419);
+    let csrf = |layer: BearerAuthLayer| layer.reject_when(|head| head.status.as_u16() == 419);
     assert_eq!(costs(csrf, 419, &[]).await, HEALED);
     assert_eq!(costs(|it| it, 419, &[]).await, (1, 1, 419));
     assert_eq!(costs(csrf, 401, &[]).await, HEALED, "it adds");
     assert_eq!(costs(csrf, 418, &[]).await, (1, 1, 418));
     let scope = [("www-authenticate", r#"Bearer error="insufficient_scope""#)];
-    let any_401 = |layer: AuthorizeLayer| layer.reject_when(|head| head.status == 401);
+    let any_401 = |layer: BearerAuthLayer| layer.reject_when(|head| head.status == 401);
     assert_eq!(costs(any_401, 401, &scope).await, HEALED);
 }
 
@@ -148,12 +148,12 @@ async fn a_response_tells_its_token_where_that_is_asked_for() {
     let service = layer(&cache).mark_responses().layer(answer);
     let send = async || {
         let response = service.clone().oneshot(get()).await.unwrap();
-        let stamped = response.extensions().get::<Stamped>().cloned().unwrap();
+        let stamped = response.extensions().get::<AuthOutcome>().cloned().unwrap();
         (
             stamped.generation(),
             stamped.rejected(),
             stamped.retried(),
-            stamped.unhealed().map(ToString::to_string),
+            stamped.not_retried().map(ToString::to_string),
         )
     };
     assert_eq!(send().await, (1, None, false, None));

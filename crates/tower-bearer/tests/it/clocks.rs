@@ -18,7 +18,7 @@ async fn b12_the_lifetime_counts_from_when_the_request_was_sent() {
     let (builder, control) = crate::support::scripted();
     let cache = builder
         .attempt_timeout(Duration::from_secs(100))
-        .flight_timeout(Duration::from_secs(100))
+        .refresh_timeout(Duration::from_secs(100))
         .build();
     let caller = tokio::spawn(cache.token());
     let fetching = control.asked().await;
@@ -32,7 +32,7 @@ async fn b12_the_lifetime_counts_from_when_the_request_was_sent() {
 }
 
 #[tokio::test]
-async fn c01_after_a_machine_slept_the_first_request_renews() {
+async fn c01_after_a_machine_slept_the_first_request_refreshes() {
     let (cache, control) = cache();
     control.fill(&cache, "t1").await;
     control.clock.suspend(Duration::from_secs(7200));
@@ -53,7 +53,7 @@ async fn c02_a_wall_clock_that_is_set_back_does_not_prolong_a_token() {
 }
 
 #[tokio::test]
-async fn c03_a_wall_clock_that_is_set_forward_costs_one_renewal() {
+async fn c03_a_wall_clock_that_is_set_forward_costs_one_refresh() {
     let (cache, control) = cache();
     control.fill(&cache, "t1").await;
     control.clock.suspend(Duration::from_secs(3000));
@@ -74,10 +74,10 @@ async fn e03_a_changed_secret_clears_a_refusal_at_once() {
     control
         .asked()
         .await
-        .answer(Err(SourceError::refused("invalid_client")));
+        .answer(Err(SourceError::invalid_credentials("invalid_client")));
     caller.await.unwrap().unwrap_err();
     for _ in 0..100 {
-        assert!(cache.token().await.unwrap_err().is_refused());
+        assert!(cache.token().await.unwrap_err().is_invalid_credentials());
     }
     assert_eq!(control.calls(), 1);
     control.change_secret();
@@ -99,7 +99,7 @@ async fn e10_a_result_of_an_old_secret_is_neither_published_nor_returned() {
 }
 
 #[tokio::test]
-async fn e10_a_changed_secret_replaces_a_flight_that_hangs() {
+async fn e10_a_changed_secret_replaces_a_refresh_that_hangs() {
     let (cache, control) = cache();
     let first = tokio::spawn(cache.token());
     let hanging = control.asked().await;
@@ -128,13 +128,13 @@ async fn e11_a_secret_that_changes_during_each_fetch_ends_in_an_error_that_says_
         text.contains("changed its secret during each of the last 3 fetches"),
         "{text}"
     );
-    assert_eq!(cache.status().phase, Phase::Cooling);
+    assert_eq!(cache.status().phase, Phase::Backoff);
     assert!(cache.token().await.is_err());
     assert_eq!(control.calls(), 3);
 }
 
 #[tokio::test]
-async fn a_late_result_of_a_flight_that_was_given_up_is_not_published() {
+async fn a_late_result_of_a_refresh_that_was_given_up_is_not_published() {
     let (builder, control) = crate::support::scripted();
     let cache = builder.attempt_timeout(Duration::from_secs(3600)).build();
     let mut caller = task::spawn(cache.token());
@@ -147,7 +147,7 @@ async fn a_late_result_of_a_flight_that_was_given_up_is_not_published() {
     let new = control.asked().await;
     assert!(
         !old.is_awaited(),
-        "the flight that was given up asks no more"
+        "the refresh that was given up asks no more"
     );
     new.token("t2");
     old.token("t1");
@@ -185,7 +185,7 @@ async fn g30_clocks_that_disagree_make_no_busy_loop() {
     tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
     let fetches = cache.status().counts.fetches;
     assert!((29..=34).contains(&fetches), "{fetches}");
-    // A look each 30 s, and a few for each flight.
+    // A look each 30 s, and a few for each refresh.
     let sleeps = sleeps.load(Ordering::SeqCst);
     assert!((2880..=3300).contains(&sleeps), "{sleeps}");
 }

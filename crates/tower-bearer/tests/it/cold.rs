@@ -29,15 +29,17 @@ async fn a01_a_thousand_first_callers_cost_one_fetch() {
 }
 
 #[tokio::test]
-async fn a02_a_failed_flight_is_shared_and_cools() {
+async fn a02_a_failed_refresh_is_shared_and_cools() {
     let (cache, control) = cache();
     let callers: Vec<_> = (0..50).map(|_| tokio::spawn(cache.token())).collect();
     let fetching = control.asked().await;
     settle().await;
-    fetching.answer(Err(SourceError::refused("the endpoint refused `ci-bot`")));
+    fetching.answer(Err(SourceError::invalid_credentials(
+        "the endpoint refused `ci-bot`",
+    )));
     for caller in callers {
         let error = caller.await.unwrap().unwrap_err();
-        assert!(error.is_refused());
+        assert!(error.is_invalid_credentials());
         assert_eq!(
             chain(&error),
             "no token: its source refused the credentials (next try in 10 s): \
@@ -50,7 +52,7 @@ async fn a02_a_failed_flight_is_shared_and_cools() {
     let error = cache.token().await.unwrap_err();
     assert_eq!(error.retry_after(), Some(Duration::from_secs(6)));
     assert_eq!(control.calls(), 1);
-    // Then the next request begins a new flight.
+    // Then the next request begins a new refresh.
     control.advance(6.0);
     assert_eq!(control.fill(&cache, "t1").await.expose_secret(), "t1");
     assert_eq!(control.calls(), 2);
@@ -58,7 +60,7 @@ async fn a02_a_failed_flight_is_shared_and_cools() {
 }
 
 #[tokio::test]
-async fn a03_the_flight_outlives_the_caller_that_began_it() {
+async fn a03_the_refresh_outlives_the_caller_that_began_it() {
     let (cache, control) = cache();
     let mut leader = task::spawn(cache.token());
     assert_pending!(leader.poll());
@@ -114,7 +116,7 @@ async fn a08_a_waiter_that_is_woken_sees_the_result() {
 }
 
 #[tokio::test]
-async fn a05_a_flight_that_all_have_left_still_fills_the_cell() {
+async fn a05_a_refresh_that_all_have_left_still_fills_the_cell() {
     let (cache, control) = cache();
     let mut callers: Vec<_> = (0..10).map(|_| task::spawn(cache.token())).collect();
     for caller in &mut callers {
@@ -125,7 +127,7 @@ async fn a05_a_flight_that_all_have_left_still_fills_the_cell() {
     assert_eq!(
         control.clock.sleepers(),
         2,
-        "the flight's own two timers are all that is left"
+        "the refresh's own two timers are all that is left"
     );
     fetching.token("t1");
     settle().await;
@@ -136,7 +138,7 @@ async fn a05_a_flight_that_all_have_left_still_fills_the_cell() {
 }
 
 #[tokio::test]
-async fn a06_a_panicking_source_is_one_failed_flight() {
+async fn a06_a_panicking_source_is_one_failed_refresh() {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
     let clock = tower_bearer::clock::ManualClock::new();
@@ -156,14 +158,14 @@ async fn a06_a_panicking_source_is_one_failed_flight() {
         assert_eq!(*error.kind(), Kind::Panicked);
         assert!(error.retry_after().is_some());
     }
-    assert_eq!(cache.status().phase, Phase::Cooling);
+    assert_eq!(cache.status().phase, Phase::Backoff);
     assert_eq!(calls.load(Ordering::SeqCst), 1);
     clock.advance(Duration::from_secs(1));
     assert_eq!(cache.token().await.unwrap().expose_secret(), "t2");
 }
 
 #[tokio::test]
-async fn a06_garbage_from_the_source_is_one_failed_flight() {
+async fn a06_garbage_from_the_source_is_one_failed_refresh() {
     let (cache, control) = cache();
     let caller = tokio::spawn(cache.token());
     let garbage = Token::new("line\nbreak").map_err(SourceError::from);
@@ -206,7 +208,7 @@ async fn a07_a_fetch_that_never_returns_is_ended_by_its_own_time_out() {
 }
 
 #[tokio::test]
-async fn a_transient_failure_at_the_start_is_tried_again_within_the_flight() {
+async fn a_transient_failure_at_the_start_is_tried_again_within_the_refresh() {
     let (cache, control) = cache();
     let caller = tokio::spawn(cache.token());
     for attempt in 1..=2 {
@@ -222,11 +224,11 @@ async fn a_transient_failure_at_the_start_is_tried_again_within_the_flight() {
     fetching.token("t1");
     assert_eq!(caller.await.unwrap().unwrap().expose_secret(), "t1");
     assert_eq!(cache.status().counts.fetches, 3);
-    assert_eq!(cache.status().counts.failed_flights, 0);
+    assert_eq!(cache.status().counts.failed_refreshes, 0);
 }
 
 #[tokio::test]
-async fn a09_a_hundred_clones_share_one_flight() {
+async fn a09_a_hundred_clones_share_one_refresh() {
     let (cache, control) = cache();
     let clones: Vec<TokenCache> = (0..100).map(|_| cache.clone()).collect();
     let callers: Vec<_> = clones
@@ -249,9 +251,15 @@ async fn a10_a_refusal_is_shared_although_its_leader_left() {
     let follower = tokio::spawn(cache.token());
     let fetching = control.asked().await;
     settle().await;
-    fetching.answer(Err(SourceError::refused("invalid_client")));
+    fetching.answer(Err(SourceError::invalid_credentials("invalid_client")));
     drop(leader);
-    assert!(follower.await.unwrap().unwrap_err().is_refused());
+    assert!(
+        follower
+            .await
+            .unwrap()
+            .unwrap_err()
+            .is_invalid_credentials()
+    );
     assert_eq!(control.calls(), 1);
 }
 
@@ -275,10 +283,10 @@ async fn f11_two_caches_never_share_a_token() {
 async fn settings_at_the_ends_of_the_range_make_no_panic() {
     let (builder, control) = scripted();
     let cache = builder
-        .flight_timeout(Duration::MAX)
+        .refresh_timeout(Duration::MAX)
         .attempt_timeout(Duration::MAX)
-        .renewal_window(Duration::MAX)
-        .hard_margin(Duration::MAX)
+        .refresh_window(Duration::MAX)
+        .leeway(Duration::MAX)
         .default_lifetime(Duration::MAX)
         .attempts(u32::MAX)
         .build();
@@ -300,7 +308,7 @@ impl std::task::Wake for Odd {
 impl Drop for Odd {
     fn drop(&mut self) {
         // It would wait for ever if a lock of the cache's were held.
-        assert!(self.cache.peek().is_none() || !self.cache.status().suspect);
+        assert!(self.cache.peek().is_none() || !self.cache.status().rejected);
         let mut caller = task::spawn(self.cache.token());
         drop(caller.poll());
     }

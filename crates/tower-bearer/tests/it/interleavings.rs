@@ -129,7 +129,7 @@ impl World {
                 }
             }
             Step::Fail => self.fail(SourceError::transient("down")),
-            Step::Refuse => self.fail(SourceError::refused("no")),
+            Step::Refuse => self.fail(SourceError::invalid_credentials("no")),
             Step::Pass(tenths) => {
                 let by = Duration::from_millis(u64::from(tenths) * 100);
                 self.monotonic += by;

@@ -12,15 +12,15 @@ mod bounds;
 mod challenges;
 mod clocks;
 mod cold;
-mod healing;
 mod interleavings;
 #[cfg(feature = "metrics")]
 mod measures;
 mod middleware;
 mod options;
 mod readiness;
+mod refresh;
 mod rejection;
-mod renewal;
+mod retry;
 mod runtimes;
 mod support;
 mod telemetry;

@@ -10,7 +10,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_bearer::{AuthorizeLayer, BoxError, ReplayBody, SourceError, Token};
+use tower_bearer::{BearerAuthLayer, BoxError, ReplayBody, SourceError, Token};
 
 use crate::support::{scripted, settle};
 
@@ -41,7 +41,7 @@ fn f14_each_metric_has_its_documented_name_and_labels() {
 
             // Two requests whose token is rejected: one is sent again, with a token of unknown
             // lifetime, and one cannot be.
-            let layer = AuthorizeLayer::new(cache)
+            let layer = BearerAuthLayer::new(cache)
                 .allow("https://api.example")
                 .unwrap();
             let statuses = Arc::new(Mutex::new(VecDeque::from([401, 200, 401])));
@@ -93,17 +93,17 @@ fn f14_each_metric_has_its_documented_name_and_labels() {
         ("tower_bearer_fetches_total{cache=ci,reason=ahead}", 1.0),
         ("tower_bearer_fetches_total{cache=ci,reason=initial}", 1.0),
         ("tower_bearer_fetches_total{cache=ci,reason=rejected}", 3.0),
-        ("tower_bearer_flight_duration_seconds{cache=ci}", 5.0),
+        ("tower_bearer_refresh_duration_seconds{cache=ci}", 5.0),
         (
-            "tower_bearer_flights_total{cache=ci,reason=ahead,outcome=failed}",
+            "tower_bearer_refreshes_total{cache=ci,reason=ahead,outcome=failed}",
             1.0,
         ),
         (
-            "tower_bearer_flights_total{cache=ci,reason=initial,outcome=renewed}",
+            "tower_bearer_refreshes_total{cache=ci,reason=initial,outcome=refreshed}",
             1.0,
         ),
         (
-            "tower_bearer_flights_total{cache=ci,reason=rejected,outcome=renewed}",
+            "tower_bearer_refreshes_total{cache=ci,reason=rejected,outcome=refreshed}",
             3.0,
         ),
         ("tower_bearer_rejections_total{cache=ci}", 3.0),

@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimit, service_fn};
-use tower_bearer::{Authorize, BoxError, Kind, ReplayBody, Stamped};
+use tower_bearer::{AuthOutcome, BearerAuth, BoxError, Kind, ReplayBody};
 
 use crate::{
     api::{Api, authorized, get, layer, ours, ready},
@@ -20,7 +20,7 @@ async fn a_fresh_token_is_stamped_and_sensitive() {
     let api = Api::default();
     let response = authorized!(&cache, api).oneshot(get()).await.unwrap();
     assert_eq!(response.status(), 200);
-    assert!(response.extensions().get::<Stamped>().is_none());
+    assert!(response.extensions().get::<AuthOutcome>().is_none());
     let seen = api.seen();
     assert_eq!(seen[0].bearer(), Some("t1"));
     assert!(seen[0].headers["authorization"].is_sensitive());
@@ -125,10 +125,10 @@ async fn without_a_token_nothing_is_sent_and_the_error_is_ours() {
     let (cache, control) = cache();
     let api = Api::default();
     let request = tokio::spawn(authorized!(&cache, api).oneshot(get()));
-    let refused = tower_bearer::SourceError::refused("the endpoint refused `ci-bot`");
+    let refused = tower_bearer::SourceError::invalid_credentials("the endpoint refused `ci-bot`");
     control.asked().await.answer(Err(refused));
     let error = request.await.unwrap().unwrap_err();
-    assert_eq!(*ours(&error), Kind::Refused);
+    assert_eq!(*ours(&error), Kind::InvalidCredentials);
     assert!(api.seen().is_empty());
 }
 
@@ -163,12 +163,12 @@ fn the_service_and_its_future_are_what_stacks_need() {
     fn check<S, B, R>(stack: &str)
     where
         S: Service<Request<ReplayBody<B>>>,
-        Authorize<S>: Service<Request<B>, Response = Response<R>, Future: Send>,
-        Authorize<S>: Clone + Send + Sync + std::fmt::Debug,
+        BearerAuth<S>: Service<Request<B>, Response = Response<R>, Future: Send>,
+        BearerAuth<S>: Clone + Send + Sync + std::fmt::Debug,
     {
-        let service = size_of::<Authorize<S>>();
-        let future = size_of::<<Authorize<S> as Service<Request<B>>>::Future>();
-        println!("{stack}: Authorize {service} bytes, its future {future}");
+        let service = size_of::<BearerAuth<S>>();
+        let future = size_of::<<BearerAuth<S> as Service<Request<B>>>::Future>();
+        println!("{stack}: BearerAuth {service} bytes, its future {future}");
         // Each layer around this one moves it: two words, and one for its state if the inner one has no room.
         assert!(future <= size_of::<S::Future>() + 24, "{stack}");
     }

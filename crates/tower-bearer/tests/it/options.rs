@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio_test::{assert_pending, task};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_bearer::{
-    BoxError, ReplayBody, RequestOptions, SourceError, Stamped, Unhealed, authorize::NotReplayable,
+    AuthOutcome, BoxError, NotRetried, ReplayBody, RequestOptions, SourceError, auth::NotReplayable,
 };
 use tower_http::follow_redirect::{FollowRedirectLayer, RequestUri, policy};
 
@@ -54,7 +54,7 @@ async fn a_request_may_ask_for_more_time_than_is_left() {
         cache
             .status()
             .counts
-            .renewals
+            .refreshes
             .of(tower_bearer::Reason::Ahead),
         1
     );
@@ -106,9 +106,9 @@ async fn a_request_may_go_without_a_token() {
     *request.uri_mut() = Uri::from_static("https://bucket.example/");
     let response = authorized!(&cache, api).oneshot(request).await.unwrap();
     assert_eq!(response.status(), 401);
-    assert!(response.extensions().get::<Stamped>().is_none());
+    assert!(response.extensions().get::<AuthOutcome>().is_none());
     assert_eq!(api.bearers(), [None]);
-    assert_eq!(control.calls(), 1, "d15: such a 401 renews nothing");
+    assert_eq!(control.calls(), 1, "d15: such a 401 refreshes nothing");
 }
 
 #[tokio::test]
@@ -128,10 +128,10 @@ async fn a_request_or_a_layer_may_go_without_a_retry() {
         let service = layer.layer(service_fn(answer));
         let response = service.clone().oneshot(request).await.unwrap();
         assert_eq!(response.status(), 401);
-        let stamped = response.extensions().get::<Stamped>().unwrap();
+        let stamped = response.extensions().get::<AuthOutcome>().unwrap();
         assert!(matches!(
-            stamped.unhealed(),
-            Some(Unhealed::NotReplayed(NotReplayable::TurnedOff))
+            stamped.not_retried(),
+            Some(NotRetried::NotReplayed(NotReplayable::TurnedOff))
         ));
         assert!(!stamped.retried());
         service.oneshot(get()).await.unwrap();
@@ -154,7 +154,7 @@ async fn without_retries_too_a_token_that_is_taken_is_known_to_be_good() {
         settle().await;
         control.advance(5.0);
     }
-    // Were a replacement not known to be good, the limiter would have held the last renewals back.
+    // Were a replacement not known to be good, the limiter would have held the last refreshes back.
     assert_eq!(control.calls(), 5);
 }
 
@@ -174,10 +174,10 @@ async fn a_rejection_is_handed_on_when_its_cache_is_gone() {
     answer.send(rejection).unwrap();
     let response = response.await.unwrap();
     assert_eq!(response.status(), 401);
-    let stamped = response.extensions().get::<Stamped>().unwrap();
+    let stamped = response.extensions().get::<AuthOutcome>().unwrap();
     assert!(matches!(
-        stamped.unhealed(),
-        Some(Unhealed::NotReplayed(NotReplayable::TurnedOff))
+        stamped.not_retried(),
+        Some(NotRetried::NotReplayed(NotReplayable::TurnedOff))
     ));
     assert_eq!(control.calls(), 1);
 }
@@ -262,7 +262,7 @@ async fn f04_a_redirect_inside_that_left_the_token_behind_rejects_nothing() {
     };
     let response = send("/away").await;
     assert_eq!(response.status(), 401);
-    assert!(response.extensions().get::<Stamped>().is_none());
+    assert!(response.extensions().get::<AuthOutcome>().is_none());
     assert_eq!(seen.bearers(), [Some("t1".into()), None]);
     assert_eq!(control.calls(), 1);
     assert_eq!(cache.status().counts.rejections, 0);

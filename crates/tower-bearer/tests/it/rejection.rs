@@ -26,18 +26,18 @@ async fn d02_a_hundred_rejections_of_one_token_cost_one_fetch() {
 async fn d03_a_late_rejection_of_an_older_token_costs_nothing() {
     let (cache, control) = cache();
     let t1 = control.fill(&cache, "t1").await;
-    let renewed = tokio::spawn(cache.reject(&t1));
+    let refreshed = tokio::spawn(cache.reject(&t1));
     control.asked().await.token("t2");
-    renewed.await.unwrap().unwrap();
+    refreshed.await.unwrap().unwrap();
     let mut late = task::spawn(cache.reject(&t1));
     assert_eq!(assert_ready!(late.poll()).unwrap().expose_secret(), "t2");
     assert_eq!(cache.token().await.unwrap().expose_secret(), "t2");
-    assert!(!cache.status().suspect);
+    assert!(!cache.status().rejected);
     assert_eq!(control.calls(), 2);
 }
 
 #[tokio::test]
-async fn d04_a_rejection_joins_the_flight_under_way() {
+async fn d04_a_rejection_joins_the_refresh_under_way() {
     let (cache, control) = cache();
     let t1 = control.fill(&cache, "t1").await;
     control.advance(2971.0);
@@ -51,7 +51,7 @@ async fn d04_a_rejection_joins_the_flight_under_way() {
 }
 
 #[tokio::test]
-async fn d05_a_flight_that_brings_the_token_rejected_meanwhile_asks_once_more() {
+async fn d05_a_refresh_that_brings_the_token_rejected_meanwhile_asks_once_more() {
     let (cache, control) = cache();
     let t1 = control.fill(&cache, "t1").await;
     control.advance(2971.0);
@@ -80,7 +80,7 @@ async fn d24_a_source_that_hands_out_the_rejected_token_is_a_typed_outcome() {
     );
     settle().await;
     assert_eq!(control.calls(), 2);
-    assert_eq!(cache.status().phase, Phase::Cooling);
+    assert_eq!(cache.status().phase, Phase::Backoff);
 }
 
 #[tokio::test]
@@ -97,12 +97,12 @@ async fn d27_one_spurious_rejection_during_an_outage_stops_nobody_else() {
     assert_eq!(assert_ready!(other.poll()).unwrap().expose_secret(), "t1");
     fetching.answer(Err(SourceError::transient("down")));
     assert!(rejecter.await.unwrap().is_err());
-    // While it cools they are served the suspect at once; who saw it rejected is not.
+    // While it cools they are served the rejected token at once; who saw it rejected is not.
     let mut other = task::spawn(cache.token());
     assert_eq!(assert_ready!(other.poll()).unwrap().expose_secret(), "t1");
     let mut again = task::spawn(cache.reject(&t1));
     assert!(assert_ready!(again.poll()).is_err());
-    assert!(cache.is_ready() && cache.status().suspect);
+    assert!(cache.is_ready() && cache.status().rejected);
     // Later tries run behind.
     control.advance(60.0);
     let mut other = task::spawn(cache.token());
@@ -114,7 +114,7 @@ async fn d27_one_spurious_rejection_during_an_outage_stops_nobody_else() {
 }
 
 #[tokio::test]
-async fn d28_rejections_are_renewed_as_far_as_the_bucket_reaches() {
+async fn d28_rejections_are_refreshed_as_far_as_the_bucket_reaches() {
     let (cache, control) = cache();
     let mut current = control.fill(&cache, "t1").await;
     for secret in ["t2", "t3"] {
@@ -129,7 +129,7 @@ async fn d28_rejections_are_renewed_as_far_as_the_bucket_reaches() {
     assert_eq!(
         cache.token().await.unwrap().expose_secret(),
         "t3",
-        "others are served the suspect"
+        "others are served the rejected token"
     );
     control.advance(20.0);
     let rejecter = tokio::spawn(cache.reject(&current));
@@ -138,7 +138,7 @@ async fn d28_rejections_are_renewed_as_far_as_the_bucket_reaches() {
 }
 
 #[tokio::test]
-async fn a_dropped_rejection_still_renews() {
+async fn a_dropped_rejection_still_refreshes() {
     let (cache, control) = cache();
     let t1 = control.fill(&cache, "t1").await;
     drop(cache.reject(&t1));
@@ -148,7 +148,7 @@ async fn a_dropped_rejection_still_renews() {
 }
 
 #[tokio::test]
-async fn f13_a_renewal_that_is_due_and_a_rejection_at_one_instant_are_one_flight() {
+async fn f13_a_refresh_that_is_due_and_a_rejection_at_one_instant_are_one_refresh() {
     let (cache, control) = cache();
     let t1 = control.fill(&cache, "t1").await;
     control.advance(2971.0);
@@ -172,7 +172,7 @@ async fn f11_a_rejection_of_another_caches_token_changes_nothing() {
     control.fill(&ours, "ours").await;
     let foreign = their_control.fill(&theirs, "theirs").await;
     assert_eq!(ours.reject(&foreign).await.unwrap().expose_secret(), "ours");
-    assert!(!ours.status().suspect);
+    assert!(!ours.status().rejected);
     assert_eq!(control.calls(), 1);
 }
 

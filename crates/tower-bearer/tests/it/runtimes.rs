@@ -40,7 +40,7 @@ fn a13_another_runtime_takes_over_where_one_was_shut_down() {
         assert_pending!(leader.poll());
         control.asked().await
     });
-    assert_eq!(cache.status().phase, Phase::Flying);
+    assert_eq!(cache.status().phase, Phase::Refreshing);
     let second = current();
     second.block_on(async {
         let mut follower = task::spawn(cache.token());
@@ -49,7 +49,7 @@ fn a13_another_runtime_takes_over_where_one_was_shut_down() {
         first.shutdown_background();
         assert!(
             follower.is_woken(),
-            "the lost flight wakes who waits for it"
+            "the lost refresh wakes who waits for it"
         );
         assert_pending!(follower.poll());
         control.asked().await.token("t1");
@@ -63,7 +63,7 @@ fn a13_another_runtime_takes_over_where_one_was_shut_down() {
 }
 
 #[test]
-fn a14_a_flight_on_a_parked_runtime_is_replaced_after_its_total_time_out() {
+fn a14_a_refresh_on_a_parked_runtime_is_replaced_after_its_total_time_out() {
     let current = || {
         tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -113,7 +113,7 @@ fn a14_a_runtime_without_a_timer_is_a_typed_error() {
 }
 
 #[tokio::test]
-async fn f01_dropping_the_last_handle_ends_the_flight() {
+async fn f01_dropping_the_last_handle_ends_the_refresh() {
     struct Ended(Arc<AtomicUsize>);
     impl Drop for Ended {
         fn drop(&mut self) {

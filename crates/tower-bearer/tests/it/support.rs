@@ -67,7 +67,7 @@ impl TokenSource for Scripted {
 
 impl Fetching {
     pub(crate) fn answer(self, answer: Answer) {
-        // The flight may have given up waiting, which is what some tests are about.
+        // The refresh may have given up waiting, which is what some tests are about.
         let _gone = self.answer.send(answer);
     }
 

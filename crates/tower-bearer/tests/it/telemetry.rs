@@ -26,7 +26,7 @@ async fn moves(story: impl AsyncFn(&TokenCache, &Control), expected: &[(&str, u6
 fn named(counts: &Counts) -> Vec<(&'static str, u64)> {
     let mut all = vec![
         ("fetches", counts.fetches),
-        ("failed_flights", counts.failed_flights),
+        ("failed_refreshes", counts.failed_refreshes),
         ("unknown_lifetimes", counts.unknown_lifetimes),
         ("served_due", counts.served_due),
         ("rejections", counts.rejections),
@@ -42,7 +42,7 @@ fn named(counts: &Counts) -> Vec<(&'static str, u64)> {
         Reason::Forced,
         Reason::SecretChanged,
     ] {
-        all.push((reason.as_str(), counts.renewals.of(reason)));
+        all.push((reason.as_str(), counts.refreshes.of(reason)));
     }
     all
 }
@@ -70,7 +70,7 @@ async fn f14_each_case_moves_exactly_its_counters() {
                 .answer(Err(SourceError::transient("down")));
             settle().await;
         },
-        &[("served_due", 1), ("fetches", 1), ("failed_flights", 1)],
+        &[("served_due", 1), ("fetches", 1), ("failed_refreshes", 1)],
     )
     .await;
     moves(
@@ -126,10 +126,10 @@ async fn a_subscription_delivers_each_outcome_with_its_reason() {
     let event = events.next().await.unwrap();
     assert_eq!(
         (event.reason, event.outcome.as_str()),
-        (Reason::Initial, "renewed")
+        (Reason::Initial, "refreshed")
     );
     match event.outcome {
-        Outcome::Renewed {
+        Outcome::Refreshed {
             generation,
             expires_in,
         } => {
@@ -140,7 +140,7 @@ async fn a_subscription_delivers_each_outcome_with_its_reason() {
     let rejecter = tokio::spawn(cache.reject(&cache.peek().unwrap()));
     let fetching = control.asked().await;
     control.advance(2.0);
-    fetching.answer(Err(SourceError::refused("no")));
+    fetching.answer(Err(SourceError::invalid_credentials("no")));
     rejecter.await.unwrap().unwrap_err();
     let event = events.next().await.unwrap();
     assert_eq!(
@@ -171,8 +171,8 @@ async fn f12_a_subscriber_that_sleeps_or_panics_harms_nobody() {
         control.fill(&cache, &format!("t{turn}")).await;
     }
     // A hundred events, of which the oldest were dropped.
-    let Outcome::Renewed { generation, .. } = sleepy.next().await.unwrap().outcome else {
-        panic!("a token was renewed");
+    let Outcome::Refreshed { generation, .. } = sleepy.next().await.unwrap().outcome else {
+        panic!("a token was refreshed");
     };
     assert_eq!((generation, sleepy.missed()), (37, 36));
 }
@@ -190,7 +190,7 @@ async fn f07_a_soak_with_faults_leaks_nothing() {
             assert_pending!(caller.poll());
         }
         drop(caller);
-        if cache.status().phase == tower_bearer::Phase::Flying {
+        if cache.status().phase == tower_bearer::Phase::Refreshing {
             settle().await;
             let fetching = control.asked().await;
             if control.calls() % 100 == 0 {
@@ -204,7 +204,7 @@ async fn f07_a_soak_with_faults_leaks_nothing() {
     }
     assert_eq!(handle.metrics().num_alive_tasks(), tasks);
     assert_eq!(control.clock.sleepers(), 0);
-    // A renewal every 2670 s to 2980 s, and a try more for each that failed.
+    // A refresh every 2670 s to 2980 s, and a try more for each that failed.
     let fetches = control.calls();
     assert!((2880..=3270).contains(&fetches), "{fetches}");
 }
@@ -242,12 +242,12 @@ async fn f12_a_log_that_panics_leaves_nothing_undone() {
     for caller in &mut callers {
         assert_pending!(caller.poll());
     }
-    // The event that a token was renewed panics in the flight's own task.
+    // The event that a token was refreshed panics in the refresh's own task.
     control.asked().await.token("t1");
     settle().await;
     assert!(callers.iter().all(|caller| caller.is_woken()));
     let t1 = cache.peek().unwrap();
-    // The event that it was rejected panics in the caller, after the flight has begun.
+    // The event that it was rejected panics in the caller, after the refresh has begun.
     let rejected =
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(cache.reject(&t1))));
     assert!(rejected.is_err());

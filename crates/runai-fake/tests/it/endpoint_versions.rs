@@ -1,0 +1,175 @@
+//! Forms of token endpoint that are missing or broken, and who sends secrets to them.
+
+use runai_fake::{Behaviour, EndpointVersion, RunaiFake};
+use serde_json::json;
+
+use crate::{
+    client::{Answer, Client, ID, SECRET, start},
+    keycloak::{CONFIGURATION, TOKEN},
+    people::form,
+};
+
+const FORMS: [EndpointVersion; 3] = [
+    EndpointVersion::V1,
+    EndpointVersion::V2,
+    EndpointVersion::Keycloak,
+];
+
+async fn ask(client: &Client, at: EndpointVersion) -> Answer {
+    let fields = form(&[
+        ("grant_type", "client_credentials"),
+        ("client_id", ID),
+        ("client_secret", SECRET),
+    ]);
+    let headers = [("content-type", "application/x-www-form-urlencoded")];
+    match at {
+        EndpointVersion::V1 => client.ask(SECRET).await,
+        EndpointVersion::V2 => client.v2(&fields).await,
+        _ => {
+            let sent = client.send("POST", TOKEN, &headers, fields).await;
+            sent.expect("an answer comes")
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_form_can_be_missing_from_the_start() {
+    for missing in FORMS {
+        let fake = RunaiFake::builder()
+            .application(ID, SECRET)
+            .endpoint_version(missing, false)
+            .start()
+            .await
+            .expect("a port is free");
+        let client = Client::new(&fake);
+        for form in FORMS {
+            let answer = ask(&client, form).await;
+            let status = if form == missing { 404 } else { 200 };
+            assert_eq!(answer.status, status, "{form:?} without {missing:?}");
+            if form == missing {
+                assert_eq!(answer.json()["code"], 404);
+            }
+        }
+        let status = if missing == EndpointVersion::Keycloak {
+            404
+        } else {
+            200
+        };
+        assert_eq!(client.get(CONFIGURATION, "").await.status, status);
+        assert_eq!((fake.token_requests(), fake.api_requests()), (3, 0));
+    }
+    let builder = RunaiFake::builder().application(ID, SECRET);
+    let fake = builder
+        .endpoint_version(EndpointVersion::V1, false)
+        .endpoint_version(EndpointVersion::V1, true)
+        .start();
+    let fake = fake.await.expect("a port is free");
+    assert_eq!(
+        ask(&Client::new(&fake), EndpointVersion::V1).await.status,
+        200
+    );
+}
+
+#[tokio::test]
+async fn a_form_can_be_broken() {
+    let fake = start().await;
+    let client = Client::new(&fake);
+    for broken in FORMS {
+        fake.always_on_version(broken, Some(Behaviour::status(404)));
+        for form in FORMS {
+            let status = if form == broken { 404 } else { 200 };
+            assert_eq!(ask(&client, form).await.status, status, "{form:?}");
+        }
+        let status = if broken == EndpointVersion::Keycloak {
+            404
+        } else {
+            200
+        };
+        assert_eq!(client.get(CONFIGURATION, "").await.status, status);
+        fake.always_on_version(broken, Some(Behaviour::html()));
+        let answer = ask(&client, broken).await;
+        assert_eq!(answer.header("content-type"), "text/html; charset=utf-8");
+        fake.always_on_version(broken, None);
+        assert_eq!(ask(&client, broken).await.status, 200);
+    }
+}
+
+/// What is queued comes first, then what was said of the form, then what was said of all.
+#[tokio::test]
+async fn the_closest_plan_counts() {
+    let fake = start().await;
+    let client = Client::new(&fake);
+    fake.always_on_token(Some(Behaviour::status(500)));
+    fake.always_on_version(EndpointVersion::V2, Some(Behaviour::status(404)));
+    fake.on_token(Behaviour::status(503));
+    for (form, status) in [
+        (EndpointVersion::V2, 503),
+        (EndpointVersion::V2, 404),
+        (EndpointVersion::V1, 500),
+        (EndpointVersion::Keycloak, 500),
+    ] {
+        assert_eq!(ask(&client, form).await.status, status, "{form:?}");
+    }
+    // Neither what is queued nor what is said of token requests is for discovery.
+    fake.on_token(Behaviour::status(503));
+    assert_eq!(client.get(CONFIGURATION, "").await.status, 200);
+    assert_eq!(ask(&client, EndpointVersion::V1).await.status, 503);
+}
+
+/// A form that is asked whether it is there has an answer of its own.
+#[tokio::test]
+async fn an_empty_question_is_answered_in_the_forms_own_way() {
+    let fake = start().await;
+    let client = Client::new(&fake);
+    let answer = client.v1(&json!({})).await;
+    assert_eq!(
+        (answer.status.as_u16(), &answer.json()["code"]),
+        (400, &400.into())
+    );
+    let answer = client.v2("").await;
+    assert_eq!(answer.status, 400);
+    assert_eq!(answer.json()["error"], "invalid_request");
+    assert_eq!(fake.token_requests(), 2);
+    assert_eq!(fake.secret_bearing_requests(), 0);
+}
+
+#[tokio::test]
+async fn requests_with_secrets_are_counted() {
+    let fake = start().await;
+    let client = Client::new(&fake);
+    client.v1(&json!({})).await;
+    client
+        .v1(&json!({"grantType": "password", "username": "a"}))
+        .await;
+    client.v2("grant_type=refresh_token&refresh_token=").await;
+    client.get(CONFIGURATION, "").await;
+    client.get("/api/v1/clusters", "token").await;
+    assert_eq!(fake.secret_bearing_requests(), 0);
+    // It counts that it was sent, whatever became of it.
+    fake.always_on_version(EndpointVersion::V1, Some(Behaviour::html()));
+    let mut count = 0;
+    for body in [
+        json!({"AppSecret": "s"}),
+        json!({"clientSecret": "s"}),
+        json!({"password": "p"}),
+        json!({"refreshToken": "r"}),
+        json!({"code": "c"}),
+        json!({"externalToken": "e"}),
+    ] {
+        client.v1(&body).await;
+        count += 1;
+        assert_eq!(fake.secret_bearing_requests(), count, "{body}");
+    }
+    for form in [EndpointVersion::V2, EndpointVersion::Keycloak] {
+        ask(&client, form).await;
+        count += 1;
+        assert_eq!(fake.secret_bearing_requests(), count, "{form:?}");
+    }
+    let basic = [
+        ("authorization", "Basic YTpi"),
+        ("content-type", "application/x-www-form-urlencoded"),
+    ];
+    let sent = client.send("POST", TOKEN, &basic, "grant_type=client_credentials");
+    assert_eq!(sent.await.expect("an answer comes").status, 401);
+    assert_eq!(fake.secret_bearing_requests(), count + 1);
+}

@@ -1,0 +1,346 @@
+//! Where a token may go: scheme, host and port, normalised, and compared whole.
+
+use std::{
+    error, fmt,
+    net::{IpAddr, Ipv6Addr},
+};
+
+use http::{
+    Uri,
+    uri::{Authority, Scheme},
+};
+
+use crate::error::{Error, Kind};
+
+/// A scheme, a host and a port (RFC 6454, section 4).
+///
+/// The host is kept in lower case and without a trailing dot, and the port is always there, so that two
+/// ways to write one origin are equal.
+///
+/// ```
+/// use tower_bearer::auth::Origin;
+///
+/// let origin = Origin::parse("https://API.example.:443/api/v1")?;
+/// assert_eq!(origin, Origin::parse("https://api.example")?);
+/// assert_eq!(origin.to_string(), "https://api.example");
+/// assert!(!Origin::parse("http://api.example")?.is_safe());
+/// # Ok::<_, tower_bearer::InvalidOrigin>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Origin {
+    secure: bool,
+    host: String,
+    port: u16,
+}
+
+impl Origin {
+    /// Takes an origin, or a URL of which only the origin counts.
+    ///
+    /// # Errors
+    ///
+    /// If it is no `http` or `https` URL with a host, its host is not ASCII, or it holds a user name.
+    pub fn parse(text: &str) -> Result<Self, InvalidOrigin> {
+        let invalid = |flaw| InvalidOrigin {
+            text: shown(text),
+            flaw,
+        };
+        if !text.is_ascii() {
+            return Err(invalid(Flaw::NotAscii));
+        }
+        // A password may hold a slash, so the sign is looked for everywhere, and nothing is shown.
+        if text.contains('@') {
+            return Err(InvalidOrigin {
+                text: String::new(),
+                flaw: Flaw::Userinfo,
+            });
+        }
+        let uri: Uri = text.parse().map_err(|_| invalid(Flaw::NoUrl))?;
+        Self::of(&uri)
+            .filter(|origin| is_host(&origin.host))
+            .ok_or_else(|| invalid(Flaw::NoUrl))
+    }
+
+    /// The origin that a request to `uri` goes to, if it says so.
+    pub(crate) fn of(uri: &Uri) -> Option<Self> {
+        let (secure, authority) = parts(uri)?;
+        Some(Self {
+            secure,
+            host: host(authority).to_ascii_lowercase(),
+            port: port(authority, secure),
+        })
+    }
+
+    /// How most requests write it: the host, and the port where it is not the scheme's own.
+    fn authority(&self) -> String {
+        let text = self.to_string();
+        text.split_once("://")
+            .map_or_else(String::new, |(_, rest)| rest.to_owned())
+    }
+
+    /// Whether a request to `uri` goes here. It allocates nothing.
+    fn is_of(&self, uri: &Uri) -> bool {
+        parts(uri).is_some_and(|(secure, authority)| {
+            secure == self.secure
+                && port(authority, secure) == self.port
+                && host(authority).eq_ignore_ascii_case(&self.host)
+        })
+    }
+
+    /// Whether a token may go here without a second thought: over TLS, or without leaving the machine.
+    #[must_use]
+    pub fn is_safe(&self) -> bool {
+        self.secure || is_loopback(&self.host)
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.secure { "https" } else { "http" };
+        write!(f, "{scheme}://{}", self.host)?;
+        match (self.secure, self.port) {
+            (true, 443) | (false, 80) => Ok(()),
+            (_, port) => write!(f, ":{port}"),
+        }
+    }
+}
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+fn parts(uri: &Uri) -> Option<(bool, &Authority)> {
+    let secure = match uri.scheme()? {
+        scheme if *scheme == Scheme::HTTPS => true,
+        scheme if *scheme == Scheme::HTTP => false,
+        _ => return None,
+    };
+    let authority = uri.authority()?;
+    // The http crate lets `host:port` and `host:99999` through and then knows no port.
+    let text = authority.as_str();
+    let after_user = text.rsplit_once('@').map_or(text, |(_, rest)| rest);
+    let port = after_user.strip_prefix(authority.host())?;
+    let is_port = port.is_empty()
+        || port.strip_prefix(':').is_some_and(|digits| {
+            digits.bytes().all(|byte| byte.is_ascii_digit())
+                && (digits.is_empty() || authority.port_u16().is_some())
+        });
+    let bare = host(authority);
+    (!bare.is_empty() && bare != "[]" && is_port).then_some((secure, authority))
+}
+
+/// The host without user information, port and trailing dot.
+fn host(authority: &Authority) -> &str {
+    let host = authority.host();
+    host.strip_suffix('.').unwrap_or(host)
+}
+
+fn port(authority: &Authority, secure: bool) -> u16 {
+    let default = if secure { 443 } else { 80 };
+    authority.port_u16().unwrap_or(default)
+}
+
+/// Other names under `localhost` are asked of the resolver, which may lead them anywhere.
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// The text as an error may show it: its origin alone, on one line and not endless.
+fn shown(text: &str) -> String {
+    let after_scheme = text.find("://").map_or(0, |at| at + 3);
+    let rest = &text[after_scheme..];
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let origin = &text[..after_scheme + end];
+    origin
+        .chars()
+        .take(120)
+        .flat_map(char::escape_debug)
+        .collect()
+}
+
+/// Whether a host is a name or an address at all.
+fn is_host(host: &str) -> bool {
+    match host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+    {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => host.contains(|c: char| c.is_ascii_alphanumeric()) && !host.contains(".."),
+    }
+}
+
+/// Why a text names no origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidOrigin {
+    text: String,
+    flaw: Flaw,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Flaw {
+    NoUrl,
+    NotAscii,
+    Userinfo,
+    Insecure,
+    #[cfg(feature = "oauth2")]
+    InsecureEndpoint,
+}
+
+#[cfg(feature = "oauth2")]
+impl InvalidOrigin {
+    /// A token endpoint that is reached without TLS.
+    pub(crate) fn insecure_endpoint(origin: &Origin) -> Self {
+        Self {
+            text: origin.to_string(),
+            flaw: Flaw::InsecureEndpoint,
+        }
+    }
+
+    pub(crate) fn no_url(text: &str) -> Self {
+        Self {
+            text: shown(text),
+            flaw: Flaw::NoUrl,
+        }
+    }
+}
+
+impl fmt::Display for InvalidOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = &self.text;
+        match self.flaw {
+            Flaw::NoUrl => write!(
+                f,
+                "`{text}` is no origin: write it like https://api.example or https://api.example:8443"
+            ),
+            Flaw::NotAscii => write!(
+                f,
+                "the host in `{text}` is not ASCII: write it in punycode (xn--…)"
+            ),
+            Flaw::Userinfo => write!(f, "the URL holds a user name or a password: leave them out"),
+            Flaw::Insecure => write!(
+                f,
+                "a token would go to {text} without TLS: use https, or allow it with allow_insecure"
+            ),
+            #[cfg(feature = "oauth2")]
+            Flaw::InsecureEndpoint => write!(
+                f,
+                "the client's secret would go to {text} without TLS: use https, or \
+                 Endpoint::new_insecure"
+            ),
+        }
+    }
+}
+
+impl error::Error for InvalidOrigin {}
+
+/// The origins of a layer, and what happens to requests for others.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Origins {
+    /// Each as most requests write it: whether it is reached over TLS, and the authority. It is compared first,
+    /// since to take a URI apart costs more than all else that is done to a request.
+    plain: Vec<(bool, String)>,
+    allowed: Vec<Origin>,
+    assumed: Option<Origin>,
+    pass_others: bool,
+}
+
+/// What is to be done with a request.
+#[derive(Debug)]
+pub(crate) enum Route {
+    /// Stamp it.
+    Stamp,
+    /// Send it without a token.
+    Pass,
+}
+
+impl Origins {
+    pub(crate) fn allow(&mut self, text: &str) -> Result<(), InvalidOrigin> {
+        let origin = Origin::parse(text)?;
+        if !origin.is_safe() {
+            return Err(InvalidOrigin {
+                text: origin.to_string(),
+                flaw: Flaw::Insecure,
+            });
+        }
+        self.allow_origin(origin);
+        Ok(())
+    }
+
+    pub(crate) fn allow_origin(&mut self, origin: Origin) {
+        self.plain.push((origin.secure, origin.authority()));
+        self.allowed.push(origin);
+    }
+
+    /// Whether an origin is allowed that is written just as most requests do.
+    #[inline]
+    pub(crate) fn plainly_allow(&self, uri: &Uri) -> bool {
+        let secure = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return false,
+        };
+        let text = uri.authority().map(Authority::as_str);
+        self.plain
+            .iter()
+            .any(|(plain, written)| secure == *plain && text == Some(written))
+    }
+
+    pub(crate) fn assume(&mut self, text: &str) -> Result<(), InvalidOrigin> {
+        self.assumed = Some(Origin::parse(text)?);
+        Ok(())
+    }
+
+    pub(crate) fn pass_others(&mut self) {
+        self.pass_others = true;
+    }
+
+    /// Whether two URIs go to one origin; one that does not say where it goes, to the assumed one.
+    pub(crate) fn are_one(&self, a: &Uri, b: &Uri) -> bool {
+        let origin = |uri: &Uri| match uri.authority() {
+            Some(_) => Origin::of(uri),
+            None => self.assumed.clone(),
+        };
+        origin(a).is_some_and(|a| origin(b) == Some(a))
+    }
+
+    pub(crate) fn route(&self, uri: &Uri) -> Result<Route, Error> {
+        if self.plainly_allow(uri) {
+            return Ok(Route::Stamp);
+        }
+        if self.allowed.iter().any(|origin| origin.is_of(uri)) {
+            return Ok(Route::Stamp);
+        }
+        let stated = if uri.authority().is_none() {
+            let assumed = self.assumed.as_ref();
+            if assumed.is_some_and(|it| self.allowed.contains(it)) {
+                return Ok(Route::Stamp);
+            }
+            assumed.cloned()
+        } else {
+            Origin::of(uri)
+        };
+        let Some(origin) = stated else {
+            return Err(Error::new(Kind::NoOrigin));
+        };
+        if self.pass_others {
+            return Ok(Route::Pass);
+        }
+        // Where the https origin of the same host is allowed, the missing TLS is what is wrong.
+        let insecure = !origin.is_safe()
+            && self
+                .allowed
+                .iter()
+                .any(|allowed| allowed.secure && allowed.host == origin.host);
+        let named = origin.to_string();
+        Err(Error::new(if insecure {
+            Kind::Insecure(named)
+        } else {
+            Kind::OriginNotAllowed(named)
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests;
