@@ -15,8 +15,8 @@ use tokio::sync::mpsc;
 use crate::{
     behaviour::{Behaviour, Fault},
     connection::Connection,
-    form::{Endpoint, EndpointVersion},
-    sent::Sent,
+    endpoint_version::{Endpoint, EndpointVersion},
+    flush_counter::Sent,
 };
 
 /// An answer before anything is done to it.

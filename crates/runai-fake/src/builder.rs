@@ -10,8 +10,8 @@ use tokio::{
 
 use crate::{
     connection,
+    endpoint_version::EndpointVersion,
     fake::{RunaiFake, Server},
-    form::EndpointVersion,
     state::{Setup, State},
     tls,
 };

@@ -11,7 +11,7 @@ use socket2::SockRef;
 use tokio::{net::TcpStream, sync::watch};
 use tokio_rustls::TlsAcceptor;
 
-use crate::{handler, sent::Sent, state::State};
+use crate::{flush_counter::Sent, route, state::State};
 
 /// How long a client may take for its TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -70,7 +70,7 @@ pub(crate) async fn serve(
     let sent = connection.sent();
     let handle = connection.clone();
     let service = service_fn(move |request: http::Request<Incoming>| {
-        handler::answer(state.clone(), connection.clone(), request)
+        route::answer(state.clone(), connection.clone(), request)
     });
     let builder = auto::Builder::new(TokioExecutor::new());
     // What a client does wrong, or a broken connection, ends the connection and nothing else.

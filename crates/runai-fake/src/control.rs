@@ -19,8 +19,8 @@ use tokio::net::TcpListener;
 
 use crate::{
     behaviour::Behaviour,
+    endpoint_version::EndpointVersion,
     fake::RunaiFake,
-    form::EndpointVersion,
     journal::{Exchange, Kind},
 };
 

@@ -7,12 +7,12 @@ use tokio::sync::{Mutex, watch};
 use crate::{
     behaviour::Behaviour,
     builder::Builder,
-    form::EndpointVersion,
+    endpoint_version::EndpointVersion,
     gate::{Gate, gate},
     journal::{Exchange, Kind},
-    secrets,
     state::{Access, Code, Issued, Planned, State},
     tls,
+    wire::secret_fields,
 };
 
 /// A control plane on a loopback port. Clones are the same one; it stops with the last of them.
@@ -170,7 +170,7 @@ impl RunaiFake {
     pub fn secret_bearing_requests(&self) -> usize {
         let is_one = |it: &&Exchange| {
             let posted = it.kind == Kind::Token && it.method == "POST";
-            posted && secrets::carries_one(&it.headers, &it.body)
+            posted && secret_fields::carries_one(&it.headers, &it.body)
         };
         self.state
             .with_journal(|journal| journal.iter().filter(is_one).count())

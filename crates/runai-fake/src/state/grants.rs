@@ -1,10 +1,12 @@
 //! Who gets a token, and what a token is good for.
 
-use super::{Inner, Issued, State, people::Reason};
+use super::{
+    people::{Reason, Refusal},
+    shared::{Inner, Issued, State},
+};
 use crate::{
     behaviour::TokenShape,
     jwt::{Claims, Keys},
-    state::people::Refusal,
 };
 
 /// What somebody shows to get a token.

@@ -5,9 +5,9 @@ use http::HeaderMap;
 use crate::{
     answer::Answer,
     behaviour::Behaviour,
-    form::EndpointVersion,
-    oauth2::{self, Client},
+    endpoint_version::EndpointVersion,
     state::State,
+    wire::oauth2::{self, Client},
 };
 
 pub(crate) const PATH: &str = "/api/v2/token";

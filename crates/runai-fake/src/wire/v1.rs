@@ -6,7 +6,7 @@ use serde::Deserialize;
 use crate::{
     answer::Answer,
     behaviour::Behaviour,
-    handler::has_content_type,
+    route::has_content_type,
     state::{Grant, Proof, Reason, Refusal, State},
 };
 

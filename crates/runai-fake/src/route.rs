@@ -13,14 +13,12 @@ use hyper::body::Incoming;
 
 use crate::{
     answer::{Answer, Pieces},
-    api,
     behaviour::{Behaviour, Fault},
     connection::Connection,
-    form::{Endpoint, EndpointVersion},
+    endpoint_version::{Endpoint, EndpointVersion},
     journal::{Exchange, Kind},
-    keycloak,
     state::{Planned, State},
-    v1, v2,
+    wire::{api, keycloak, v1, v2},
 };
 
 /// What is read of a body: tests upload, and the journal keeps it all.

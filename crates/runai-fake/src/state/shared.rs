@@ -11,20 +11,13 @@ use tokio::sync::watch;
 
 use crate::{
     behaviour::Behaviour,
-    form::{Endpoint, EndpointVersion},
+    endpoint_version::{Endpoint, EndpointVersion},
     gate::Barrier,
     journal::{Exchange, Kind},
     jwt::Keys,
 };
 
-mod grants;
-mod people;
-
-use self::people::People;
-pub(crate) use self::{
-    grants::{Access, Grant, Proof},
-    people::{Code, REFRESH_LIFETIME, Reason, Refusal},
-};
+use super::people::{Code, People};
 
 /// What a queued request meets.
 #[derive(Clone, Debug)]
@@ -67,45 +60,45 @@ pub(crate) struct Setup {
 }
 
 pub(crate) struct State {
-    keys: Keys,
-    started: Instant,
-    inner: Mutex<Inner>,
+    pub(super) keys: Keys,
+    pub(super) started: Instant,
+    pub(super) inner: Mutex<Inner>,
     /// Grows with each change of the journal.
-    changes: watch::Sender<u64>,
-    realm: String,
-    without: Vec<EndpointVersion>,
+    pub(super) changes: watch::Sender<u64>,
+    pub(super) realm: String,
+    pub(super) without: Vec<EndpointVersion>,
     /// The base URL.
-    url: String,
+    pub(super) url: String,
 }
 
-struct Inner {
-    applications: HashMap<String, Application>,
-    people: People,
-    issued: Vec<Issued>,
-    by_token: HashMap<String, usize>,
-    key_turn: usize,
-    lifetime: Duration,
-    clock_ahead: i64,
-    v1_expires_in: bool,
-    journal: Vec<Exchange>,
+pub(super) struct Inner {
+    pub(super) applications: HashMap<String, Application>,
+    pub(super) people: People,
+    pub(super) issued: Vec<Issued>,
+    pub(super) by_token: HashMap<String, usize>,
+    pub(super) key_turn: usize,
+    pub(super) lifetime: Duration,
+    pub(super) clock_ahead: i64,
+    pub(super) v1_expires_in: bool,
+    pub(super) journal: Vec<Exchange>,
     /// How many entries were forgotten: the number of the first that is kept.
-    forgotten: usize,
-    plans: [Plan; 3],
+    pub(super) forgotten: usize,
+    pub(super) plans: [Plan; 3],
     /// How the requests to a form are answered.
-    forms: [Option<Behaviour>; 3],
+    pub(super) forms: [Option<Behaviour>; 3],
     /// The token endpoint that the discovery document names instead of the fake's.
-    token_endpoint: Option<String>,
+    pub(super) token_endpoint: Option<String>,
 }
 
 #[derive(Default)]
-struct Plan {
+pub(super) struct Plan {
     queue: VecDeque<Planned>,
     always: Option<Behaviour>,
 }
 
-struct Application {
-    secret: String,
-    granted: bool,
+pub(super) struct Application {
+    pub(super) secret: String,
+    pub(super) granted: bool,
 }
 
 impl State {
@@ -145,7 +138,7 @@ impl State {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -349,7 +342,7 @@ impl State {
 }
 
 impl Inner {
-    fn now(&self) -> i64 {
+    pub(super) fn now(&self) -> i64 {
         #[expect(clippy::disallowed_methods, reason = "this is the fake's own clock")]
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use crate::{
     answer::Answer,
     behaviour::Behaviour,
-    form::EndpointVersion,
-    handler::has_content_type,
+    endpoint_version::EndpointVersion,
+    route::has_content_type,
     state::{Grant, Proof, Reason, Refusal, State},
 };
 

@@ -1,6 +1,9 @@
 //! The three shapes of token endpoint, and what a path is for.
 
-use crate::{journal::Kind, keycloak, v1, v2};
+use crate::{
+    journal::Kind,
+    wire::{keycloak, v1, v2},
+};
 
 /// A shape of token endpoint. Control planes differ in which of them they have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,9 +9,9 @@ use serde_json::json;
 use crate::{
     answer::Answer,
     behaviour::Behaviour,
-    form::{Endpoint, EndpointVersion},
-    oauth2::{self, Client, Fields},
+    endpoint_version::{Endpoint, EndpointVersion},
     state::{Code, REFRESH_LIFETIME, State},
+    wire::oauth2::{self, Client, Fields},
 };
 
 const TOKEN: &str = "protocol/openid-connect/token";
