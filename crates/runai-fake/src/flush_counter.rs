@@ -1,4 +1,4 @@
-//! Whether bytes have left for the socket, so that a fault can come right after them.
+//! Counts how often a stream was flushed, so that a fault can wait until bytes have left the process.
 
 use std::{
     io,
@@ -13,99 +13,99 @@ use tokio::{
     sync::{oneshot, watch},
 };
 
-/// What is known of the bytes of one connection: how often all that was written has been flushed.
+/// Counts the flushes of one connection. After a flush, all bytes written before it are with the
+/// operating system.
 #[derive(Clone, Debug)]
-pub(crate) struct Sent(Arc<watch::Sender<u64>>);
+pub(crate) struct FlushCounter(Arc<watch::Sender<u64>>);
 
-impl Default for Sent {
+impl Default for FlushCounter {
     fn default() -> Self {
         Self(Arc::new(watch::channel(0).0))
     }
 }
 
-impl Sent {
-    /// The stream, with its flushes counted.
-    pub(crate) fn wrap<S>(&self, stream: S) -> Counted<S> {
-        Counted {
+impl FlushCounter {
+    /// Wraps a stream to count its flushes.
+    pub(crate) fn wrap<S>(&self, stream: S) -> CountedStream<S> {
+        CountedStream {
             stream,
-            sent: self.clone(),
+            flushes: self.clone(),
         }
     }
 
-    /// The same bytes, and a way to wait until they have left.
-    pub(crate) fn watch(&self, bytes: Bytes) -> (Bytes, OnItsWay) {
-        let (taken, was_taken) = oneshot::channel();
-        let piece = Piece {
+    /// Returns the same bytes, and a handle that waits until they have been flushed.
+    pub(crate) fn track(&self, bytes: Bytes) -> (Bytes, PendingFlush) {
+        let (written, was_written) = oneshot::channel();
+        let tracked = TrackedBytes {
             bytes,
-            sent: self.clone(),
-            taken: Some(taken),
+            flushes: self.clone(),
+            written: Some(written),
         };
-        let on_its_way = OnItsWay {
-            sent: self.clone(),
-            was_taken,
+        let pending = PendingFlush {
+            flushes: self.clone(),
+            was_written,
         };
-        (Bytes::from_owner(piece), on_its_way)
+        (Bytes::from_owner(tracked), pending)
     }
 
-    /// How often everything has been flushed so far.
-    pub(crate) fn flushes(&self) -> u64 {
+    /// Returns the number of flushes so far.
+    pub(crate) fn count(&self) -> u64 {
         *self.0.borrow()
     }
 
-    /// Waits until there have been more flushes than so many.
-    pub(crate) async fn flushed_after(&self, flushes: u64) {
+    /// Waits until there have been more than `count` flushes.
+    pub(crate) async fn wait_past(&self, count: u64) {
         let mut changes = self.0.subscribe();
-        // It fails only without a sender, and `self` is one.
-        let _flushed = changes.wait_for(|now| *now > flushes).await;
+        // It fails only without a sender, and `self` holds one.
+        let _flushed = changes.wait_for(|now| *now > count).await;
     }
 }
 
-/// A piece of a body. Hyper drops it once it has written it or copied it into a buffer, and flushes after
-/// that.
-struct Piece {
+/// A piece of a body. Hyper drops it when it has written it or copied it into a buffer, and flushes
+/// after that.
+struct TrackedBytes {
     bytes: Bytes,
-    sent: Sent,
-    taken: Option<oneshot::Sender<u64>>,
+    flushes: FlushCounter,
+    written: Option<oneshot::Sender<u64>>,
 }
 
-impl AsRef<[u8]> for Piece {
+impl AsRef<[u8]> for TrackedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-impl Drop for Piece {
+impl Drop for TrackedBytes {
     fn drop(&mut self) {
-        if let Some(taken) = self.taken.take() {
-            // Most pieces are waited for by nobody.
-            let _unheard = taken.send(self.sent.flushes());
+        if let Some(written) = self.written.take() {
+            // It fails if the receiver is gone: only the last piece is waited for.
+            let _unheard = written.send(self.flushes.count());
         }
     }
 }
 
-/// Bytes that may not have left yet.
-pub(crate) struct OnItsWay {
-    sent: Sent,
-    was_taken: oneshot::Receiver<u64>,
+/// Waits until some bytes have been flushed.
+pub(crate) struct PendingFlush {
+    flushes: FlushCounter,
+    was_written: oneshot::Receiver<u64>,
 }
 
-impl OnItsWay {
-    /// Waits until they have.
-    pub(crate) async fn arrived(self) {
-        if let Ok(before) = self.was_taken.await {
-            self.sent.flushed_after(before).await;
+impl PendingFlush {
+    pub(crate) async fn wait(self) {
+        if let Ok(before) = self.was_written.await {
+            self.flushes.wait_past(before).await;
         }
     }
 }
 
 /// A stream whose flushes are counted.
 #[derive(Debug)]
-pub(crate) struct Counted<S> {
+pub(crate) struct CountedStream<S> {
     stream: S,
-    sent: Sent,
+    flushes: FlushCounter,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for CountedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -115,7 +115,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for CountedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -127,7 +127,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
         if let Poll::Ready(Ok(())) = flushed {
-            self.sent.0.send_modify(|flushes| *flushes += 1);
+            self.flushes.0.send_modify(|count| *count += 1);
         }
         flushed
     }

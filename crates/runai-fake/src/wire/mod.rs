@@ -1,4 +1,4 @@
-//! What is spoken on the wire: each version of the token endpoint, and a small part of the API.
+//! What the control plane answers: a file for each version of the token endpoint, and one for the API.
 
 pub(crate) mod api;
 pub(crate) mod keycloak;

@@ -1,4 +1,4 @@
-//! What v2 and Keycloak have in common: RFC 6749.
+//! RFC 6749, as far as v2 and Keycloak have it in common.
 
 use std::{borrow::Cow, collections::HashMap};
 
@@ -9,38 +9,41 @@ use crate::{
     answer::Answer,
     behaviour::Behaviour,
     endpoint_version::EndpointVersion,
-    route::has_content_type,
-    state::{Grant, Proof, Reason, Refusal, State},
+    state::{Applications, GrantError, GrantRequest, Granted, Reason, State},
 };
 
-/// The fields of a form. One that is empty counts as left out (section 3.2).
+/// The fields of an HTML form or a query. An empty field counts as missing (RFC 6749, section 3.2).
 pub(crate) struct Fields<'a>(HashMap<Cow<'a, str>, Cow<'a, str>>);
 
-impl Fields<'_> {
+impl<'a> Fields<'a> {
+    pub(crate) fn parse(text: &'a [u8]) -> Self {
+        let fields = form_urlencoded::parse(text);
+        Self(fields.filter(|(_, value)| !value.is_empty()).collect())
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(AsRef::as_ref)
     }
 }
 
-pub(crate) fn fields<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<Fields<'a>, Box<Answer>> {
-    if !has_content_type(headers, "application/x-www-form-urlencoded") {
+/// Returns the fields of a request's body.
+pub(crate) fn fields<'a>(
+    version: EndpointVersion,
+    headers: &HeaderMap,
+    body: &'a [u8],
+) -> Result<Fields<'a>, Box<Answer>> {
+    if !version.takes(headers) {
         let text = "the body must be a form";
         return Err(Answer::oauth2(400, "invalid_request", text).into());
     }
-    Ok(parsed(body))
+    Ok(Fields::parse(body))
 }
 
-/// The fields of a text, such as a query.
-pub(crate) fn parsed(text: &[u8]) -> Fields<'_> {
-    let fields = form_urlencoded::parse(text);
-    Fields(fields.filter(|(_, value)| !value.is_empty()).collect())
-}
-
-/// Which client asks.
+/// The client that asks for a token.
 #[derive(Debug, Default)]
 pub(crate) struct Client<'a> {
     pub(crate) id: Option<Cow<'a, str>>,
-    /// None of a client that people log in with.
+    /// `None` for a public client, with which users log in.
     pub(crate) secret: Option<Cow<'a, str>>,
 }
 
@@ -58,54 +61,54 @@ pub(crate) fn grant(
     fields: &Fields<'_>,
     client: &Client<'_>,
     behaviour: &Behaviour,
-    form: EndpointVersion,
-) -> Result<Grant, Box<Answer>> {
+    version: EndpointVersion,
+) -> Result<Granted, Box<Answer>> {
     let Some(grant_type) = fields.get("grant_type") else {
         let text = "grant_type is missing";
         return Err(Answer::oauth2(400, "invalid_request", text).into());
     };
-    let Some(proof) = proof(grant_type, fields, client)? else {
+    let Some(request) = grant_request(grant_type, fields, client)? else {
         let text = "a parameter of this grant is missing";
         return Err(Answer::oauth2(400, "invalid_request", text).into());
     };
-    let refused = |refusal| Box::new(refused(state, refusal, form));
-    // People need no secret for their client, but one that is shown has to be right.
-    if let (Some(id), Some(secret)) = (&client.id, &client.secret) {
-        if !state.knows(id, secret) {
-            return Err(refused(Reason::Client.of(Some(id))));
+    let mut memory = state.lock();
+    let granted = match (&client.id, &client.secret) {
+        // A user's grant needs no client secret, but one that comes must be right.
+        (Some(id), Some(secret)) if !memory.applications.authenticate(id, secret) => {
+            Err(Reason::Client.for_client(Some(id)))
         }
-    }
-    let grant = state.grant(proof, behaviour.token.clone(), false);
-    grant.map_err(refused)
+        _ => memory.grant(request, behaviour.token.clone(), version),
+    };
+    granted.map_err(|error| denied(&memory.applications, error, version).into())
 }
 
-/// What a grant shows; `None` if a part of it is missing.
-fn proof<'a>(
+/// Returns what the grant's fields present; `None` if one of them is missing.
+fn grant_request<'a>(
     grant_type: &str,
     fields: &'a Fields<'_>,
     client: &'a Client<'_>,
-) -> Result<Option<Proof<'a>>, Box<Answer>> {
+) -> Result<Option<GrantRequest<'a>>, Box<Answer>> {
     let id = client.id.as_deref();
-    let proof = match grant_type {
+    let request = match grant_type {
         "client_credentials" => {
             let both = id.zip(client.secret.as_deref());
-            both.map(|(id, secret)| Proof::Application { id, secret })
+            both.map(|(id, secret)| GrantRequest::Application { id, secret })
         }
         "password" => (|| {
-            Some(Proof::Password {
+            Some(GrantRequest::Password {
                 client: id?,
                 user: fields.get("username")?,
                 password: fields.get("password")?,
             })
         })(),
         "refresh_token" => (|| {
-            Some(Proof::Refresh {
+            Some(GrantRequest::Refresh {
                 client: id?,
                 token: fields.get("refresh_token")?,
             })
         })(),
         "authorization_code" => (|| {
-            Some(Proof::Code {
+            Some(GrantRequest::Code {
                 client: id?,
                 code: fields.get("code")?,
                 redirect_uri: fields.get("redirect_uri")?,
@@ -117,48 +120,52 @@ fn proof<'a>(
             return Err(Answer::oauth2(400, "unsupported_grant_type", text).into());
         }
     };
-    Ok(proof)
+    Ok(request)
 }
 
-fn refused(state: &State, Refusal { reason, client }: Refusal, form: EndpointVersion) -> Answer {
-    let is_keycloak = form == EndpointVersion::Keycloak;
-    let known = client
+fn denied(
+    applications: &Applications,
+    GrantError { reason, client }: GrantError,
+    version: EndpointVersion,
+) -> Answer {
+    let is_keycloak = version == EndpointVersion::Keycloak;
+    let is_known = client
         .as_deref()
-        .is_some_and(|id| state.has_application(id));
+        .is_some_and(|id| applications.contains(id));
     let (status, error) = match &reason {
-        Reason::Broken(text) => return Answer::error(500, text),
-        // Keycloak keeps the RFC's code for a client that it does not know at all …
-        Reason::Client if is_keycloak && known => (401, "unauthorized_client"),
+        Reason::Internal(text) => return Answer::error(500, text),
+        // Keycloak answers `invalid_client` only for a client that it does not know …
+        Reason::Client if is_keycloak && is_known => (401, "unauthorized_client"),
         Reason::Client => (401, "invalid_client"),
-        // … and a status of its own for a password.
+        // … and 401 for a wrong password, where the RFC wants 400.
         Reason::Password if is_keycloak => (401, "invalid_grant"),
         _ => (400, "invalid_grant"),
     };
-    let text = match reason {
+    let text = match &reason {
         Reason::Client if is_keycloak => "Invalid client or Invalid client credentials",
         Reason::Client => "Client authentication failed",
-        ref reason => reason.text(),
+        reason => reason.text(),
     };
-    Answer::oauth2(status, error, text).of(None, client)
+    Answer::oauth2(status, error, text).owned_by(None, client)
 }
 
-/// The members that both answer with.
-pub(crate) fn granted(grant: &Grant) -> Value {
-    let mut answer = json!({
-        "access_token": grant.token,
-        "token_type": grant.token_type,
+/// Returns the members of a success that v2 and Keycloak have in common.
+pub(crate) fn success_body(granted: &Granted) -> Value {
+    let mut body = json!({
+        "access_token": granted.token,
+        "token_type": granted.token_type,
     });
-    if let Some(expires_in) = &grant.expires_in {
-        answer["expires_in"] = expires_in.clone();
+    if let Some(expires_in) = &granted.expires_in {
+        body["expires_in"] = expires_in.clone();
     }
-    if let Some(refresh_token) = &grant.refresh_token {
-        answer["refresh_token"] = refresh_token.as_str().into();
+    if let Some(refresh_token) = &granted.refresh_token {
+        body["refresh_token"] = refresh_token.as_str().into();
     }
-    answer
+    body
 }
 
-pub(crate) fn sent(answer: &Value, generation: u64, client: String) -> Answer {
-    Answer::json(200, answer)
-        .of(Some(generation), Some(client))
+pub(crate) fn success(body: &Value, generation: u64, client: String) -> Answer {
+    Answer::json(200, body)
+        .owned_by(Some(generation), Some(client))
         .header("cache-control", "no-store")
 }

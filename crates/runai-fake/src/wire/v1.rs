@@ -1,19 +1,18 @@
-//! `POST /api/v1/token`: JSON, camelCase.
+//! `POST /api/v1/token`: JSON with names in camel case.
 
 use http::HeaderMap;
 use serde::Deserialize;
+use serde_json::json;
 
 use crate::{
     answer::Answer,
     behaviour::Behaviour,
-    route::has_content_type,
-    state::{Grant, Proof, Reason, Refusal, State},
+    endpoint_version::EndpointVersion,
+    state::{GrantError, GrantRequest, Granted, Reason, State},
 };
 
-pub(crate) const PATH: &str = "/api/v1/token";
-
-/// The members that the grants use. The how-to pages and the documents disagree on the case of those
-/// for clients, so both are taken.
+/// The members of all grants. NVIDIA's how-to pages and its API documents write those for clients in
+/// different case, so both are accepted.
 #[derive(Deserialize)]
 struct TokenRequest {
     #[serde(rename = "grantType")]
@@ -38,44 +37,43 @@ struct TokenRequest {
 }
 
 impl TokenRequest {
-    /// What a grant shows; `None` if a part of it is missing.
-    fn proof(&self, grant_type: &str) -> Option<Result<Proof<'_>, Answer>> {
-        let proof = match grant_type {
-            "app_token" => Proof::Application {
+    /// Returns what the grant's members present; `None` if one of them is missing.
+    fn grant_request(&self, grant_type: &str) -> Option<Result<GrantRequest<'_>, Answer>> {
+        let request = match grant_type {
+            "app_token" => GrantRequest::Application {
                 id: self.app_id.as_deref()?,
                 secret: self.app_secret.as_deref()?,
             },
-            "client_credentials" => Proof::Application {
+            "client_credentials" => GrantRequest::Application {
                 id: self.client_id.as_deref()?,
                 secret: self.client_secret.as_deref()?,
             },
-            "password" => Proof::Password {
-                client: told(&self.client_id)?,
-                user: told(&self.username)?,
-                password: told(&self.password)?,
+            "password" => GrantRequest::Password {
+                client: not_empty(&self.client_id)?,
+                user: not_empty(&self.username)?,
+                password: not_empty(&self.password)?,
             },
-            "refresh_token" => Proof::Refresh {
-                client: told(&self.client_id)?,
-                token: told(&self.refresh_token)?,
+            "refresh_token" => GrantRequest::Refresh {
+                client: not_empty(&self.client_id)?,
+                token: not_empty(&self.refresh_token)?,
             },
-            // There is no member for a verifier, so a code that needs one is refused here.
-            "exchange_token" => Proof::Code {
-                client: told(&self.client_id)?,
-                code: told(&self.code)?,
-                redirect_uri: told(&self.redirect_uri)?,
+            // v1 has no member for a verifier, so it denies a code that needs one.
+            "exchange_token" => GrantRequest::Code {
+                client: not_empty(&self.client_id)?,
+                code: not_empty(&self.code)?,
+                redirect_uri: not_empty(&self.redirect_uri)?,
                 verifier: None,
             },
-            "external_token_exchange" => Proof::Outside {
-                token: told(&self.external_token)?,
+            "external_token_exchange" => GrantRequest::External {
+                token: not_empty(&self.external_token)?,
             },
             _ => return Some(Err(Answer::error(400, "The grant type is not supported"))),
         };
-        Some(Ok(proof))
+        Some(Ok(request))
     }
 }
 
-/// A member that is there and says something.
-fn told(member: &Option<String>) -> Option<&str> {
+fn not_empty(member: &Option<String>) -> Option<&str> {
     member.as_deref().filter(|text| !text.is_empty())
 }
 
@@ -85,7 +83,7 @@ pub(crate) fn answer(
     body: &[u8],
     behaviour: &Behaviour,
 ) -> Answer {
-    if !has_content_type(headers, "application/json") {
+    if !EndpointVersion::V1.takes(headers) {
         return Answer::error(400, "The body must be application/json");
     }
     let Ok(request) = serde_json::from_slice::<TokenRequest>(body) else {
@@ -94,37 +92,39 @@ pub(crate) fn answer(
     let Some(grant_type) = &request.grant_type else {
         return Answer::error(400, "Required parameter is missing: grantType");
     };
-    match request.proof(grant_type) {
-        None => Answer::error(400, "Required parameter is missing"),
-        Some(Err(unsupported)) => unsupported,
-        Some(Ok(proof)) => match state.grant(proof, behaviour.token.clone(), true) {
-            Ok(grant) => granted(grant),
-            Err(refusal) => refused(refusal),
-        },
+    let request = match request.grant_request(grant_type) {
+        None => return Answer::error(400, "Required parameter is missing"),
+        Some(Err(unsupported)) => return unsupported,
+        Some(Ok(request)) => request,
+    };
+    let shape = behaviour.token.clone();
+    match state.lock().grant(request, shape, EndpointVersion::V1) {
+        Ok(granted) => success(granted),
+        Err(error) => denied(error),
     }
 }
 
-fn granted(grant: Grant) -> Answer {
-    let mut answer = serde_json::json!({
-        "accessToken": grant.token,
-        "idToken": grant.token,
-        "refreshToken": grant.refresh_token.unwrap_or_default(),
+fn success(granted: Granted) -> Answer {
+    let mut body = json!({
+        "accessToken": granted.token,
+        "idToken": granted.token,
+        "refreshToken": granted.refresh_token.unwrap_or_default(),
     });
-    if let Some(expires_in) = grant.expires_in {
-        answer["expiresIn"] = expires_in;
+    if let Some(expires_in) = granted.expires_in {
+        body["expiresIn"] = expires_in;
     }
-    if grant.token_type != "Bearer" {
-        answer["tokenType"] = grant.token_type.into();
+    if granted.token_type != "Bearer" {
+        body["tokenType"] = granted.token_type.into();
     }
-    Answer::json(200, &answer).of(Some(grant.generation), Some(grant.client))
+    Answer::json(200, &body).owned_by(Some(granted.generation), Some(granted.client))
 }
 
-/// What the real service answers to wrong credentials is not documented.
-fn refused(Refusal { reason, client }: Refusal) -> Answer {
+/// The real service's answer to wrong credentials is not documented.
+fn denied(GrantError { reason, client }: GrantError) -> Answer {
     let status = match reason {
-        Reason::Ended => 400,
-        Reason::Broken(_) => 500,
+        Reason::SessionEnded => 400,
+        Reason::Internal(_) => 500,
         _ => 401,
     };
-    Answer::error(status, reason.text()).of(None, client)
+    Answer::error(status, reason.text()).owned_by(None, client)
 }

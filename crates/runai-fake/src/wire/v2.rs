@@ -1,16 +1,11 @@
-//! `POST /api/v2/token`: a form, RFC 6749.
+//! `POST /api/v2/token`: an HTML form, as in RFC 6749.
 
 use http::HeaderMap;
 
+use super::oauth2::{self, Client};
 use crate::{
-    answer::Answer,
-    behaviour::Behaviour,
-    endpoint_version::EndpointVersion,
-    state::State,
-    wire::oauth2::{self, Client},
+    answer::Answer, behaviour::Behaviour, endpoint_version::EndpointVersion, state::State,
 };
-
-pub(crate) const PATH: &str = "/api/v2/token";
 
 pub(crate) fn answer(
     state: &State,
@@ -18,18 +13,19 @@ pub(crate) fn answer(
     body: &[u8],
     behaviour: &Behaviour,
 ) -> Answer {
-    let fields = match oauth2::fields(headers, body) {
+    let version = EndpointVersion::V2;
+    let fields = match oauth2::fields(version, headers, body) {
         Ok(fields) => fields,
         Err(answer) => return *answer,
     };
     let client = Client::in_body(&fields);
-    let grant = match oauth2::grant(state, &fields, &client, behaviour, EndpointVersion::V2) {
-        Ok(grant) => grant,
+    let granted = match oauth2::grant(state, &fields, &client, behaviour, version) {
+        Ok(granted) => granted,
         Err(answer) => return *answer,
     };
-    let mut answer = oauth2::granted(&grant);
-    if grant.is_person {
-        answer["id_token"] = grant.token.into();
+    let mut body = oauth2::success_body(&granted);
+    if granted.is_user {
+        body["id_token"] = granted.token.into();
     }
-    oauth2::sent(&answer, grant.generation, grant.client)
+    oauth2::success(&body, granted.generation, granted.client)
 }
