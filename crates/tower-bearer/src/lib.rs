@@ -64,11 +64,13 @@ mod builder;
 mod cache;
 pub mod clock;
 mod error;
+mod foreign_text;
 #[cfg(feature = "oauth2")]
 pub mod oauth2;
 mod observe;
 mod refresh;
 mod registry;
+mod report;
 mod shard;
 mod source;
 mod sync;
@@ -81,10 +83,12 @@ pub use crate::{
     },
     builder::Builder,
     cache::TokenCache,
-    error::{BoxError, Error, Kind},
+    error::{BoxError, Error, Kind, SourceError},
+    foreign_text::ForeignText,
     observe::{Counts, Event, Outcome, Phase, Reason, Refreshes, Status, Subscription},
     refresh::Acquire,
-    source::{FetchContext, SourceError, SourceFn, TokenSource, source_fn},
+    report::Report,
+    source::{FetchContext, SourceFn, TokenSource, source_fn},
     token::{InvalidToken, Token},
 };
 

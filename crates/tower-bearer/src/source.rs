@@ -1,12 +1,8 @@
 //! Where tokens come from.
 
-use std::{borrow::Cow, error, fmt, future::Future, pin::Pin, time::Duration};
+use std::{borrow::Cow, fmt, future::Future, pin::Pin, time::Duration};
 
-use crate::{
-    error::{BoxError, Kind},
-    observe::Reason,
-    token::{InvalidToken, Token},
-};
+use crate::{error::SourceError, observe::Reason, token::Token};
 
 /// Where a [`TokenCache`](crate::TokenCache) gets its tokens from.
 ///
@@ -124,130 +120,6 @@ where
 {
     fn fetch(&self, cx: &FetchContext) -> impl Future<Output = Result<Token, SourceError>> + Send {
         (self.fetch)(cx.clone())
-    }
-}
-
-/// Why a source has no token. It says whether trying again can help.
-///
-/// Its text is for the person at the other end, so put into it what happened, to which endpoint and
-/// which credentials, and what to do; never a secret.
-#[derive(Debug)]
-pub struct SourceError {
-    kind: Kind,
-    message: Cow<'static, str>,
-    source: Option<BoxError>,
-    retry_after: Option<Duration>,
-    until_changed: bool,
-}
-
-impl SourceError {
-    /// A failure that may pass: the endpoint is down, overloaded or out of reach.
-    pub fn transient(message: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(Kind::Unavailable, message)
-    }
-
-    /// The endpoint's definite no to these credentials.
-    pub fn invalid_credentials(message: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(Kind::InvalidCredentials, message)
-    }
-
-    /// The endpoint's answer is not a usable token.
-    pub fn malformed(message: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(Kind::Malformed, message)
-    }
-
-    pub(crate) fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-            source: None,
-            retry_after: None,
-            until_changed: false,
-        }
-    }
-
-    /// Says what caused it.
-    ///
-    /// Defaults to nothing.
-    #[must_use]
-    pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
-        self.source = Some(source.into());
-        self
-    }
-
-    /// Says how long the endpoint asked to be left alone. The cache takes at most five minutes.
-    ///
-    /// Defaults to nothing: the cache's own back-off.
-    #[must_use]
-    pub fn retry_after(mut self, delay: Duration) -> Self {
-        self.retry_after = Some(delay);
-        self
-    }
-
-    /// Says that asking again with the same secret would do harm, so that it is not asked again before
-    /// [`TokenSource::epoch`] has grown: for passwords, whose accounts are locked after a few wrong tries,
-    /// and for refresh tokens, whose second use may end the session.
-    ///
-    /// Defaults to asking again after a growing while.
-    #[must_use]
-    pub fn until_changed(mut self) -> Self {
-        self.until_changed = true;
-        self
-    }
-
-    /// Undoes [`until_changed`](Self::until_changed), where the source itself sees to it that the same
-    /// secret is not sent again.
-    #[cfg(feature = "oauth2")]
-    pub(crate) fn may_pass(mut self) -> Self {
-        self.until_changed = false;
-        self
-    }
-
-    /// Whether the endpoint definitely refused the credentials.
-    #[must_use]
-    pub fn is_invalid_credentials(&self) -> bool {
-        self.kind == Kind::InvalidCredentials
-    }
-
-    /// Whether the failure may pass.
-    #[must_use]
-    pub fn is_transient(&self) -> bool {
-        self.is_worth_another_attempt()
-    }
-
-    pub(crate) fn lasts_until_changed(&self) -> bool {
-        self.until_changed
-    }
-
-    pub(crate) fn kind(&self) -> Kind {
-        self.kind.clone()
-    }
-
-    pub(crate) fn asked_delay(&self) -> Option<Duration> {
-        self.retry_after
-    }
-
-    /// Whether another attempt in the same refresh can help.
-    pub(crate) fn is_worth_another_attempt(&self) -> bool {
-        matches!(self.kind, Kind::Unavailable | Kind::TimedOut)
-    }
-}
-
-impl From<InvalidToken> for SourceError {
-    fn from(invalid: InvalidToken) -> Self {
-        Self::malformed("the access token cannot be used").with_source(invalid)
-    }
-}
-
-impl fmt::Display for SourceError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl error::Error for SourceError {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        self.source.as_ref().map(|source| &**source as _)
     }
 }
 

@@ -1,17 +1,21 @@
-//! Where the token endpoint is: told, or found in the issuer's document.
+//! Where the token endpoint is: configured, or discovered in the issuer's document.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    error,
+    sync::{Mutex, PoisonError},
+};
 
 use http::Uri;
 use serde::Deserialize;
 
 use super::{
     request::TokenRequest,
-    transport::{Failure, Transport},
+    transport::{Transport, TransportError},
 };
 use crate::{
     auth::{InvalidOrigin, Origin},
-    source::SourceError,
+    error::SourceError,
+    foreign_text::ForeignText,
 };
 
 /// The well-known documents (OpenID Connect Discovery 1.0, section 4; RFC 8414, section 3).
@@ -26,7 +30,7 @@ pub struct Endpoint {
 
 #[derive(Debug)]
 enum Place {
-    Told(Uri),
+    Configured(Uri),
     Discovered {
         issuer: String,
         /// Other origins than the issuer's own that the token endpoint may be on.
@@ -40,11 +44,11 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// If it is no URL, or a network would carry the secret without TLS.
+    /// If it is not a URL, or a network would carry the secret without TLS.
     pub fn new(url: &str) -> Result<Self, InvalidOrigin> {
         let uri = checked(url)?;
         Ok(Self {
-            place: Place::Told(uri),
+            place: Place::Configured(uri),
         })
     }
 
@@ -52,12 +56,12 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// If it is no URL.
+    /// If it is not a URL.
     pub fn new_insecure(url: &str) -> Result<Self, InvalidOrigin> {
         Origin::parse(url)?;
         let uri = url.parse().map_err(|_| InvalidOrigin::no_url(url))?;
         Ok(Self {
-            place: Place::Told(uri),
+            place: Place::Configured(uri),
         })
     }
 
@@ -69,7 +73,7 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// If it is no URL, or is reached over a network without TLS.
+    /// If it is not a URL, or is reached over a network without TLS.
     pub fn discover(issuer: &str) -> Result<Self, InvalidOrigin> {
         checked(issuer)?;
         Ok(Self {
@@ -88,7 +92,7 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// If it is no origin.
+    /// If it is not an origin.
     pub fn also_on(mut self, origin: &str) -> Result<Self, InvalidOrigin> {
         let origin = Origin::parse(origin)?;
         if let Place::Discovered { origins, .. } = &mut self.place {
@@ -100,7 +104,7 @@ impl Endpoint {
     /// What errors call it.
     pub(crate) fn name(&self) -> String {
         match &self.place {
-            Place::Told(uri) => uri.to_string(),
+            Place::Configured(uri) => uri.to_string(),
             Place::Discovered { issuer, .. } => issuer.clone(),
         }
     }
@@ -108,7 +112,7 @@ impl Endpoint {
     /// The token endpoint, from the issuer's document if need be.
     pub(crate) async fn resolve(&self, transport: &Transport) -> Result<Uri, SourceError> {
         let (issuer, origins, found) = match &self.place {
-            Place::Told(uri) => return Ok(uri.clone()),
+            Place::Configured(uri) => return Ok(uri.clone()),
             Place::Discovered {
                 issuer,
                 origins,
@@ -172,17 +176,20 @@ impl Metadata {
         let issuer = issuer.trim_end_matches('/');
         for url in well_known(issuer) {
             let uri = url.parse().map_err(|error: http::uri::InvalidUri| {
-                SourceError::malformed(format!("the issuer {issuer} is no URL")).with_source(error)
+                SourceError::malformed(format!("the issuer {issuer} is not a URL"))
+                    .with_advice("check the issuer's URL")
+                    .with_source(error)
             })?;
             let answer = transport.send(TokenRequest::get(uri)).await;
-            let answer = answer.map_err(|failure| failed(issuer, failure))?;
+            let answer = answer.map_err(|error| failed(issuer, error))?;
             let status = answer.status().as_u16();
             match status {
                 200 if !answer.is_web_page() => {}
                 408 | 425 | 429 | 500..=599 => {
                     let error = SourceError::transient(format!(
-                        "{url} cannot say at present where tokens are asked for ({status})"
-                    ));
+                        "{url} cannot be read at present ({status})"
+                    ))
+                    .with_advice("wait until it is up again");
                     return Err(match answer.retry_after() {
                         Some(delay) => error.retry_after(delay),
                         None => error,
@@ -191,47 +198,53 @@ impl Metadata {
                 _ => continue,
             }
             let metadata: Self = serde_json::from_slice(answer.expose_body()).map_err(|error| {
-                SourceError::malformed(format!(
-                    "{url} is no document of an issuer: check the issuer's URL"
-                ))
-                .with_source(error)
+                SourceError::malformed(format!("{url} is not an issuer's document"))
+                    .with_advice("check the issuer's URL")
+                    .with_source(error)
             })?;
             // Another issuer's document would send the secret there (section 4.3 of the first).
             if metadata.issuer.trim_end_matches('/') != issuer {
+                let other = ForeignText::new(&metadata.issuer);
                 return Err(SourceError::malformed(format!(
-                    "{url} is the document of another issuer: check the issuer's URL"
-                )));
+                    "{url} is the document of another issuer, {other}"
+                ))
+                .with_advice(format!("check the issuer's URL, which is now {issuer}")));
             }
             return Ok(metadata);
         }
-        Err(SourceError::malformed(format!(
-            "the issuer {issuer} has no discovery document: check its URL, or tell the token \
-             endpoint's own"
-        )))
+        Err(
+            SourceError::malformed(format!("the issuer {issuer} has no discovery document"))
+                .with_advice("check its URL, or configure the URL of its token endpoint"),
+        )
     }
 
     /// The token endpoint, if it is on the issuer's own origin or one of these.
     ///
     /// # Errors
     ///
-    /// If it is elsewhere, or no URL: the secret would go there.
+    /// If it is elsewhere or not a URL: the secret would go there.
     pub fn token_endpoint_on(&self, origins: &[Origin]) -> Result<Uri, SourceError> {
-        let issuer = &self.issuer;
+        let issuer = ForeignText::new(&self.issuer);
         let origin = Origin::parse(&self.token_endpoint);
         let uri = self.token_endpoint.parse::<Uri>();
         let (Ok(origin), Ok(uri)) = (origin, uri) else {
+            let endpoint = ForeignText::new(&self.token_endpoint);
             return Err(SourceError::malformed(format!(
-                "the token endpoint in the document of {issuer} is no URL"
-            )));
+                "the document of {issuer} names the token endpoint {endpoint}, which is not a URL"
+            ))
+            .with_advice(
+                "mend the issuer's document, or configure the URL of its token endpoint",
+            ));
         };
-        let own = Origin::parse(issuer).is_ok_and(|own| own == origin);
+        let own = Origin::parse(&self.issuer).is_ok_and(|own| own == origin);
         if own || origins.contains(&origin) {
             return Ok(uri);
         }
         Err(SourceError::malformed(format!(
             "the document of {issuer} names a token endpoint on another origin, {origin}, and the secret \
              is not sent there"
-        )))
+        ))
+        .with_advice("if the endpoint is right, allow its origin"))
     }
 }
 
@@ -243,17 +256,29 @@ fn well_known(issuer: &str) -> [String; 2] {
     [format!("{issuer}{OPENID}"), format!("{base}{OAUTH}{path}")]
 }
 
-pub(crate) fn failed(place: &str, failure: Failure) -> SourceError {
-    match failure {
-        Failure::Broken(error) => {
-            SourceError::transient(format!("the exchange with {place} broke off"))
+pub(crate) fn failed(place: &str, error: TransportError) -> SourceError {
+    match error {
+        TransportError::Broken(error) => {
+            let reason = deepest(&*error);
+            SourceError::transient(format!("the exchange with {place} broke off ({reason})"))
+                .with_advice("check the URL and that the endpoint is up")
                 .with_source(error)
         }
-        Failure::TooLarge => SourceError::malformed(format!(
-            "{place} answered with more than {} KiB: check the URL",
+        TransportError::TooLarge => SourceError::malformed(format!(
+            "{place} answered with more than {} KiB",
             Transport::ANSWER_CAP / 1024
-        )),
+        ))
+        .with_advice("check the URL"),
     }
+}
+
+/// The text of the deepest cause, which names the reason; those above it name layers.
+fn deepest(error: &(dyn error::Error + 'static)) -> ForeignText {
+    let mut deepest = error;
+    while let Some(cause) = deepest.source() {
+        deepest = cause;
+    }
+    ForeignText::new(&deepest.to_string())
 }
 
 #[cfg(test)]

@@ -27,7 +27,8 @@
 //!
 //! - [`OAuth2Source`] is the [`TokenSource`](crate::TokenSource): client credentials, or a refresh
 //!   token.
-//! - [`Endpoint`] says where, told or discovered; [`Client`] says who, and how that is proven.
+//! - [`Endpoint`] is where tokens are asked for, configured or discovered; [`Client`] is who asks, and
+//!   how that is proven.
 //! - [`RefreshTokens`] keeps a refresh token that is rotated at each use, with a
 //!   [`RefreshTokenStore`] of yours.
 //! - [`TokenRequest`], [`Transport`] and [`Answer`] are what it is made of, for a source whose wire
@@ -51,10 +52,9 @@ mod secret;
 mod source;
 mod transport;
 mod wall;
-mod words;
 
 pub use self::{
-    answer::{Answer, Flaw, Issued},
+    answer::{Answer, AnswerError, Issued},
     client::{Client, ClientSecret},
     discovery::{Endpoint, Metadata},
     jwt::JwtTimes,
@@ -62,5 +62,5 @@ pub use self::{
     request::TokenRequest,
     secret::SecretText,
     source::OAuth2Source,
-    transport::{Failure, Transport},
+    transport::{Transport, TransportError},
 };

@@ -10,8 +10,8 @@ use std::{
 
 use super::{answer::Issued, secret::SecretText};
 use crate::{
-    error::{BoxError, Kind},
-    source::SourceError,
+    error::{BoxError, SourceError},
+    report::Report,
     token::Token,
 };
 
@@ -57,8 +57,8 @@ struct Shared {
     store: Box<dyn ErasedStore>,
     /// A token that could not be kept, and what was in the store then.
     unkept: Mutex<Option<Unkept>>,
-    /// The token that was refused last, with what was said: it is not sent again.
-    refused: Mutex<Option<(SecretText, String)>>,
+    /// The token that was refused last, with the error: it is not sent again.
+    refused: Mutex<Option<(SecretText, SourceError)>>,
     /// One use at a time: a second would find its token spent.
     turn: tokio::sync::Mutex<()>,
 }
@@ -117,9 +117,10 @@ impl RefreshTokens {
         let redeeming = tokio::spawn(async move {
             let spent = tokio::time::timeout(time_left, shared.spend(send)).await;
             spent.unwrap_or_else(|_| {
-                Err(SourceError::transient(
-                    "the exchange of the refresh token took too long",
-                ))
+                Err(
+                    SourceError::transient("the exchange of the refresh token took too long")
+                        .with_advice("check that the token endpoint is up and in reach"),
+                )
             })
         });
         match redeeming.await {
@@ -144,11 +145,11 @@ impl Shared {
     {
         let _turn = self.turn.lock().await;
         let first = self.load().await?;
-        if let Some(words) = self.refusal_of(&first) {
-            return Err(SourceError::invalid_credentials(words));
+        if let Some(error) = self.refusal_of(&first) {
+            return Err(error);
         }
         let (sent, result) = match send(first.clone()).await {
-            Err(error) if error.kind() == Kind::InvalidCredentials => match self.load().await {
+            Err(error) if error.is_invalid_credentials() => match self.load().await {
                 Ok(other) if other != first => (other.clone(), send(other).await),
                 _ => (first, Err(error)),
             },
@@ -156,11 +157,12 @@ impl Shared {
         };
         let issued = match result {
             Ok(issued) => issued,
-            Err(error) if error.kind() == Kind::InvalidCredentials => {
-                let refused = Some((sent, error.to_string()));
-                *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
+            Err(error) if error.is_invalid_credentials() => {
                 // Another process may be about to put its own into the store, without an epoch.
-                return Err(error.may_pass());
+                let error = error.may_pass();
+                let refused = Some((sent, error.clone()));
+                *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
+                return Err(error);
             }
             Err(error) => return Err(error),
         };
@@ -170,16 +172,18 @@ impl Shared {
         Ok(issued.token)
     }
 
-    /// What was said when this token was refused.
-    fn refusal_of(&self, token: &SecretText) -> Option<String> {
+    /// The error of the exchange in which this token was refused.
+    fn refusal_of(&self, token: &SecretText) -> Option<SourceError> {
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        let (refused, words) = refused.as_ref()?;
-        (refused == token).then(|| words.clone())
+        let (refused, error) = refused.as_ref()?;
+        (refused == token).then(|| error.clone())
     }
 
     async fn load(&self) -> Result<SecretText, SourceError> {
         let stored = self.store.load().await.map_err(|error| {
-            SourceError::invalid_credentials("there is no refresh token").with_source(error)
+            SourceError::invalid_credentials("there is no refresh token")
+                .with_advice("log in again, or check the place that it is kept in")
+                .with_source(error)
         })?;
         let unkept = self.unkept.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(match &*unkept {
@@ -205,9 +209,9 @@ impl Shared {
         match self.store.save(&next).await {
             Ok(()) => self.remember(|_| None),
             Err(error) => tracing::warn!(
-                error = &*error as &(dyn std::error::Error + 'static),
-                "the new refresh token could not be kept: it is used from memory, and after a restart \
-                 a person must log in again"
+                error = %Report::new(&*error),
+                "the new refresh token could not be stored: it is used from memory, and after a restart a \
+                 person must log in again"
             ),
         }
     }

@@ -12,16 +12,16 @@ fn answer(status: u16, body: &str) -> Answer {
     }
 }
 
-fn token(answer: &Answer, local: f64) -> Result<Token, Flaw> {
+fn token(answer: &Answer, local: f64) -> Result<Token, AnswerError> {
     answer.token_at(local).map(|issued| issued.token)
 }
 
-fn with_lifetime(value: &str) -> Result<Token, Flaw> {
+fn with_lifetime(value: &str) -> Result<Token, AnswerError> {
     let body = format!(r#"{{"accessToken":"t","expiresIn":{value}}}"#);
     token(&answer(200, &body), 0.0)
 }
 
-fn shown(result: Result<Token, Flaw>) -> String {
+fn shown(result: Result<Token, AnswerError>) -> String {
     match result {
         Ok(token) => format!("{token:?}"),
         Err(flaw) => format!("{flaw:?}"),
