@@ -9,7 +9,7 @@ use http_body_util::Full;
 use tower_bearer::{
     BoxError, SourceError,
     auth::Origin,
-    oauth2::{Failure, Transport},
+    oauth2::{Transport, TransportError},
 };
 use tower_service::Service;
 
@@ -298,7 +298,7 @@ impl ControlPlane {
             Ok(uri) => network::connect(&self.network, uri).await,
             Err(error) => Err(error.into()),
         };
-        connected.map_err(|error| explained(&self.base(), Failure::Broken(error)))
+        connected.map_err(|error| explained(&self.base(), TransportError::Broken(error)))
     }
 
     /// Returns the full URL of a path of its API.

@@ -5,7 +5,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use http::{Uri, header};
 use tower_bearer::{
     SourceError,
-    oauth2::{Answer, Flaw, Issued, Metadata, TokenRequest, Transport},
+    oauth2::{Answer, AnswerError, Issued, Metadata, TokenRequest, Transport},
 };
 
 use super::{
@@ -35,7 +35,7 @@ struct Endpoint {
 enum Outcome {
     Issued(Issued),
     /// There is no such endpoint.
-    Absent(Flaw, Answer),
+    Absent(AnswerError, Answer),
 }
 
 impl Exchange {
@@ -160,7 +160,9 @@ impl Exchange {
                 self.remember(Some(to.clone()));
                 Ok(Outcome::Issued(issued))
             }
-            Err(flaw @ (Flaw::Absent | Flaw::WebPage)) => Ok(Outcome::Absent(flaw, answer)),
+            Err(flaw @ (AnswerError::Absent | AnswerError::WebPage)) => {
+                Ok(Outcome::Absent(flaw, answer))
+            }
             Err(flaw) => Err(parties.flaw(flaw, &answer, &[])),
         }
     }
@@ -192,7 +194,7 @@ impl Exchange {
         let is_json = !answer.is_web_page();
         let is_it = match (answer.status().as_u16(), usual.version) {
             (408 | 425 | 429 | 500..=599, _) => {
-                return Err(parties.flaw(Flaw::Unavailable, &answer, &[]));
+                return Err(parties.flaw(AnswerError::Unavailable, &answer, &[]));
             }
             (404 | 405 | 410, _) => false,
             (400..=499, EndpointVersion::V1) => is_json && answer.message().is_some(),
