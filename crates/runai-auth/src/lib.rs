@@ -40,12 +40,11 @@
 //!
 //! # Limits
 //!
-//! - Programs that are run for a secret have no time limit but the fetch's, 10 s, and end with it.
+//! - A program that is run for a secret ends with the fetch, which has 10 s, or after five minutes.
 //! - Tested against NVIDIA's documents, its SDK and a fake; not yet against a live control plane.
 
 mod auth;
 mod client;
-mod command;
 mod control_plane;
 mod credentials;
 mod discover;
@@ -54,17 +53,15 @@ mod env;
 mod error;
 mod exchange;
 mod explain;
+mod files;
 mod grant;
 mod kubeconfig;
 #[cfg(feature = "user-login")]
 mod login;
 mod proxy;
-#[cfg(test)]
-mod scratch;
 mod secret;
 mod source;
 mod tls;
-mod watched;
 
 pub use tower_bearer::{
     self, AuthOutcome, BearerAuth, BearerAuthLayer, BoxError, NotRetried, ReplayBody,
@@ -84,6 +81,7 @@ pub use crate::{
     },
     endpoint::TokenEndpoint,
     error::{Error, Kind},
+    files::{FileError, FileErrorKind, SecretFile},
     secret::Secret,
     source::ControlPlaneSource,
 };

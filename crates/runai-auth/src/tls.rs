@@ -24,7 +24,7 @@ use rustls_platform_verifier::Verifier;
 use self::pem::{Certificates, Flaw, IdentityPem, certificates, certified, identity_in, roots_in};
 use crate::{
     error::{Error, Kind},
-    watched::{PrivateFile, Watched},
+    files::Watched,
 };
 
 /// Names a file of certificates that are trusted in the place of the system's, as OpenSSL has it.
@@ -66,7 +66,7 @@ impl Tls {
     }
 
     pub(crate) fn show_files(&mut self, chain: PathBuf, key: PathBuf) -> Result<(), Error> {
-        identity_in(&chain, &PrivateFile::new(&key)).map_err(tls_error)?;
+        identity_in(&chain, &key).map_err(tls_error)?;
         self.identity = Some(Identity::Files { chain, key });
         Ok(())
     }
@@ -95,7 +95,7 @@ impl Tls {
                 config.with_client_cert_resolver(Arc::new(Shown::Given(key.clone())))
             }
             Some(Identity::Files { chain, key }) => {
-                let (chain, key) = (chain.clone(), PrivateFile::new(key));
+                let (chain, key) = (chain.clone(), key.clone());
                 let files = Watched::new(move || identity_in(&chain, &key));
                 config.with_client_cert_resolver(Arc::new(Shown::Files(files)))
             }
@@ -133,7 +133,7 @@ impl Tls {
         });
         let roots = read.read().map_err(|error| {
             let problem = match replacing.as_deref() == Some(error.path()) {
-                true => format!("{error}: it is what {SSL_CERT_FILE} names"),
+                true => format!("{}: it is what {SSL_CERT_FILE} names", error.message()),
                 false => error.to_string(),
             };
             Error::new(Kind::Tls, problem).with_source(error)
@@ -344,15 +344,16 @@ fn tls_error(flaw: impl Into<Flaw>) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::Scratch;
 
     #[tokio::test]
     async fn new_certificates_that_cannot_be_used_are_passed_over_once() {
         let fake = runai_fake::RunaiFake::builder().tls(true).start();
         let fake = fake.await.unwrap();
-        let scratch = Scratch::new("unusable-roots");
-        scratch.write("ca.pem", fake.ca_pem().unwrap());
-        let path = scratch.path("ca.pem");
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        let write = |text: &str| std::fs::write(&file, text).unwrap();
+        write(fake.ca_pem().unwrap());
+        let path = file.clone();
         let read = Watched::new(move || roots_in(&path)).looking_always();
         let roots = read.read().unwrap();
         read.written(roots.clone());
@@ -369,11 +370,11 @@ mod tests {
         };
         // It is PEM, and no certificate is in it.
         let text = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-        scratch.write("ca.pem", text);
+        write(text);
         assert!(Arc::ptr_eq(&following.current(), &verifier));
         let seen = following.current.read().unwrap().0;
         assert_eq!(seen, following.read.epoch(), "it would be warned of again");
-        scratch.write("ca.pem", fake.ca_pem().unwrap());
+        write(fake.ca_pem().unwrap());
         assert!(!Arc::ptr_eq(&following.current(), &verifier));
     }
 }

@@ -2,8 +2,6 @@
 
 use std::{
     ffi::OsString,
-    fs,
-    io::{self, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -25,8 +23,8 @@ use crate::{
     env::Lookup,
     error::{Error, Kind},
     exchange::Exchange,
+    files::{FileError, FileKind, read_text},
     grant::Grant,
-    watched::{FileError, PrivateFile, is_pipe},
 };
 
 /// Padding may be there or not.
@@ -36,9 +34,6 @@ const URL_SAFE: GeneralPurpose = GeneralPurpose::new(
 );
 
 const ADVICE: &str = "run `runai login`";
-
-/// The most that is read of `config.json`: 1 MiB. The rest of a larger one is missed as the end of its JSON.
-const CONFIG_CAP: u64 = 1024 * 1024;
 
 /// The client of the command line.
 const CLIENT_ID: &str = "cli";
@@ -84,7 +79,7 @@ impl Places {
     /// The URL of the control plane that the login is for.
     pub(crate) fn control_plane(&self) -> Result<String, FileError> {
         let missing = || FileError::new(&self.config, "names no control plane");
-        let value = object(&self.config, &config_text(&self.config)?)?;
+        let value = object(&self.config, &read_text(&self.config, FileKind::Settings)?)?;
         let nested = value.get("control_plane").and_then(|it| it.get("url"));
         let url = nested.or_else(|| value.get("control_plane.url"));
         url.and_then(Value::as_str)
@@ -110,10 +105,10 @@ impl Places {
 
 impl CliCredentials {
     pub(crate) fn new(places: Places) -> Self {
-        let file = PrivateFile::new(&places.authentication);
+        let path = places.authentication.clone();
         Self {
             places,
-            login: KeptLogin::new(move || kept(&file)),
+            login: KeptLogin::new(move || kept(&path)),
             redeems: false,
         }
     }
@@ -133,27 +128,28 @@ impl CliCredentials {
 impl CliCredentials {
     /// Says at once what would be wrong at the first fetch.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        let file = PrivateFile::new(&self.places.authentication);
-        kept(&file).map(drop).map_err(|error| {
-            let message = format!("the Run:ai CLI's login cannot be used: {error}; {ADVICE}");
-            Error::new(Kind::Credentials, message).with_source(error)
-        })
+        kept(&self.places.authentication)
+            .map(drop)
+            .map_err(|error| {
+                let message = format!("the Run:ai CLI's login cannot be used: {error}; {ADVICE}");
+                Error::new(Kind::Credentials, message).with_source(error)
+            })
     }
 }
 
 /// The login in `authentication.json`.
-fn kept(file: &PrivateFile) -> Result<Kept, FileError> {
-    let value = object(file.path(), &file.text()?)?;
+fn kept(path: &Path) -> Result<Kept, FileError> {
+    let value = object(path, &read_text(path, FileKind::Login)?)?;
     let stored = |name: &str| {
         let text = value.get(name)?.as_str()?;
         (!text.is_empty()).then(|| stored(text))
     };
     let token = stored("accessToken");
     if token.is_none() {
-        return Err(FileError::new(file.path(), "has no accessToken"));
+        return Err(FileError::new(path, "has no accessToken"));
     }
     Ok(Kept {
-        file: file.path().to_owned(),
+        file: path.to_owned(),
         whose: String::new(),
         token,
         refresh_token: stored("refreshToken"),
@@ -183,26 +179,6 @@ fn object(path: &Path, text: &str) -> Result<Value, FileError> {
         Ok(value @ Value::Object(_)) => Ok(value),
         _ => Err(FileError::new(path, "is no JSON object")),
     }
-}
-
-/// The text of `config.json`. There is no secret in it, so everybody may read it.
-fn config_text(path: &Path) -> Result<String, FileError> {
-    let failed = |error: io::Error| {
-        let what = match error.kind() {
-            io::ErrorKind::NotFound => "is not there",
-            _ => "cannot be read",
-        };
-        FileError::new(path, what).with_source(error)
-    };
-    if is_pipe(path) {
-        return Err(FileError::new(path, "is no regular file"));
-    }
-    let mut text = String::new();
-    let file = fs::File::open(path).map_err(failed)?;
-    file.take(CONFIG_CAP)
-        .read_to_string(&mut text)
-        .map_err(failed)?;
-    Ok(text)
 }
 
 impl Login for CliCredentials {
@@ -267,7 +243,6 @@ impl From<CliCredentials> for Credentials {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::Scratch;
 
     #[test]
     fn a_token_is_base64url_of_its_text_or_the_text() {
@@ -284,8 +259,8 @@ mod tests {
 
     #[test]
     fn a_login_is_for_one_control_plane() {
-        let scratch = Scratch::new("cli-plane");
-        let home = scratch.root().as_os_str().to_owned();
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().as_os_str().to_owned();
         let lookup = |name: &str| (name == "RUNAI_CLI_CONFIG_PATH").then(|| home.clone());
         let places = Places::new(&lookup).unwrap();
         let ours = ControlPlane::new("https://acme.run.ai").unwrap();
@@ -304,7 +279,7 @@ mod tests {
             (r#"{"control_plane":{}}"#, Some("names no control plane")),
             (r#"{"control_plane":"#, Some("is no JSON object")),
         ] {
-            scratch.write("config.json", config);
+            std::fs::write(folder.path().join("config.json"), config).unwrap();
             match (places.is_for(&ours), says) {
                 (Ok(()), None) => {}
                 (Err(error), Some(says)) => assert!(error.contains(says), "{error}"),

@@ -8,9 +8,9 @@ use super::{Credentials, Fetching, Login, Who, files};
 use crate::{
     error::{Error, Kind},
     exchange::Exchange,
+    files::Watched,
     grant::Grant,
     secret::Secret,
-    watched::Watched,
 };
 
 /// A client's id and secret: what [`Credentials::client`] makes.

@@ -19,8 +19,8 @@ use tower_bearer::{
 
 use super::{Who, held};
 use crate::{
+    files::{FileError, Watched},
     kubeconfig::{can_write_back, write_back},
-    watched::{FileError, Watched},
 };
 
 /// A token that ends so soon is as good as ended.

@@ -16,8 +16,8 @@ use super::{
 use crate::{
     exchange::Exchange,
     explain::Scene,
+    files::{FileError, FileKind, read_line, warn_if_others_may_read},
     kubeconfig::{self, Kubeconfig, Login as Found, Oidc, User},
-    watched::{FileError, PrivateFile, without_line_break},
 };
 
 const OIDC_ADVICE: &str = "run `runai login`";
@@ -82,11 +82,9 @@ impl KubeconfigCredentials {
     fn of(profile: Profile) -> Self {
         let profile = Arc::new(profile);
         let read = profile.clone();
-        // They outlive a reading, so that each gives its warning once.
-        let files: Vec<_> = profile.paths.iter().map(PrivateFile::new).collect();
         Self {
             profile,
-            login: KeptLogin::new(move || kept(&read, &files)),
+            login: KeptLogin::new(move || kept(&read)),
         }
     }
 
@@ -115,7 +113,7 @@ impl KubeconfigCredentials {
 }
 
 /// What a profile by OpenID Connect holds.
-fn kept(profile: &Profile, files: &[PrivateFile]) -> Result<Kept, FileError> {
+fn kept(profile: &Profile) -> Result<Kept, FileError> {
     let somewhere = profile.paths.first().cloned().unwrap_or_default();
     let user = profile
         .user()
@@ -131,7 +129,7 @@ fn kept(profile: &Profile, files: &[PrivateFile]) -> Result<Kept, FileError> {
         Found::Oidc(oidc) => (oidc.id_token.as_ref(), oidc.refresh_token.as_ref()),
         Found::Token(token) => (Some(token), None),
         Found::TokenFile(path) => {
-            let text = PrivateFile::new(path).text()?;
+            let text = read_line(path, FileKind::Secret)?;
             return Ok(Kept {
                 file: user.file,
                 whose,
@@ -142,9 +140,8 @@ fn kept(profile: &Profile, files: &[PrivateFile]) -> Result<Kept, FileError> {
         Found::Exec(_) | Found::None(_) => (None, None),
     };
     let (token, refresh_token) = (token.map(stored), refresh_token.map(stored));
-    // The whole of it is seen through, so that its warning is given.
-    if let Some(file) = files.iter().find(|it| it.path() == user.file) {
-        file.text()?;
+    if token.is_some() || refresh_token.is_some() {
+        warn_if_others_may_read(&user.file);
     }
     Ok(Kept {
         file: user.file,
@@ -214,9 +211,9 @@ impl Login for KubeconfigCredentials {
                     held::token(&text, None, &format!("the {name}"), OTHER_ADVICE)
                 }
                 Found::TokenFile(path) => {
-                    let text = PrivateFile::new(path).text();
-                    let text = text.map_err(|error| cannot().with_source(error))?;
-                    let text = without_line_break(&text).into();
+                    let text = read_line(&path, FileKind::Secret);
+                    let mut text = text.map_err(|error| cannot().with_source(error))?;
+                    let text = std::mem::take(&mut *text).into();
                     held::token(&text, None, &format!("the {name}"), OTHER_ADVICE)
                 }
                 Found::Exec(exec) => {

@@ -14,6 +14,7 @@ use std::{
 };
 
 use serde::Deserialize;
+use tempfile::TempDir;
 use tracing::{
     Dispatch, Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
@@ -22,7 +23,7 @@ use tracing::{
 };
 
 use super::*;
-use crate::{auth::Auth, scratch::Scratch};
+use crate::auth::Auth;
 
 /// Stands in every secret of the data, and so in nothing that is shown.
 const SECRET: &str = "s3cr3t";
@@ -46,13 +47,18 @@ struct Expected {
 }
 
 struct Case {
-    scratch: Scratch,
+    folder: TempDir,
     env: BTreeMap<String, String>,
     expected: Expected,
 }
 
 fn data() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("test-data/discovery")
+}
+
+fn write(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
 }
 
 impl Case {
@@ -64,8 +70,8 @@ impl Case {
             let known = ["env.json", "expected.json", "fs"];
             assert!(known.iter().any(|it| entry == **it), "{name}: {entry:?}");
         }
-        let scratch = Scratch::new(&format!("{purpose}-{name}"));
-        let root = scratch.root().to_str().unwrap().to_owned();
+        let scratch = TempDir::with_prefix(format!("{purpose}-{name}-")).unwrap();
+        let root = scratch.path().to_str().unwrap().to_owned();
         let read = |path: PathBuf| {
             let text = fs::read_to_string(&path);
             text.unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -74,24 +80,24 @@ impl Case {
         for (path, _) in tree(&folder.join("fs")) {
             let copy = path.strip_prefix(folder.join("fs")).unwrap();
             if copy.ends_with(".gitkeep") {
-                fs::create_dir_all(scratch.root().join(copy).parent().unwrap()).unwrap();
+                fs::create_dir_all(scratch.path().join(copy).parent().unwrap()).unwrap();
                 continue;
             }
-            scratch.write(copy.to_str().unwrap(), &read(path.clone()));
+            write(&scratch.path().join(copy), &read(path.clone()));
             let private = fs::Permissions::from_mode(0o600);
-            fs::set_permissions(scratch.root().join(copy), private).unwrap();
+            fs::set_permissions(scratch.path().join(copy), private).unwrap();
         }
         let wrong = |error| -> Expected { panic!("{name}: {error}") };
         Self {
             env: serde_json::from_str(&read(folder.join("env.json"))).unwrap(),
             expected: serde_json::from_str(&read(folder.join("expected.json")))
                 .unwrap_or_else(wrong),
-            scratch,
+            folder: scratch,
         }
     }
 
     fn on_machine<T>(&self, look: impl FnOnce(&Machine<'_>) -> T) -> T {
-        let mounted = self.scratch.path(MOUNTED.trim_start_matches('/'));
+        let mounted = self.folder.path().join(MOUNTED.trim_start_matches('/'));
         look(&Machine {
             lookup: &|name| self.env.get(name).map(OsString::from),
             mounted: &mounted,
@@ -234,7 +240,7 @@ fn chain(error: &Error) -> String {
 
 fn check(name: &str) {
     let case = Case::new(name, "discovery");
-    let before = tree(case.scratch.root());
+    let before = tree(case.folder.path());
     let (found, lines) = case.discover();
     let logged = format!("{lines:?}");
     assert!(!logged.contains(SECRET), "{name}: {logged}");
@@ -267,7 +273,7 @@ fn check(name: &str) {
         }
     }
     // No program was run that leaves a file, and nothing was written.
-    assert_eq!(tree(case.scratch.root()), before, "{name}");
+    assert_eq!(tree(case.folder.path()), before, "{name}");
 }
 
 #[test]
@@ -315,7 +321,7 @@ fn what_is_chosen_is_logged_once_and_what_was_passed_over_with_its_reason() {
 fn only_a_file_with_a_secret_in_it_must_be_private() {
     let case = Case::new("cli", "open");
     for (name, warnings) in [("config", 0), ("authentication", 1)] {
-        let path = case.scratch.path(&format!("home/.runai/{name}.json"));
+        let path = case.folder.path().join(format!("home/.runai/{name}.json"));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         let (found, lines) = case.discover();
         assert!(found.is_ok());
@@ -342,13 +348,13 @@ async fn what_was_found_in_a_kubeconfig_is_no_leave_for_what_stands_there_later(
     ] {
         let (case, later) = (Case::new("kubeconfig", later), Case::new(later, "later"));
         let auth = case.authenticated();
-        let text = std::fs::read_to_string(later.scratch.path("home/.kube/config")).unwrap();
-        case.scratch.write("home/.kube/config", &text);
+        let text = std::fs::read_to_string(later.folder.path().join("home/.kube/config")).unwrap();
+        write(&case.folder.path().join("home/.kube/config"), &text);
         let error = auth.cache().token().await.unwrap_err();
         let shown = format!("{error:?}");
         assert!(shown.contains(says), "{shown}");
         assert!(!shown.contains(SECRET), "{shown}");
-        let ran = later.scratch.path("program-was-run");
+        let ran = later.folder.path().join("program-was-run");
         assert!(!ran.exists(), "the program was run");
     }
 }
@@ -357,9 +363,9 @@ async fn what_was_found_in_a_kubeconfig_is_no_leave_for_what_stands_there_later(
 async fn the_context_that_was_found_is_kept_when_another_becomes_the_current_one() {
     let case = Case::new("kubeconfig", "switched");
     let auth = case.authenticated();
-    let text = std::fs::read_to_string(case.scratch.path("home/.kube/config")).unwrap();
+    let text = std::fs::read_to_string(case.folder.path().join("home/.kube/config")).unwrap();
     let text = text.replace("current-context: runai", "current-context: other");
-    case.scratch.write("home/.kube/config", &text);
+    write(&case.folder.path().join("home/.kube/config"), &text);
     let token = auth.cache().token().await.unwrap();
     assert_eq!(token.expose_secret(), "s3cr3t-id-token");
 }
@@ -381,7 +387,7 @@ async fn what_was_found_for_one_control_plane_is_not_for_another() {
 async fn that_others_may_read_a_kubeconfig_is_said_once() {
     let case = Case::new("kubeconfig", "open");
     let auth = case.authenticated();
-    let path = case.scratch.path("home/.kube/config");
+    let path = case.folder.path().join("home/.kube/config");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     let (log, _guard) = Log::start();
     auth.cache().token().await.unwrap();
