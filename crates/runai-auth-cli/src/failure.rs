@@ -141,10 +141,10 @@ impl Failure {
     }
 }
 
-impl From<runai_auth::Error> for Failure {
-    fn from(error: runai_auth::Error) -> Self {
+impl From<runai_auth::SetupError> for Failure {
+    fn from(error: runai_auth::SetupError) -> Self {
         let code = match error.kind() {
-            runai_auth::Kind::Credentials => REFUSED,
+            runai_auth::SetupErrorKind::Credentials => REFUSED,
             _ => USAGE,
         };
         Self::split(code, &error.to_string())
