@@ -24,7 +24,7 @@ async fn a_wrong_secret() {
         read(program, fake.url()).await,
         (
             3,
-            "error: BASE refused application `ci-bot` (401, \"Invalid client credentials\")\n\
+            "error: BASE refused application \"ci-bot\" (401, \"Invalid client credentials\")\n\
              hint: Check the application's name and its secret key; regenerating the key revokes the \
              previous one\n"
                 .into()
@@ -114,7 +114,7 @@ async fn no_answer() {
     assert_eq!(code, 4);
     // The last attempt has what is left of the whole time.
     assert!(
-        text.starts_with("error: BASE (application `ci-bot`) did not answer within ")
+        text.starts_with("error: BASE (application \"ci-bot\") did not answer within ")
             && text.ends_with(" ms\nhint: Check that it is up and in reach\n"),
         "{text}"
     );
@@ -244,7 +244,7 @@ async fn a_secret_file_that_is_not_there() {
     assert_eq!(
         text,
         format!(
-            "error: there is no secret for application `ci-bot`: the file {missing} is not there: No such \
+            "error: there is no secret for application \"ci-bot\": the file {missing} is not there: No such \
              file or directory (os error 2)\n\
              hint: Check that the file is there, can be read, and holds the secret\n"
         )
