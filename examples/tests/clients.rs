@@ -76,7 +76,7 @@ async fn e14_ssl_cert_file_takes_the_place_of_the_systems_certificates() {
         ("", "is not trusted"),
         (
             "/no/such.pem",
-            "/no/such.pem cannot be read: it is what SSL_CERT_FILE names",
+            "/no/such.pem does not exist: it is what SSL_CERT_FILE names",
         ),
     ] {
         let output = run(certificates).end().await;

@@ -95,7 +95,7 @@ pub(crate) fn url(machine: &Machine<'_>) -> Result<String, Error> {
     let why = match Places::new(machine.lookup) {
         Some(places) => match places.control_plane() {
             Ok(url) => return Ok(url),
-            Err(error) => error.to_string(),
+            Err(error) => error.message(),
         },
         None => "there is no home directory".into(),
     };

@@ -90,7 +90,7 @@ impl Places {
 
     /// Whether the login is for this control plane; else whose it is.
     pub(crate) fn is_for(&self, control_plane: &ControlPlane) -> Result<(), String> {
-        let url = self.control_plane().map_err(|error| error.to_string())?;
+        let url = self.control_plane().map_err(|error| error.message())?;
         let with_scheme = match url.contains("://") {
             true => url,
             false => format!("https://{url}"),
@@ -131,7 +131,10 @@ impl CliCredentials {
         kept(&self.places.authentication)
             .map(drop)
             .map_err(|error| {
-                let message = format!("the Run:ai CLI's login cannot be used: {error}; {ADVICE}");
+                let message = format!(
+                "the Run:ai CLI's login cannot be used: {}; {ADVICE}",
+                error.message()
+            );
                 Error::new(Kind::Credentials, message).with_source(error)
             })
     }
@@ -177,7 +180,7 @@ fn stored(written: &str) -> Stored {
 fn object(path: &Path, text: &str) -> Result<Value, FileError> {
     match serde_json::from_str(text) {
         Ok(value @ Value::Object(_)) => Ok(value),
-        _ => Err(FileError::new(path, "is no JSON object")),
+        _ => Err(FileError::new(path, "is not a JSON object")),
     }
 }
 
@@ -277,7 +280,7 @@ mod tests {
                 Some("http://acme.run.ai"),
             ),
             (r#"{"control_plane":{}}"#, Some("names no control plane")),
-            (r#"{"control_plane":"#, Some("is no JSON object")),
+            (r#"{"control_plane":"#, Some("is not a JSON object")),
         ] {
             std::fs::write(folder.path().join("config.json"), config).unwrap();
             match (places.is_for(&ours), says) {
