@@ -165,12 +165,12 @@ async fn what_is_wrong_on_the_command_line() {
     for (program, error, hint) in [
         (
             Program::new(&["token"]),
-            "there is no URL of a control plane",
+            "no URL of a control plane is given",
             "Give --base-url",
         ),
         (
             Program::new(&["token", "--base-url", "acme.run.ai", "--client-id", ID]),
-            "there is no client secret",
+            "no client secret is given",
             "Give --client-secret-file",
         ),
         (
