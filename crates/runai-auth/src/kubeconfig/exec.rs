@@ -10,7 +10,7 @@ use tokio::{
 use zeroize::Zeroizing;
 
 use super::{
-    Error,
+    error::KubeconfigError,
     file::Entry,
     view::{Shape, View},
 };
@@ -94,7 +94,7 @@ impl Exec {
     }
 
     /// Runs the command. Dropping the future ends it.
-    pub(crate) async fn run(&self) -> Result<ExecToken, Error> {
+    pub(crate) async fn run(&self) -> Result<ExecToken, KubeconfigError> {
         let mut command = Command::new(&self.command);
         command
             .args(&self.args)
@@ -110,7 +110,7 @@ impl Exec {
     }
 
     /// What the command writes, if it ends well.
-    async fn output(&self, mut child: Child) -> Result<Zeroizing<Vec<u8>>, Error> {
+    async fn output(&self, mut child: Child) -> Result<Zeroizing<Vec<u8>>, KubeconfigError> {
         let failed = |error| self.error("it cannot be watched").with_source(error);
         // The space is there from the start: growing would leave copies of tokens behind.
         let mut output = Zeroizing::new(Vec::with_capacity(MAX_OUTPUT + 1));
@@ -144,7 +144,7 @@ impl Exec {
         info.to_string().into()
     }
 
-    fn not_started(&self, error: io::Error) -> Error {
+    fn not_started(&self, error: io::Error) -> KubeconfigError {
         let mut problem = "it cannot be started".to_owned();
         if error.kind() == io::ErrorKind::NotFound {
             problem = "it was not found".to_owned();
@@ -155,10 +155,10 @@ impl Exec {
         self.error(problem).with_source(error)
     }
 
-    fn error(&self, problem: impl fmt::Display) -> Error {
+    fn error(&self, problem: impl fmt::Display) -> KubeconfigError {
         let command = self.command.display();
         let user = &self.user;
-        Error::about(
+        KubeconfigError::about(
             &self.file,
             format!("{user}: its command {command}: {problem}"),
         )

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::{
-    Error,
+    error::KubeconfigError,
     view::{Shape, View},
     yaml,
 };
@@ -43,7 +43,7 @@ impl Entry {
 }
 
 /// Reads a file, if it is there.
-pub(super) fn read(path: &Path) -> Result<Option<Content>, Error> {
+pub(super) fn read(path: &Path) -> Result<Option<Content>, KubeconfigError> {
     let Some(text) = read_text(path)? else {
         return Ok(None);
     };
@@ -51,17 +51,20 @@ pub(super) fn read(path: &Path) -> Result<Option<Content>, Error> {
         Some(root) => yaml::to_json(&root),
         None => Ok(Value::Null),
     });
-    let root = root.map_err(|problem| Error::about(path, problem))?;
-    let content = content(path, &root).map_err(|shape| Error::about(path, shape))?;
+    let root = root.map_err(|problem| KubeconfigError::about(path, problem))?;
+    let content = content(path, &root).map_err(|shape| KubeconfigError::about(path, shape))?;
     Ok(Some(content))
 }
 
 /// The text of a file, if it is there.
-pub(super) fn read_text(path: &Path) -> Result<Option<Zeroizing<String>>, Error> {
-    let failed = |error| Error::about(path, "cannot be read").with_source(error);
+pub(super) fn read_text(path: &Path) -> Result<Option<Zeroizing<String>>, KubeconfigError> {
+    let failed = |error| KubeconfigError::about(path, "cannot be read").with_source(error);
     // A device may stand for an empty file: KUBECONFIG=/dev/null.
     if is_pipe(path) {
-        return Err(Error::about(path, "a pipe, which cannot be read twice"));
+        return Err(KubeconfigError::about(
+            path,
+            "a pipe, which cannot be read twice",
+        ));
     }
     let file = match File::open(path) {
         Ok(file) => file,
@@ -75,11 +78,11 @@ pub(super) fn read_text(path: &Path) -> Result<Option<Zeroizing<String>>, Error>
         .read_to_end(&mut bytes)
         .map_err(failed)?;
     if bytes.len() > yaml::MAX_BYTES {
-        return Err(Error::about(path, "larger than 1 MiB"));
+        return Err(KubeconfigError::about(path, "larger than 1 MiB"));
     }
     match std::str::from_utf8(&bytes) {
         Ok(text) => Ok(Some(Zeroizing::new(text.to_owned()))),
-        Err(_) => Err(Error::about(path, "not UTF-8")),
+        Err(_) => Err(KubeconfigError::about(path, "not UTF-8")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The values that nobody else can know: the state and the verifier.
+//! Values that nobody can guess: the state and the verifier.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::{
@@ -10,24 +10,23 @@ use zeroize::Zeroizing;
 
 use super::error::{LoginError, LoginErrorKind};
 
-/// 32 bytes of the system's randomness in base64url: 43 characters, as RFC 7636, section 4.1 advises for
-/// a verifier.
+/// Returns 32 random bytes in base64url: 43 characters, as RFC 7636, section 4.1 advises for a verifier.
 pub(super) fn secret() -> Result<SecretText, LoginError> {
     let mut bytes = Zeroizing::new([0; 32]);
     SystemRandom::new().fill(&mut *bytes).map_err(|_| {
-        let message = "the system gives no random numbers";
+        let message = "the system provides no random numbers";
         LoginError::new(LoginErrorKind::System, message)
     })?;
     Ok(URL_SAFE_NO_PAD.encode(bytes.as_slice()).into())
 }
 
-/// The S256 challenge of a verifier (RFC 7636, section 4.2).
+/// Returns the S256 challenge of a verifier (RFC 7636, section 4.2).
 pub(super) fn challenge(verifier: &SecretText) -> String {
     URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.expose_secret().as_bytes()))
 }
 
-/// Whether a text is the secret. Their digests are compared, so that the time it takes says nothing of
-/// how much of a guess was right.
+/// Returns whether a text is the secret. It compares their digests, so that its time does not reveal how much
+/// of a guess was right.
 pub(super) fn is_same(text: &str, secret: &SecretText) -> bool {
     let hashed = |text: &str| digest(&SHA256, text.as_bytes());
     hashed(text).as_ref() == hashed(secret.expose_secret()).as_ref()

@@ -1,5 +1,5 @@
-//! From what went wrong to what a person reads: what happened, to which control plane and which
-//! application, and what to do.
+//! Turns failures into errors for people: what happened, at which control plane, for which application, and
+//! what to do.
 
 use std::{error, io};
 
@@ -8,24 +8,40 @@ use tower_bearer::{
     oauth2::{Answer, AnswerError, Transport, TransportError},
 };
 
-use crate::{credentials::Who, proxy::ProxyError};
+use crate::network::{ProxyError, UnknownHost};
 
-/// Who asked, and where: what every error names.
-pub(crate) struct Scene<'a> {
-    pub(crate) base: String,
-    pub(crate) who: &'a Who,
+/// Whose token it is, in words for errors.
+#[derive(Clone, Debug)]
+pub(crate) struct Subject {
+    /// Like "application `ci-bot`".
+    pub(crate) name: String,
+    /// What to do when the control plane rejects the credentials.
+    pub(crate) advice: &'static str,
+    /// Whether a second attempt with the same secret could do harm.
+    pub(crate) single_use: bool,
 }
 
-impl Scene<'_> {
-    /// There was no answer.
+/// The two sides of a token request, which every error names.
+pub(crate) struct Parties<'a> {
+    /// The control plane or issuer.
+    pub(crate) base: String,
+    pub(crate) subject: &'a Subject,
+}
+
+impl Parties<'_> {
+    /// Explains why there was no answer.
     pub(crate) fn failure(&self, failure: TransportError) -> SourceError {
         explained(&self.base, failure)
     }
 
-    /// The answer is no token. `tried` are the paths at which there is no endpoint.
+    /// Explains why an answer holds no token. `tried` are the paths at which there is no endpoint.
     pub(crate) fn flaw(&self, flaw: AnswerError, answer: &Answer, tried: &[String]) -> SourceError {
         let base = &self.base;
-        let Who { name, advice, once } = self.who;
+        let Subject {
+            name,
+            advice,
+            single_use,
+        } = self.subject;
         let status = answer.status().as_u16();
         let said = answer
             .message()
@@ -59,24 +75,24 @@ impl Scene<'_> {
             AnswerError::BadToken(_) => self.no_token("its access token cannot stand in a header"),
             _ => self.no_token("its answer is not known here"),
         };
-        // A page is a firewall's word, and no reason to give a secret up for good.
-        if *once && matches!(flaw, AnswerError::Refused) && answer.message().is_none() {
+        // An HTML page comes from a middlebox, so it does not invalidate the secret.
+        if *single_use && matches!(flaw, AnswerError::Refused) && answer.message().is_none() {
             return SourceError::malformed(message);
         }
         let error = flaw.into_error(answer, message);
-        match once {
+        match single_use {
             true if error.is_invalid_credentials() => error.until_changed(),
             _ => error,
         }
     }
 
     fn no_token(&self, why: &str) -> String {
-        let (base, name) = (&self.base, &self.who.name);
+        let (base, name) = (&self.base, &self.subject.name);
         format!("{base} gave {name} no token that can be used: {why}")
     }
 }
 
-/// Why nothing came of an exchange with a control plane.
+/// Explains why there was no answer from a control plane.
 pub(crate) fn explained(base: &str, failure: TransportError) -> SourceError {
     match failure {
         TransportError::TooLarge => SourceError::malformed(format!(
@@ -97,7 +113,11 @@ pub(crate) fn explained(base: &str, failure: TransportError) -> SourceError {
                     "the forward proxy {proxy} does not let the connection to {base} through: check its \
                      address, user and password, and whether NO_PROXY should name the host"
                 ),
-                Cause::Refused => format!(
+                Cause::NotHttpProxy(proxy) => format!(
+                    "the forward proxy {proxy} on the way to {base} is not an HTTP proxy: use one with an \
+                     http:// URL"
+                ),
+                Cause::ConnectionRefused => format!(
                     "nothing listens at {base}: check the URL and its port, or wait until the control \
                      plane is up"
                 ),
@@ -114,19 +134,28 @@ pub(crate) fn explained(base: &str, failure: TransportError) -> SourceError {
 enum Cause {
     Certificate,
     UnknownHost,
-    /// The forward proxy of that name said no.
+    /// The forward proxy at this address did not connect.
     Proxy(String),
-    Refused,
+    /// The forward proxy at this address is not an HTTP proxy.
+    NotHttpProxy(String),
+    /// Nothing listens there.
+    ConnectionRefused,
     NoTls,
     Other,
 }
 
-/// Looks through the chain for what a person can do something about.
+/// Looks in the chain for a cause that a person can act on.
 fn cause(error: &(dyn error::Error + 'static)) -> Cause {
     let mut next = Some(error);
     while let Some(error) = next {
-        if let Some(refusal) = error.downcast_ref::<ProxyError>() {
-            return Cause::Proxy(refusal.proxy.clone());
+        if let Some(error) = error.downcast_ref::<ProxyError>() {
+            return match error.is_http() {
+                true => Cause::Proxy(error.proxy().to_owned()),
+                false => Cause::NotHttpProxy(error.proxy().to_owned()),
+            };
+        }
+        if error.is::<UnknownHost>() {
+            return Cause::UnknownHost;
         }
         match error.downcast_ref() {
             Some(rustls::Error::InvalidCertificate(_)) => return Cause::Certificate,
@@ -135,7 +164,7 @@ fn cause(error: &(dyn error::Error + 'static)) -> Cause {
         }
         if let Some(error) = error.downcast_ref::<io::Error>() {
             if error.kind() == io::ErrorKind::ConnectionRefused {
-                return Cause::Refused;
+                return Cause::ConnectionRefused;
             }
             // An `io::Error` that wraps another shows the other's source, not the other.
             if let Some(inner) = error.get_ref() {
@@ -144,10 +173,6 @@ fn cause(error: &(dyn error::Error + 'static)) -> Cause {
                     found => return found,
                 }
             }
-        }
-        // The resolver's error has no type of its own, only these words of hyper-util's connector.
-        if error.to_string() == "dns error" {
-            return Cause::UnknownHost;
         }
         next = error.source();
     }

@@ -1,4 +1,4 @@
-//! What PEM texts and files hold, and what is wrong with them.
+//! Certificates and keys in PEM texts and files.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use rustls::{
 use zeroize::Zeroizing;
 
 use crate::{
-    error::{Error, Kind},
+    error::{SetupError, SetupErrorKind},
     watched::{FileError, PrivateFile},
 };
 
@@ -34,13 +34,13 @@ pub(super) fn identity_in(chain: &Path, key: &PrivateFile) -> Result<IdentityPem
     };
     match certified(&pem.chain, &pem.key) {
         Ok(_) => Ok(pem),
-        Err(flaw @ Flaw::NoKey(_)) => Err(flaw.in_file(key.path())),
-        Err(flaw) => Err(flaw.in_file(chain)),
+        Err(error @ PemError::NoKey(_)) => Err(error.in_file(key.path())),
+        Err(error) => Err(error.in_file(chain)),
     }
 }
 
 pub(super) fn roots_in(path: &Path) -> Result<Certificates, FileError> {
-    certificates(&read(path)?).map_err(|flaw| flaw.in_file(path))
+    certificates(&read(path)?).map_err(|error| error.in_file(path))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, FileError> {
@@ -51,25 +51,25 @@ fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     std::fs::read(path).map_err(|error| FileError::new(path, "cannot be read").with_source(error))
 }
 
-/// The certificates in a PEM text, of which there must be one at least.
-pub(super) fn certificates(pem: &[u8]) -> Result<Certificates, Flaw> {
+/// Reads the certificates in a PEM text. There must be at least one.
+pub(super) fn certificates(pem: &[u8]) -> Result<Certificates, PemError> {
     let certificates: Certificates = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
-        .map_err(Flaw::NoPem)?;
+        .map_err(PemError::NoPem)?;
     match certificates.is_empty() {
-        true => Err(Flaw::NoCertificate),
+        true => Err(PemError::NoCertificate),
         false => Ok(certificates),
     }
 }
 
-pub(super) fn certified(chain: &[u8], key: &[u8]) -> Result<CertifiedKey, Flaw> {
+pub(super) fn certified(chain: &[u8], key: &[u8]) -> Result<CertifiedKey, PemError> {
     let chain = certificates(chain)?;
-    let key = PrivateKeyDer::from_pem_slice(key).map_err(Flaw::NoKey)?;
-    CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(Flaw::Tls)
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(PemError::NoKey)?;
+    CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(PemError::Tls)
 }
 
-/// What is wrong with a PEM text, or with what it holds.
-pub(super) enum Flaw {
+/// A PEM text that cannot be used, or its contents.
+pub(super) enum PemError {
     NoPem(pem::Error),
     NoCertificate,
     NoKey(pem::Error),
@@ -77,16 +77,16 @@ pub(super) enum Flaw {
     File(FileError),
 }
 
-impl From<FileError> for Flaw {
+impl From<FileError> for PemError {
     fn from(error: FileError) -> Self {
         Self::File(error)
     }
 }
 
-impl Flaw {
+impl PemError {
     fn what(&self) -> &'static str {
         match self {
-            Self::NoPem(_) => "is no PEM",
+            Self::NoPem(_) => "is not PEM",
             Self::NoCertificate => "has no certificate",
             Self::NoKey(_) => "has no private key",
             Self::Tls(rustls::Error::InconsistentKeys(_)) => "is not the certificate of that key",
@@ -108,9 +108,10 @@ impl Flaw {
         }
     }
 
-    /// The same of a text that was given.
-    pub(super) fn of(self, text: &str) -> Error {
-        let error = Error::new(Kind::Tls, format!("{text}: the PEM {}", self.what()));
+    /// The error about a PEM text that was passed in.
+    pub(super) fn in_text(self, text: &str) -> SetupError {
+        let message = format!("{text}: the PEM {}", self.what());
+        let error = SetupError::new(SetupErrorKind::Tls, message);
         match self {
             Self::NoPem(source) | Self::NoKey(source) => error.with_source(source),
             Self::Tls(source) => error.with_source(source),

@@ -1,10 +1,10 @@
-//! Why a login did not come about.
+//! Errors of a login with a browser.
 
 use std::{error, fmt};
 
 use tower_bearer::BoxError;
 
-/// Why a login in the browser did not come about. No code, state or verifier is ever in it.
+/// An error of a login with a browser. It never holds a code, a state or a verifier.
 #[derive(Debug)]
 pub struct LoginError {
     kind: LoginErrorKind,
@@ -16,17 +16,17 @@ pub struct LoginError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LoginErrorKind {
-    /// Where people log in, or where codes are exchanged, was not found or may not be used.
+    /// The authorization endpoint or the token endpoint was not found, or may not be used.
     Endpoint,
     /// This machine: its loopback interface, or its source of random numbers.
     System,
-    /// The control plane sent the browser back with an error: the person said no, say.
+    /// The control plane sent the browser back with an error, for example because the person declined.
     Refused,
     /// The browser did not come back in time.
     TimedOut,
-    /// What was pasted is no code, or the redirect of another login.
+    /// The pasted text is not a code, or is the redirect of another login.
     Pasted,
-    /// The code was not exchanged for tokens.
+    /// The code was not redeemed for tokens.
     Exchange,
     /// The tokens came without a refresh token.
     NoRefreshToken,

@@ -27,7 +27,7 @@ use tower_bearer::oauth2::SecretText;
 
 use super::{
     error::{LoginError, LoginErrorKind},
-    redirect::{Flaw, Redirect},
+    redirect::{InvalidRedirect, Redirect},
 };
 
 const PATH: &str = "/callback";
@@ -38,7 +38,7 @@ const CONNECTION_LIMIT: Duration = Duration::from_secs(10);
 /// The most connections at once. Browsers open a few ahead of need.
 const CONNECTIONS: usize = 16;
 
-/// The most that is read of a request's head, in bytes.
+/// The largest request head that is read, in bytes.
 const HEAD_CAP: usize = 16 * 1024;
 
 /// A port of 127.0.0.1, which is closed when this is dropped.
@@ -48,19 +48,19 @@ pub(super) struct Listener {
     port: u16,
 }
 
-/// What all connections know.
+/// Decides which request is the login's redirect. All connections share it.
 #[derive(Debug)]
-struct Shared {
+struct RedirectCheck {
     state: SecretText,
     host: String,
-    /// Whether the one good redirect has come.
+    /// Whether the one valid redirect has come.
     taken: AtomicBool,
 }
 
 impl Listener {
     pub(super) async fn bind() -> Result<Self, LoginError> {
         let failed = |error: std::io::Error| {
-            let message = "no port of 127.0.0.1 can be listened on for the browser";
+            let message = "cannot listen on a port of 127.0.0.1 for the browser";
             LoginError::new(LoginErrorKind::System, message).with_source(error)
         };
         // The address and not `localhost`, which may mean another interface (RFC 8252, section 8.3).
@@ -74,13 +74,13 @@ impl Listener {
         format!("http://127.0.0.1:{}{PATH}", self.port)
     }
 
-    /// Waits for the one redirect with that state. `None` if the deadline came first.
+    /// Waits for the one redirect with this state. Returns `None` if the deadline comes first.
     pub(super) async fn wait(
         self,
         state: SecretText,
         mut deadline: Pin<Box<Sleep>>,
     ) -> Result<Option<Redirect>, LoginError> {
-        let shared = Arc::new(Shared {
+        let check = Arc::new(RedirectCheck {
             state,
             host: format!("127.0.0.1:{}", self.port),
             taken: AtomicBool::new(false),
@@ -88,7 +88,7 @@ impl Listener {
         // All of them end with it.
         let mut open = JoinSet::new();
         poll_fn(move |cx| {
-            // It comes first, so that no flood of connections outlasts it.
+            // Polled first, so that a flood of connections cannot delay it.
             if deadline.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Ok(None));
             }
@@ -102,9 +102,9 @@ impl Listener {
                 }
                 match self.listener.poll_accept(cx) {
                     Poll::Ready(Ok((stream, _))) if open.len() < CONNECTIONS => {
-                        open.spawn(serve(stream, shared.clone()));
+                        open.spawn(serve(stream, check.clone()));
                     }
-                    // One too many is closed by dropping it.
+                    // Dropping a connection beyond the limit closes it.
                     Poll::Ready(Ok(_)) => {}
                     Poll::Ready(Err(error)) if is_the_clients(&error) => {}
                     Poll::Ready(Err(error)) => {
@@ -131,18 +131,18 @@ fn is_the_clients(error: &std::io::Error) -> bool {
 
 /// Serves one request, and gives the good redirect back when its answer has been sent, so that the
 /// browser has its page.
-async fn serve(stream: TcpStream, shared: Arc<Shared>) -> Option<Redirect> {
+async fn serve(stream: TcpStream, check: Arc<RedirectCheck>) -> Option<Redirect> {
     let good = Mutex::new(None);
     let keep = |redirect| *good.lock().unwrap_or_else(PoisonError::into_inner) = Some(redirect);
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
-        let response = match shared.judge(&request) {
+        let response = match check.check(&request) {
             Ok(redirect) => {
                 let text = match redirect {
                     Redirect::Code(_) => {
-                        "The login has been handed to the program that asked for it."
+                        "The login has been passed to the program that asked for it."
                     }
                     Redirect::Refused(..) => {
-                        "There was no login. The program that asked for it says why."
+                        "The login failed. The program that asked for it says why."
                     }
                 };
                 keep(redirect);
@@ -161,10 +161,10 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) -> Option<Redirect> {
     good.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Shared {
-    /// The redirect, if it is the good one; else what the browser is told.
-    fn judge<B>(&self, request: &Request<B>) -> Result<Redirect, (StatusCode, &'static str)> {
-        // Another name for this address would come from a page that has rebound its own (DNS rebinding).
+impl RedirectCheck {
+    /// Returns the redirect if it is the valid one, else the page for the browser.
+    fn check<B>(&self, request: &Request<B>) -> Result<Redirect, (StatusCode, &'static str)> {
+        // Another host name means that a web page rebound its own name to this address (DNS rebinding).
         let mut hosts = request.headers().get_all(header::HOST).iter();
         let host = hosts.next().filter(|host| **host == *self.host);
         let elsewhere = request
@@ -172,21 +172,18 @@ impl Shared {
             .authority()
             .is_some_and(|it| *it != *self.host);
         if host.is_none() || hosts.next().is_some() || elsewhere {
-            return Err((StatusCode::FORBIDDEN, "This is not the address to ask."));
+            return Err((StatusCode::FORBIDDEN, "This is the wrong address."));
         }
         if request.uri().path() != PATH {
             return Err((StatusCode::NOT_FOUND, "There is nothing here."));
         }
         if request.method() != Method::GET {
-            return Err((StatusCode::METHOD_NOT_ALLOWED, "This is not how to ask."));
+            return Err((StatusCode::METHOD_NOT_ALLOWED, "This is the wrong method."));
         }
         let query = request.uri().query().unwrap_or_default();
-        let redirect = Redirect::read(query, &self.state).map_err(|flaw| match flaw {
-            Flaw::State => (
-                StatusCode::BAD_REQUEST,
-                "This is not the login that is waited for.",
-            ),
-            Flaw::Empty => (StatusCode::BAD_REQUEST, "There is no code in this."),
+        let redirect = Redirect::read(query, &self.state).map_err(|error| match error {
+            InvalidRedirect::State => (StatusCode::BAD_REQUEST, "This belongs to another login."),
+            InvalidRedirect::Empty => (StatusCode::BAD_REQUEST, "This holds no code."),
         })?;
         match self.taken.swap(true, Relaxed) {
             true => Err((StatusCode::BAD_REQUEST, "This login is over.")),
@@ -195,8 +192,8 @@ impl Shared {
     }
 }
 
-/// A page without scripts and without anything that came with the request. No other page learns the URL
-/// that the code is in, and no cache keeps it.
+/// Makes a page without scripts and without any text from the request. Its headers keep the URL, which holds
+/// the code, from other pages and from caches.
 fn page(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
     let html = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Login</title></head>\
@@ -236,8 +233,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_first_good_redirect_counts() {
-        let shared = Shared {
+    fn only_the_first_valid_redirect_counts() {
+        let check = RedirectCheck {
             state: "st4te".into(),
             host: "127.0.0.1:1".into(),
             taken: AtomicBool::new(false),
@@ -245,7 +242,7 @@ mod tests {
         let request = |code: &str| {
             let request = Request::get(format!("/callback?state=st4te&code={code}"));
             let request = request.header(header::HOST, "127.0.0.1:1");
-            shared.judge(&request.body(()).unwrap())
+            check.check(&request.body(()).unwrap())
         };
         assert!(request("").is_err());
         assert!(request("first").is_ok());
@@ -254,9 +251,9 @@ mod tests {
         assert_eq!(text, "This login is over.");
     }
 
-    /// The clock goes on by itself while all wait.
+    /// The paused clock advances by itself while all tasks wait.
     #[tokio::test(start_paused = true)]
-    async fn who_is_slow_is_cut_off_and_does_not_end_it() {
+    async fn a_slow_connection_is_cut_off_and_does_not_end_the_login() {
         let listener = Listener::bind().await.unwrap();
         let address = ("127.0.0.1", listener.port);
         let deadline = Box::pin(sleep(Duration::from_secs(60)));
@@ -265,7 +262,7 @@ mod tests {
             let mut slow = TcpStream::connect(address).await.unwrap();
             slow.write_all(part.as_bytes()).await.unwrap();
             let mut answer = Vec::new();
-            // It is reset where something of it was not read.
+            // The connection is reset if part of the request was not read.
             let _ended = slow.read_to_end(&mut answer).await;
             assert_eq!(answer, b"");
             assert!(!waiting.is_finished());

@@ -13,7 +13,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use super::{Error, Kubeconfig, User, load};
+use super::{Kubeconfig, KubeconfigError, User, load};
 
 /// A folder of a test's own, which goes when the test ends.
 #[derive(Debug)]
@@ -61,13 +61,13 @@ impl Drop for Folder {
     }
 }
 
-fn load_text(text: &str) -> Result<Kubeconfig, Error> {
+fn load_text(text: &str) -> Result<Kubeconfig, KubeconfigError> {
     let folder = Folder::new();
     load(&[folder.file("config", text)])
 }
 
 /// The user of a file that has one context, with what stands below `user`.
-fn user(folder: &Folder, user: &str) -> Result<User, Error> {
+fn user(folder: &Folder, user: &str) -> Result<User, KubeconfigError> {
     let text = format!(
         "current-context: main\n\
          contexts: [{{name: main, context: {{cluster: prod, user: me}}}}]\n\
@@ -77,7 +77,7 @@ fn user(folder: &Folder, user: &str) -> Result<User, Error> {
     load(&[folder.file("config", &text)])?.user(None)
 }
 
-fn message<T>(result: Result<T, Error>) -> String {
+fn message<T>(result: Result<T, KubeconfigError>) -> String {
     match result {
         Ok(_) => panic!("there is no error"),
         Err(error) => error.to_string(),

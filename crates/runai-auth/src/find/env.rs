@@ -1,26 +1,56 @@
-//! What the environment says.
+//! A control plane and credentials from environment variables.
 
 use std::ffi::OsString;
 
 use zeroize::Zeroizing;
 
+use super::machine::Lookup;
 use crate::{
     auth::Auth,
     control_plane::ControlPlane,
     credentials::{ClientCredentials, Credentials},
-    error::{Error, Kind},
+    error::{SetupError, SetupErrorKind},
     secret::Secret,
     watched::without_line_break,
 };
 
-pub(crate) const BASE_URL: &str = "RUNAI_BASE_URL";
+pub(super) const BASE_URL: &str = "RUNAI_BASE_URL";
 const CLIENT_ID: [&str; 2] = ["RUNAI_CLIENT_ID", "RUNAI_CLIENT_ID_FILE"];
 const CLIENT_SECRET: [&str; 2] = ["RUNAI_CLIENT_SECRET", "RUNAI_CLIENT_SECRET_FILE"];
 
-/// The environment, so that tests can have one of their own.
-pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+impl Auth {
+    /// Takes the control plane and the credentials from the environment: `RUNAI_BASE_URL`,
+    /// `RUNAI_CLIENT_ID` and `RUNAI_CLIENT_SECRET`. The latter two may instead be in files that
+    /// `RUNAI_CLIENT_ID_FILE` and `RUNAI_CLIENT_SECRET_FILE` name, and that may be rotated. One line break
+    /// at a file's end is not part of the value.
+    ///
+    /// # Errors
+    ///
+    /// If a variable is missing, empty or not text, a value is set in both ways, a file cannot be read, or
+    /// the URL is invalid. One error names everything that is missing.
+    pub fn from_env() -> Result<Self, SetupError> {
+        auth(&|name| std::env::var_os(name))
+    }
+}
 
-pub(crate) fn auth(lookup: Lookup<'_>) -> Result<Auth, Error> {
+impl Credentials {
+    /// Takes a client's id and secret from the environment: `RUNAI_CLIENT_ID` and `RUNAI_CLIENT_SECRET`.
+    /// Each may instead be in a file that `…_FILE` names, and that may be rotated.
+    ///
+    /// # Errors
+    ///
+    /// If a variable is missing, empty or not text, a value is set in both ways, or a file cannot be read.
+    /// One error names everything that is missing.
+    pub fn from_env() -> Result<Self, SetupError> {
+        let lookup: Lookup<'_> = &|name| std::env::var_os(name);
+        match pair(lookup)? {
+            Pair::Both(credentials) => Ok(credentials),
+            pair => Err(lacks(false, &pair)),
+        }
+    }
+}
+
+fn auth(lookup: Lookup<'_>) -> Result<Auth, SetupError> {
     let url = text(lookup, BASE_URL)?;
     match (url, pair(lookup)?) {
         (Some(url), Pair::Both(credentials)) => {
@@ -30,15 +60,8 @@ pub(crate) fn auth(lookup: Lookup<'_>) -> Result<Auth, Error> {
     }
 }
 
-pub(crate) fn credentials(lookup: Lookup<'_>) -> Result<Credentials, Error> {
-    match pair(lookup)? {
-        Pair::Both(credentials) => Ok(credentials),
-        pair => Err(lacks(false, &pair)),
-    }
-}
-
-/// The client of the environment, if anything of it is there.
-pub(crate) fn if_any(lookup: Lookup<'_>) -> Result<Option<Credentials>, Error> {
+/// Returns the credentials of the environment, if any of their variables is set.
+pub(super) fn if_any(lookup: Lookup<'_>) -> Result<Option<Credentials>, SetupError> {
     match pair(lookup)? {
         Pair::Both(credentials) => Ok(Some(credentials)),
         Pair::Lacks {
@@ -49,13 +72,13 @@ pub(crate) fn if_any(lookup: Lookup<'_>) -> Result<Option<Credentials>, Error> {
     }
 }
 
-/// A client's id and secret, or what is missing of them.
+/// A client's id and secret, or which of them is missing.
 enum Pair {
     Both(Credentials),
     Lacks { id: bool, secret: bool },
 }
 
-fn pair(lookup: Lookup<'_>) -> Result<Pair, Error> {
+fn pair(lookup: Lookup<'_>) -> Result<Pair, SetupError> {
     let id = value(lookup, CLIENT_ID)?;
     let secret = value(lookup, CLIENT_SECRET)?;
     let (Some(id), Some(secret)) = (&id, &secret) else {
@@ -72,7 +95,7 @@ fn pair(lookup: Lookup<'_>) -> Result<Pair, Error> {
     }))
 }
 
-fn lacks(url: bool, pair: &Pair) -> Error {
+fn lacks(url: bool, pair: &Pair) -> SetupError {
     let (id, secret) = match pair {
         Pair::Both(_) => (false, false),
         Pair::Lacks { id, secret } => (*id, *secret),
@@ -88,12 +111,12 @@ fn lacks(url: bool, pair: &Pair) -> Error {
     failed(format!("the environment lacks {}", missing.join(" and ")))
 }
 
-fn failed(message: impl Into<String>) -> Error {
-    Error::new(Kind::Environment, message)
+fn failed(message: impl Into<String>) -> SetupError {
+    SetupError::new(SetupErrorKind::Environment, message)
 }
 
-/// A variable's text; an empty one counts as missing, as shells make them.
-pub(crate) fn text(lookup: Lookup<'_>, name: &str) -> Result<Option<String>, Error> {
+/// Returns a variable's text. An empty one counts as missing, because shells set such.
+pub(super) fn text(lookup: Lookup<'_>, name: &str) -> Result<Option<String>, SetupError> {
     match lookup(name).map(OsString::into_string) {
         None => Ok(None),
         Some(Ok(text)) => Ok(Some(text).filter(|text| !text.trim().is_empty())),
@@ -106,19 +129,18 @@ enum Value {
     File(Secret),
 }
 
-/// What a variable says, or the file that another names.
-fn value(lookup: Lookup<'_>, [name, file_name]: [&str; 2]) -> Result<Option<Value>, Error> {
+/// Returns the text of a variable, or the file that another variable names.
+fn value(lookup: Lookup<'_>, [name, file_name]: [&str; 2]) -> Result<Option<Value>, SetupError> {
     let text = text(lookup, name)?.map(Zeroizing::new);
     let Some(path) = lookup(file_name).filter(|path| !path.is_empty()) else {
         return Ok(text.map(Value::Text));
     };
     if text.is_some() {
-        return Err(failed(format!(
-            "both {name} and {file_name} are there: which one counts? Unset one"
-        )));
+        let message = format!("both {name} and {file_name} are set");
+        return Err(failed(message).with_advice("unset one of them"));
     }
     let file = Secret::file(path);
-    // It is read at each fetch; that it is wrong from the start is said at once.
+    // Each fetch reads the file. This reports at once what the first fetch would report later.
     match file.check() {
         Ok(()) => Ok(Some(Value::File(file))),
         Err(error) => Err(failed(format!("{file_name}: {error}")).with_source(error)),
@@ -149,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_missing_is_named_at_once() {
+    fn one_error_names_everything_that_is_missing() {
         let error = with(&[ID, (BASE_URL, " ")]).unwrap_err();
         assert_eq!(
             error,

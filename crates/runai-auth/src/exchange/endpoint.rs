@@ -1,6 +1,6 @@
-//! The three forms of token endpoint that control planes have had.
+//! The three versions of the token endpoint that control planes have had.
 
-/// Which form of token endpoint a control plane has.
+/// Says which version of the token endpoint a control plane has.
 ///
 /// | | path | since |
 /// | --- | --- | --- |
@@ -8,28 +8,29 @@
 /// | [`V1`](Self::V1) | `/api/v1/token` | 2.18; deprecated in 2.25 |
 /// | [`V2`](Self::V2) | `/api/v2/token` | 2.24 |
 ///
-/// [`Auto`](Self::Auto) finds out. The first request goes to v1, as the how-to page has it. Where there
-/// is no such endpoint (404, 405, 410, or a web page), the other forms are asked *without* the secret,
-/// and the first that answers as itself gets it. So at most two requests of a fetch carry the secret,
-/// both to the control plane's own origin. A form that has issued a token is remembered until it is
-/// gone. An error or a refusal is an answer: no other form is tried after it.
+/// [`Auto`](Self::Auto) detects the version. The first request goes to v1, as the how-to page has it. If
+/// there is no such endpoint (404, 405, 410, or a web page), the client probes the other versions *without*
+/// the secret, and sends the secret to the first that answers like a token endpoint. So at most two requests
+/// of a fetch carry the secret, both to the control plane's own origin. A version that has issued a token is
+/// remembered until it is gone. An error or a rejection is an answer: no other version is tried after it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TokenEndpoint {
-    /// It is found out.
+    /// Detects the version.
     #[default]
     Auto,
-    /// `/api/v1/token`: JSON.
+    /// `/api/v1/token`, which takes JSON.
     V1,
-    /// `/api/v2/token`: a form, RFC 6749.
+    /// `/api/v2/token`, which takes a form (RFC 6749).
     V2,
-    /// Keycloak's own endpoint: a form. See [`ControlPlane::realm`](crate::ControlPlane::realm).
+    /// Keycloak's own endpoint, which takes a form. See
+    /// [`ControlPlane::realm`](crate::ControlPlane::realm).
     Keycloak,
 }
 
 impl TokenEndpoint {
-    /// The form that is set, if it is not to be found out.
-    pub(crate) fn form(self) -> Option<EndpointVersion> {
+    /// Returns the version, unless it is to be detected.
+    pub(crate) fn version(self) -> Option<EndpointVersion> {
         match self {
             Self::Auto => None,
             Self::V1 => Some(EndpointVersion::V1),
@@ -39,7 +40,7 @@ impl TokenEndpoint {
     }
 }
 
-/// One form.
+/// A version of the token endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EndpointVersion {
     V1,
@@ -48,10 +49,10 @@ pub(crate) enum EndpointVersion {
 }
 
 impl EndpointVersion {
-    /// In the order in which they are looked for.
+    /// All versions, in the order in which they are tried.
     pub(crate) const ALL: [Self; 3] = [Self::V1, Self::V2, Self::Keycloak];
 
-    /// Its path below the control plane's URL.
+    /// Returns the endpoint's path below the control plane's URL.
     pub(crate) fn path(self, realm: &str) -> String {
         match self {
             Self::V1 => "/api/v1/token".into(),
@@ -61,7 +62,7 @@ impl EndpointVersion {
     }
 }
 
-/// Where Keycloak's realm is below the control plane's URL.
+/// Returns the path of Keycloak's realm below the control plane's URL.
 pub(crate) fn issuer_path(realm: &str) -> String {
     format!("/auth/realms/{realm}")
 }

@@ -1,4 +1,4 @@
-//! What the browser brings back (RFC 6749, section 4.1.2).
+//! The redirect that ends a login (RFC 6749, section 4.1.2).
 
 use std::borrow::Cow;
 
@@ -9,30 +9,30 @@ use super::{
     random,
 };
 
-/// The most that is shown of the server's own words, in characters.
+/// The most characters that are shown of the server's words.
 const SHOWN: usize = 200;
 
-/// A redirect whose state is that of the login.
+/// A redirect with the state of this login.
 #[derive(Debug)]
 pub(super) enum Redirect {
     Code(SecretText),
-    /// The error's name and its description, as they may be shown.
+    /// The name of the error and its description, ready to be shown.
     Refused(String, Option<String>),
 }
 
-/// Why a redirect does not count.
+/// Why a redirect is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flaw {
-    /// Its state is missing or another login's, so anybody may have sent it.
+pub(super) enum InvalidRedirect {
+    /// Its state is missing or belongs to another login, so anyone may have sent it.
     State,
-    /// There is neither one code nor one error in it.
+    /// It has neither one code nor one error.
     Empty,
 }
 
 impl Redirect {
-    /// Reads a redirect's query. Nothing but the state is looked at before that is right.
-    pub(super) fn read(query: &str, state: &SecretText) -> Result<Self, Flaw> {
-        // A parameter must not be there twice (section 3.1), since others may take another one of them.
+    /// Reads a redirect's query. It looks at nothing else before the state is right.
+    pub(super) fn read(query: &str, state: &SecretText) -> Result<Self, InvalidRedirect> {
+        // A parameter must not occur twice (section 3.1), because other readers may take the other one.
         let one = |name: &str| -> Option<Cow<'_, str>> {
             let mut values = form_urlencoded::parse(query.as_bytes())
                 .filter(|(found, _)| found == name)
@@ -40,8 +40,8 @@ impl Redirect {
             let first = values.next().filter(|value| !value.is_empty());
             values.next().map_or(first, |_| None)
         };
-        if !one("state").is_some_and(|told| random::is_same(&told, state)) {
-            return Err(Flaw::State);
+        if !one("state").is_some_and(|it| random::is_same(&it, state)) {
+            return Err(InvalidRedirect::State);
         }
         let shown = |text: &str| clean(text, state.expose_secret());
         match (one("error"), one("code")) {
@@ -50,11 +50,11 @@ impl Redirect {
                 Ok(Self::Refused(shown(&error), description))
             }
             (None, Some(code)) => Ok(Self::Code(code.into_owned().into())),
-            (None, None) => Err(Flaw::Empty),
+            (None, None) => Err(InvalidRedirect::Empty),
         }
     }
 
-    /// The code, or the refusal as an error.
+    /// Returns the code, or the error.
     pub(super) fn code(self, base: &str) -> Result<SecretText, LoginError> {
         let (error, description) = match self {
             Self::Code(code) => return Ok(code),
@@ -69,7 +69,7 @@ impl Redirect {
     }
 }
 
-/// What a person pasted: a code, or the whole URL of the redirect.
+/// Reads what a person pasted: a code, or the whole URL of the redirect.
 pub(super) fn pasted(text: &str, state: &SecretText) -> Result<Redirect, LoginError> {
     let bad = |why: &str| Err(LoginError::new(LoginErrorKind::Pasted, why));
     let text = text.trim();
@@ -78,17 +78,16 @@ pub(super) fn pasted(text: &str, state: &SecretText) -> Result<Redirect, LoginEr
         let query = query.split('#').next().unwrap_or_default();
         return match Redirect::read(query, state) {
             Ok(redirect) => Ok(redirect),
-            Err(Flaw::State) => bad(
-                "the URL that was pasted is not of this login, since its state is missing or another \
-                 one: paste the URL that the browser shows at the end of the login that was started \
-                 last",
+            Err(InvalidRedirect::State) => bad(
+                "the pasted URL is not of this login, because its state is missing or different: paste \
+                 the URL that the browser shows at the end of the login that was started last",
             ),
-            Err(Flaw::Empty) => bad("there is no code in the URL that was pasted"),
+            Err(InvalidRedirect::Empty) => bad("the pasted URL holds no code"),
         };
     }
     // RFC 6749, appendix A.11.
     if text.is_empty() || !text.chars().all(|c| c.is_ascii_graphic()) {
-        return bad("what was pasted is no code: it must be one word");
+        return bad("the pasted text is not a code: a code is one word");
     }
     Ok(Redirect::Code(text.into()))
 }
@@ -107,7 +106,7 @@ fn clean(text: &str, state: &str) -> String {
 mod tests {
     use super::*;
 
-    fn read(query: &str) -> Result<Redirect, Flaw> {
+    fn read(query: &str) -> Result<Redirect, InvalidRedirect> {
         Redirect::read(query, &"st4te".into())
     }
 
@@ -124,14 +123,14 @@ mod tests {
             "error=access_denied&state=other",
             "code=c&State=st4te",
         ] {
-            assert_eq!(read(query).unwrap_err(), Flaw::State, "{query}");
+            assert_eq!(read(query).unwrap_err(), InvalidRedirect::State, "{query}");
         }
         for query in [
             "state=st4te",
             "state=st4te&code=",
             "state=st4te&code=a&code=b",
         ] {
-            assert_eq!(read(query).unwrap_err(), Flaw::Empty, "{query}");
+            assert_eq!(read(query).unwrap_err(), InvalidRedirect::Empty, "{query}");
         }
         let read = read("session_state=x&code=a%2Fb&state=st4te").unwrap();
         assert_eq!(read.code("").unwrap().expose_secret(), "a/b");

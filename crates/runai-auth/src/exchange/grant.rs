@@ -1,4 +1,4 @@
-//! What is sent to a token endpoint, for each grant and each form.
+//! What a token request sends, for each grant and each version of the endpoint.
 //!
 //! | grant | v1 (`/api/v1/token`, JSON) | v2 and Keycloak (a form, RFC 6749) |
 //! | --- | --- | --- |
@@ -6,16 +6,27 @@
 //! | password | `password` | `password` |
 //! | refresh token | `refresh_token` | `refresh_token` |
 //! | authorization code | `exchange_token` | `authorization_code` |
-//! | outside token | `external_token_exchange` | – |
+//! | external token | `external_token_exchange` | – |
 //!
-//! Where sources disagree on the case of v1's members, `app_token` has the how-to page's and all others
-//! have the OpenAPI document's.
+//! Sources disagree on the case of v1's members: `app_token` follows the how-to page, all others follow the
+//! OpenAPI document.
 
 use http::Uri;
 use tower_bearer::oauth2::{SecretText, TokenRequest};
 use zeroize::Zeroizing;
 
-use crate::{credentials::ClientGrant, endpoint::EndpointVersion};
+use super::endpoint::EndpointVersion;
+
+/// The name of a client's grant at `/api/v1/token`. The other endpoints know one name only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClientGrant {
+    /// `app_token`, which every version of the control plane accepts.
+    #[default]
+    AppToken,
+    /// `client_credentials`, which 2.20 and later accept.
+    ClientCredentials,
+}
 
 /// A grant with its secrets, as they are at this fetch.
 #[derive(Clone, Debug)]
@@ -40,7 +51,7 @@ pub(crate) enum Grant {
         code: SecretText,
         client_id: String,
         redirect_uri: String,
-        /// The PKCE verifier (RFC 7636), which v1 has no place for.
+        /// The PKCE verifier (RFC 7636), which v1 does not accept.
         verifier: Option<SecretText>,
     },
     External {
@@ -48,7 +59,7 @@ pub(crate) enum Grant {
     },
 }
 
-/// A member or a parameter, and whether it is a secret.
+/// A JSON member or a form parameter, which may be a secret.
 enum Part<'a> {
     Open(&'a str, &'a str),
     Secret(&'a str, &'a SecretText),
@@ -57,19 +68,19 @@ enum Part<'a> {
 use Part::{Open, Secret};
 
 impl Grant {
-    /// Whether there is such a grant at such an endpoint.
-    pub(crate) fn exists_at(&self, form: EndpointVersion) -> bool {
-        form == EndpointVersion::V1 || !matches!(self, Self::External { .. })
+    /// Returns whether an endpoint of this version knows this grant.
+    pub(super) fn exists_at(&self, version: EndpointVersion) -> bool {
+        version == EndpointVersion::V1 || !matches!(self, Self::External { .. })
     }
 
-    /// The request to an endpoint of this form.
-    pub(crate) fn request(&self, form: EndpointVersion, endpoint: Uri) -> TokenRequest {
-        match form {
-            EndpointVersion::V1 => json(endpoint, &self.v1()),
-            EndpointVersion::V2 => form_of(endpoint, &self.rfc6749()),
-            // The how-to page of that time asks for the scope.
+    /// Returns the request to an endpoint of this version.
+    pub(super) fn request(&self, version: EndpointVersion, endpoint: Uri) -> TokenRequest {
+        match version {
+            EndpointVersion::V1 => json_request(endpoint, &self.v1()),
+            EndpointVersion::V2 => form_request(endpoint, &self.rfc6749()),
+            // The how-to page for Keycloak asks for the scope.
             EndpointVersion::Keycloak => {
-                form_of(endpoint, &self.rfc6749()).parameter("scope", "openid")
+                form_request(endpoint, &self.rfc6749()).parameter("scope", "openid")
             }
         }
     }
@@ -123,7 +134,7 @@ impl Grant {
         }
     }
 
-    /// The parameters of RFC 6749, the client's credentials in the body.
+    /// Returns the parameters of RFC 6749, with the client's credentials in the body.
     fn rfc6749(&self) -> Vec<Part<'_>> {
         match self {
             Self::Client { id, secret, .. } => vec![
@@ -163,13 +174,13 @@ impl Grant {
                 parts.extend(verifier.iter().map(|it| Secret("code_verifier", it)));
                 parts
             }
-            // The finder asks `exists_at` first.
+            // `Exchange::issue` asks `exists_at` first.
             Self::External { .. } => Vec::new(),
         }
     }
 }
 
-fn form_of(endpoint: Uri, parts: &[Part<'_>]) -> TokenRequest {
+fn form_request(endpoint: Uri, parts: &[Part<'_>]) -> TokenRequest {
     let form = TokenRequest::form(endpoint);
     parts.iter().fold(form, |form, part| match part {
         Open(name, value) => form.parameter(name, value),
@@ -177,12 +188,12 @@ fn form_of(endpoint: Uri, parts: &[Part<'_>]) -> TokenRequest {
     })
 }
 
-fn json(endpoint: Uri, parts: &[Part<'_>]) -> TokenRequest {
+fn json_request(endpoint: Uri, parts: &[Part<'_>]) -> TokenRequest {
     let text = |part: &Part<'_>| match part {
         Open(name, value) => (name.len(), value.len()),
         Secret(name, value) => (name.len(), value.expose_secret().len()),
     };
-    // An escaped character takes six bytes at most, so the buffer never grows, which would leave a copy
+    // An escaped character takes at most six bytes. A buffer that grew would leave copies of secrets
     // behind.
     let capacity = parts
         .iter()
@@ -208,7 +219,7 @@ fn json(endpoint: Uri, parts: &[Part<'_>]) -> TokenRequest {
     })
 }
 
-/// A JSON string. Text into memory cannot fail to be written.
+/// Appends a JSON string. Writing text to memory cannot fail.
 fn string(text: &str, into: &mut Vec<u8>) {
     let start = into.len();
     if serde_json::to_writer(&mut *into, text).is_err() {
@@ -220,9 +231,9 @@ fn string(text: &str, into: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
-    fn sent(grant: &Grant, form: EndpointVersion) -> String {
+    fn sent(grant: &Grant, version: EndpointVersion) -> String {
         let endpoint = Uri::from_static("https://acme.run.ai/token");
-        let request = grant.request(form, endpoint);
+        let request = grant.request(version, endpoint);
         String::from_utf8(request.expose_body().to_vec()).unwrap()
     }
 
@@ -258,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refresh_token_and_an_outside_token() {
+    fn a_refresh_token_and_an_external_token() {
         let refresh = Grant::Refresh {
             token: "r1".into(),
             client_id: "cli".into(),

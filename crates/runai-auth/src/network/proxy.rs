@@ -1,4 +1,4 @@
-//! How a connection is made: straight, or through a forward proxy.
+//! Connections, directly or through a forward proxy.
 
 use std::{
     fmt,
@@ -20,10 +20,12 @@ use tokio::net::TcpStream;
 use tower_bearer::{BoxError, auth::Origin};
 use tower_service::Service;
 
-/// Which destinations go through a proxy.
+use super::resolver::Resolver;
+
+/// Says which destinations are reached through a proxy.
 #[derive(Clone)]
 pub(crate) enum ProxyRule {
-    /// As the environment says at the time when the client is made.
+    /// Those that the environment names when the client is made.
     Environment,
     /// All but this machine.
     All(Uri),
@@ -51,22 +53,23 @@ impl fmt::Debug for ProxyRule {
     }
 }
 
-/// Connects over TCP, through the proxy where one is for the destination.
+/// Connects over TCP, through a proxy if the rule names one for the destination.
 #[derive(Clone)]
-pub(crate) struct Connector {
-    tcp: HttpConnector,
+pub(crate) struct ProxyConnector {
+    tcp: HttpConnector<Resolver>,
     matcher: Option<Arc<Matcher>>,
 }
 
-impl Connector {
-    pub(crate) fn new(tcp: HttpConnector, rule: &ProxyRule) -> Self {
+impl ProxyConnector {
+    pub(crate) fn new(tcp: HttpConnector<Resolver>, rule: &ProxyRule) -> Self {
         Self {
             tcp,
             matcher: rule.matcher().map(Arc::new),
         }
     }
 
-    /// The proxy for a destination. This machine is reached straight, whatever the variables say.
+    /// Returns the proxy for a destination. This machine is always reached directly, whatever the
+    /// variables say.
     fn proxy(&self, destination: &Uri) -> Option<Intercept> {
         let plain = format!("http://{}", destination.authority()?.as_str());
         let is_here = Origin::parse(&plain).is_ok_and(|origin| origin.is_safe());
@@ -77,7 +80,7 @@ impl Connector {
     }
 }
 
-impl Service<Uri> for Connector {
+impl Service<Uri> for ProxyConnector {
     type Response = TokioIo<TcpStream>;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<TokioIo<TcpStream>, BoxError>> + Send>>;
@@ -96,33 +99,30 @@ impl Service<Uri> for Connector {
             tunnel = tunnel.with_auth(credentials.clone());
         }
         Box::pin(async move {
-            let named = proxy.uri().authority().map(|it| {
-                // A user name and a password stay out of the text.
-                let text = it.as_str();
-                text.rsplit_once('@')
-                    .map_or(text, |(_, host)| host)
-                    .to_owned()
-            });
+            let failed = |why| ProxyError {
+                proxy: host_and_port(proxy.uri()),
+                why,
+            };
             if proxy.uri().scheme_str() != Some("http") {
-                let named = named.unwrap_or_default();
-                return Err(format!(
-                    "the proxy {named} is not one for HTTP, which is all that is known here"
-                )
-                .into());
+                return Err(failed(Why::NotHttp).into());
             }
             let destination = with_port(destination)?;
-            tunnel.call(destination).await.map_err(|source| {
-                let error: BoxError = Box::new(ProxyError {
-                    proxy: named.unwrap_or_default(),
-                    source: source.into(),
-                });
-                error
-            })
+            tunnel
+                .call(destination)
+                .await
+                .map_err(|source| failed(Why::NotConnected(source.into())).into())
         })
     }
 }
 
-/// The tunnel takes a URL without a port for one with TLS.
+/// A proxy's address. Its URL may hold a user name and a password.
+fn host_and_port(proxy: &Uri) -> String {
+    let text = proxy.authority().map_or("", |it| it.as_str());
+    let (_, address) = text.rsplit_once('@').unwrap_or(("", text));
+    address.to_owned()
+}
+
+/// Adds the port of plain HTTP: without one, the tunnel would take the port of TLS.
 fn with_port(uri: Uri) -> Result<Uri, BoxError> {
     match (uri.port(), uri.scheme_str(), uri.host()) {
         (None, Some("http"), Some(host)) => Ok(format!("http://{host}:80/").parse()?),
@@ -130,21 +130,47 @@ fn with_port(uri: Uri) -> Result<Uri, BoxError> {
     }
 }
 
-/// The proxy did not let the connection through.
+/// A forward proxy that cannot be used, or did not connect.
 #[derive(Debug)]
 pub(crate) struct ProxyError {
-    pub(crate) proxy: String,
-    source: BoxError,
+    proxy: String,
+    why: Why,
+}
+
+#[derive(Debug)]
+enum Why {
+    /// Its URL has another scheme than `http`.
+    NotHttp,
+    NotConnected(BoxError),
+}
+
+impl ProxyError {
+    /// The proxy's host and port.
+    pub(crate) fn proxy(&self) -> &str {
+        &self.proxy
+    }
+
+    /// Whether it is an HTTP proxy, which was asked to connect.
+    pub(crate) fn is_http(&self) -> bool {
+        matches!(self.why, Why::NotConnected(_))
+    }
 }
 
 impl fmt::Display for ProxyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the proxy {} did not connect", self.proxy)
+        let proxy = &self.proxy;
+        match self.why {
+            Why::NotHttp => write!(f, "the proxy {proxy} is not an HTTP proxy"),
+            Why::NotConnected(_) => write!(f, "the proxy {proxy} did not connect"),
+        }
     }
 }
 
 impl std::error::Error for ProxyError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&*self.source)
+        match &self.why {
+            Why::NotHttp => None,
+            Why::NotConnected(source) => Some(&**source),
+        }
     }
 }

@@ -1,7 +1,7 @@
-//! A login that another tool keeps in a file: its token as long as that lives, then its refresh token.
+//! A login that another tool keeps in a file: its token until that expires, then its refresh token.
 //!
-//! A refresh token is spent only if the new one can be written back to where it came from, as the tool
-//! itself does: a server that rotates refresh tokens would end the person's session otherwise.
+//! A refresh token is redeemed only if the new one can be written back to the same file, as the tool itself
+//! does. Otherwise a server that rotates refresh tokens would end the person's session.
 
 use std::{
     fmt,
@@ -17,44 +17,45 @@ use tower_bearer::{
     oauth2::{Issued, JwtTimes, RefreshTokenStore, RefreshTokens, SecretText},
 };
 
-use super::{Who, held};
+use super::given_token::given_token;
 use crate::{
+    exchange::Subject,
     kubeconfig::{can_write_back, write_back},
     watched::{FileError, Watched},
 };
 
-/// A token that ends so soon is as good as ended.
-const ENDING: Duration = Duration::from_secs(10);
+/// A token that expires within this time counts as expired.
+const EXPIRING: Duration = Duration::from_secs(10);
 
-/// What lies in the file.
+/// The contents of the file.
 #[derive(Clone, PartialEq)]
-pub(crate) struct Kept {
+pub(crate) struct StoredTokens {
     pub(crate) file: PathBuf,
-    /// Whose login it is, and with whom, where a file has several: a refresh token goes to its own issuer
-    /// alone.
-    pub(crate) whose: String,
-    pub(crate) token: Option<Stored>,
-    pub(crate) refresh_token: Option<Stored>,
+    /// Identifies the login and its issuer, because a file may hold several logins: a refresh token goes to
+    /// its own issuer only.
+    pub(crate) identity: String,
+    pub(crate) token: Option<StoredSecret>,
+    pub(crate) refresh_token: Option<StoredSecret>,
 }
 
-/// A secret, and how it is written in the file.
+/// A secret, and its text in the file.
 #[derive(Clone, PartialEq)]
-pub(crate) struct Stored {
+pub(crate) struct StoredSecret {
     pub(crate) text: SecretText,
     pub(crate) written: SecretText,
-    pub(crate) writing: Writing,
+    pub(crate) encoding: Encoding,
 }
 
-/// How a secret is written.
+/// How a secret is encoded in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Writing {
+pub(crate) enum Encoding {
     Plain,
-    /// Without padding, as the Run:ai command line does it.
+    /// Without padding, as the Run:ai command line writes it.
     Base64Url,
 }
 
-impl Writing {
-    fn write(self, text: &SecretText) -> SecretText {
+impl Encoding {
+    fn encode(self, text: &SecretText) -> SecretText {
         match self {
             Self::Plain => text.clone(),
             Self::Base64Url => URL_SAFE_NO_PAD.encode(text.expose_secret()).into(),
@@ -64,26 +65,28 @@ impl Writing {
 
 /// A login in a file.
 #[derive(Clone)]
-pub(crate) struct KeptLogin {
+pub(crate) struct StoredLogin {
     inner: Arc<Inner>,
     refresh_tokens: RefreshTokens,
 }
 
 struct Inner {
-    file: Watched<Kept>,
-    /// The token that was handed out last: when it is asked for again, another is wanted.
-    handed: Mutex<Option<SecretText>>,
-    /// The token that came with the newest refresh token, which is written back with it.
+    file: Watched<StoredTokens>,
+    /// The last token that was returned. If the file still holds it at the next fetch, a new one is needed.
+    returned: Mutex<Option<SecretText>>,
+    /// The token that came with the newest refresh token. Both are written back together.
     fresh: Mutex<Option<SecretText>>,
-    /// What was in the file when the refresh token in use was loaded: that alone is replaced.
-    loaded: Mutex<Option<Kept>>,
+    /// The contents of the file when the refresh token in use was loaded. Only these are replaced.
+    loaded: Mutex<Option<StoredTokens>>,
 }
 
-impl KeptLogin {
-    pub(crate) fn new(read: impl Fn() -> Result<Kept, FileError> + Send + Sync + 'static) -> Self {
+impl StoredLogin {
+    pub(crate) fn new(
+        read: impl Fn() -> Result<StoredTokens, FileError> + Send + Sync + 'static,
+    ) -> Self {
         let inner = Arc::new(Inner {
             file: Watched::new(read),
-            handed: Mutex::default(),
+            returned: Mutex::default(),
             fresh: Mutex::default(),
             loaded: Mutex::default(),
         });
@@ -97,12 +100,12 @@ impl KeptLogin {
         self.inner.file.epoch()
     }
 
-    /// The token in the file, or, if `redeems` and it is about to end or is asked for once more, the one
-    /// that `send` gets for the refresh token. The login must be the one that `whose` names.
+    /// Returns the token in the file. If `redeems`, and that token is about to expire or is needed anew,
+    /// redeems the refresh token with `send` instead. The file must still hold the login `identity`.
     pub(crate) async fn fetch<F, Fut>(
         &self,
-        who: &Who,
-        whose: &str,
+        subject: &Subject,
+        identity: &str,
         redeems: bool,
         cx: &FetchContext,
         send: F,
@@ -111,8 +114,8 @@ impl KeptLogin {
         F: Fn(SecretText) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Issued, SourceError>> + Send + 'static,
     {
-        let Who { name, advice, .. } = who;
-        let kept = self.inner.file.current().await.map_err(|error| {
+        let Subject { name, advice, .. } = subject;
+        let stored = self.inner.file.current().await.map_err(|error| {
             SourceError::invalid_credentials(format!("there is no {name}: {advice}"))
                 .with_source(error)
         })?;
@@ -120,19 +123,20 @@ impl KeptLogin {
             let name = name.clone();
             move || SourceError::transient(format!("{name}: the file is being changed"))
         };
-        if kept.whose != whose {
+        if stored.identity != identity {
             return Err(changed());
         }
-        let can_refresh = redeems && kept.refresh_token.is_some();
-        if let Some(token) = &kept.token {
-            let ends = JwtTimes::read(token.text.expose_secret()).and_then(JwtTimes::expires_at);
-            let is_ending = ends.is_some_and(|ends| JwtTimes::left_until(ends) < ENDING);
-            // Another cache of the same login has had none yet.
-            let again =
-                cx.reason() != Reason::Initial && self.inner.handed().as_ref() == Some(&token.text);
-            if !can_refresh || !(is_ending || again) {
-                let found = held::token(&token.text, None, name, advice)?;
-                self.inner.hand(token.text.clone());
+        let can_refresh = redeems && stored.refresh_token.is_some();
+        if let Some(token) = &stored.token {
+            let expires_at =
+                JwtTimes::read(token.text.expose_secret()).and_then(JwtTimes::expires_at);
+            let is_expiring = expires_at.is_some_and(|at| JwtTimes::left_until(at) < EXPIRING);
+            // The first fetch of another cache may use the token that this login returned before.
+            let again = cx.reason() != Reason::Initial
+                && self.inner.returned().as_ref() == Some(&token.text);
+            if !can_refresh || !(is_expiring || again) {
+                let found = given_token(&token.text, None, name, advice)?;
+                self.inner.remember_returned(token.text.clone());
                 return Ok(found);
             }
         }
@@ -141,7 +145,7 @@ impl KeptLogin {
                 "there is no {name}: {advice}"
             )));
         }
-        let file = kept.file.clone();
+        let file = stored.file.clone();
         let writable = tokio::task::spawn_blocking(move || can_write_back(&file)).await;
         let problem: Option<BoxError> = match writable {
             Ok(Ok(())) => None,
@@ -150,29 +154,32 @@ impl KeptLogin {
         };
         if let Some(problem) = problem {
             return Err(SourceError::invalid_credentials(format!(
-                "{name} has ended, and its refresh token is not spent, since the new one could not be \
-                 written to {}: make that writable, or {advice}",
-                kept.file.display()
+                "{name} has expired, and its refresh token is not redeemed because the new one could not \
+                 be written to {}: make that file writable, or {advice}",
+                stored.file.display()
             ))
             .with_source(problem));
         }
         let inner = self.inner.clone();
-        let whose: Arc<str> = whose.into();
+        let identity: Arc<str> = identity.into();
         let send = Arc::new(send);
         let token = self
             .refresh_tokens
             .exchange(cx.time_left(), move |refresh_token| {
                 let (inner, send) = (inner.clone(), send.clone());
-                let (whose, changed) = (whose.clone(), changed.clone());
+                let (identity, changed) = (identity.clone(), changed.clone());
                 async move {
-                    if inner.loaded().is_none_or(|loaded| *loaded.whose != *whose) {
+                    if inner
+                        .loaded()
+                        .is_none_or(|loaded| *loaded.identity != *identity)
+                    {
                         return Err(changed());
                     }
                     let issued = send(refresh_token.clone()).await?;
                     inner.fresh(Some(issued.token.expose_secret().into()));
                     let next = issued.refresh_token.as_ref();
                     if next.is_none_or(|next| *next == refresh_token) {
-                        // The refresh token is kept as it is, and only the token beside it is new.
+                        // The refresh token stays, and only the token beside it is new.
                         if let Err(error) = Store(inner).save(&refresh_token).await {
                             tracing::warn!(
                                 error = &*error as &(dyn std::error::Error + 'static),
@@ -184,24 +191,24 @@ impl KeptLogin {
                 }
             });
         let token = token.await?;
-        self.inner.hand(token.expose_secret().into());
+        self.inner.remember_returned(token.expose_secret().into());
         Ok(token)
     }
 }
 
 impl Inner {
-    fn handed(&self) -> Option<SecretText> {
-        self.handed
+    fn returned(&self) -> Option<SecretText> {
+        self.returned
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
-    fn hand(&self, token: SecretText) {
-        *self.handed.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
+    fn remember_returned(&self, token: SecretText) {
+        *self.returned.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
     }
 
-    fn loaded(&self) -> Option<Kept> {
+    fn loaded(&self) -> Option<StoredTokens> {
         self.loaded
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -218,32 +225,34 @@ struct Store(Arc<Inner>);
 
 impl RefreshTokenStore for Store {
     async fn load(&self) -> Result<SecretText, BoxError> {
-        let kept = self.0.file.current().await?;
-        let loaded = Some(kept.clone());
+        let stored = self.0.file.current().await?;
+        let loaded = Some(stored.clone());
         *self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner) = loaded;
-        let refresh_token = kept.refresh_token.ok_or("the file has no refresh token")?;
+        let refresh_token = stored
+            .refresh_token
+            .ok_or("the file has no refresh token")?;
         Ok(refresh_token.text)
     }
 
     async fn save(&self, token: &SecretText) -> Result<(), BoxError> {
-        // What is in the file by now may be another login, which must not be overwritten.
-        let mut kept = self.0.loaded().ok_or("nothing was loaded")?;
+        // The file may hold another login by now, which must not be overwritten.
+        let mut stored = self.0.loaded().ok_or("nothing was loaded")?;
         let mut replaced = Vec::new();
-        let news = [
-            (&mut kept.refresh_token, Some(token.clone())),
-            (&mut kept.token, self.0.fresh(None)),
+        let updates = [
+            (&mut stored.refresh_token, Some(token.clone())),
+            (&mut stored.token, self.0.fresh(None)),
         ];
-        for (stored, new) in news {
-            if let (Some(stored), Some(new)) = (stored, new) {
-                let written = stored.writing.write(&new);
-                if stored.written != written {
-                    replaced.push((stored.written.clone(), written.clone()));
+        for (secret, new) in updates {
+            if let (Some(secret), Some(new)) = (secret, new) {
+                let written = secret.encoding.encode(&new);
+                if secret.written != written {
+                    replaced.push((secret.written.clone(), written.clone()));
                 }
-                stored.text = new;
-                stored.written = written;
+                secret.text = new;
+                secret.written = written;
             }
         }
-        let file = kept.file.clone();
+        let file = stored.file.clone();
         let writing = tokio::task::spawn_blocking(move || {
             let replaced: Vec<_> = replaced
                 .iter()
@@ -252,7 +261,7 @@ impl RefreshTokenStore for Store {
             write_back(&file, &replaced)
         });
         writing.await??;
-        self.0.file.written(kept);
+        self.0.file.written(stored);
         Ok(())
     }
 
@@ -261,8 +270,8 @@ impl RefreshTokenStore for Store {
     }
 }
 
-impl fmt::Debug for KeptLogin {
+impl fmt::Debug for StoredLogin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeptLogin").finish_non_exhaustive()
+        f.debug_struct("StoredLogin").finish_non_exhaustive()
     }
 }

@@ -1,7 +1,7 @@
-//! TLS: whom is trusted, and the certificate that is shown. Files are looked at again once a second at
-//! most, when a connection is made, so that what replaces them is used without a restart.
-
-mod pem;
+//! TLS: trusted roots and the client certificate.
+//!
+//! Their files are checked again at most once a second, when a connection is made, so a replaced file
+//! takes effect without a restart.
 
 use std::{
     env, fmt,
@@ -21,16 +21,18 @@ use rustls::{
 };
 use rustls_platform_verifier::Verifier;
 
-use self::pem::{Certificates, Flaw, IdentityPem, certificates, certified, identity_in, roots_in};
+use super::pem::{
+    Certificates, IdentityPem, PemError, certificates, certified, identity_in, roots_in,
+};
 use crate::{
-    error::{Error, Kind},
+    error::{SetupError, SetupErrorKind},
     watched::{PrivateFile, Watched},
 };
 
-/// Names a file of certificates that are trusted in the place of the system's, as OpenSSL has it.
+/// The variable that names a file of certificates to trust instead of the system's, as in OpenSSL.
 const SSL_CERT_FILE: &str = "SSL_CERT_FILE";
 
-/// Whom to trust, and who we are.
+/// Trusted roots and the client certificate.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tls {
     extra_roots: Certificates,
@@ -47,25 +49,25 @@ enum Identity {
 }
 
 impl Tls {
-    pub(crate) fn trust_pem(&mut self, pem: &[u8]) -> Result<(), Error> {
-        let roots = certificates(pem).map_err(|flaw| flaw.of("the root certificates"))?;
+    pub(crate) fn trust_pem(&mut self, pem: &[u8]) -> Result<(), SetupError> {
+        let roots = certificates(pem).map_err(|error| error.in_text("the root certificates"))?;
         self.extra_roots.extend(roots);
         Ok(())
     }
 
-    pub(crate) fn trust_file(&mut self, path: PathBuf) -> Result<(), Error> {
+    pub(crate) fn trust_file(&mut self, path: PathBuf) -> Result<(), SetupError> {
         roots_in(&path).map_err(tls_error)?;
         self.root_files.push(path);
         Ok(())
     }
 
-    pub(crate) fn show_pem(&mut self, chain: &[u8], key: &[u8]) -> Result<(), Error> {
-        let key = certified(chain, key).map_err(|flaw| flaw.of("the client certificate"))?;
+    pub(crate) fn show_pem(&mut self, chain: &[u8], key: &[u8]) -> Result<(), SetupError> {
+        let key = certified(chain, key).map_err(|error| error.in_text("the client certificate"))?;
         self.identity = Some(Identity::Given(Arc::new(key)));
         Ok(())
     }
 
-    pub(crate) fn show_files(&mut self, chain: PathBuf, key: PathBuf) -> Result<(), Error> {
+    pub(crate) fn show_files(&mut self, chain: PathBuf, key: PathBuf) -> Result<(), SetupError> {
         identity_in(&chain, &PrivateFile::new(&key)).map_err(tls_error)?;
         self.identity = Some(Identity::Files { chain, key });
         Ok(())
@@ -75,12 +77,13 @@ impl Tls {
         self.accepts_any = true;
     }
 
-    /// The provider is named, since the process's default is not ours to choose or to rely on.
-    pub(crate) fn config(&self, is_https: bool) -> Result<ClientConfig, Error> {
+    /// Makes the configuration. It names its crypto provider, because the process-wide default belongs to
+    /// the program.
+    pub(crate) fn config(&self, is_https: bool) -> Result<ClientConfig, SetupError> {
         let provider = Arc::new(ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
-            .map_err(|error| tls_error(Flaw::Tls(error)))?;
+            .map_err(|error| tls_error(PemError::Tls(error)))?;
         let config = match self.verifier(&provider) {
             Ok(verifier) => config
                 .dangerous()
@@ -92,12 +95,12 @@ impl Tls {
         Ok(match &self.identity {
             None => config.with_no_client_auth(),
             Some(Identity::Given(key)) => {
-                config.with_client_cert_resolver(Arc::new(Shown::Given(key.clone())))
+                config.with_client_cert_resolver(Arc::new(ClientIdentity::Given(key.clone())))
             }
             Some(Identity::Files { chain, key }) => {
                 let (chain, key) = (chain.clone(), PrivateFile::new(key));
                 let files = Watched::new(move || identity_in(&chain, &key));
-                config.with_client_cert_resolver(Arc::new(Shown::Files(files)))
+                config.with_client_cert_resolver(Arc::new(ClientIdentity::Files(files)))
             }
         })
     }
@@ -105,11 +108,11 @@ impl Tls {
     fn verifier(
         &self,
         provider: &Arc<CryptoProvider>,
-    ) -> Result<Arc<dyn ServerCertVerifier>, Error> {
+    ) -> Result<Arc<dyn ServerCertVerifier>, SetupError> {
         if self.accepts_any {
             tracing::warn!(
-                "certificates are not checked: anybody on the way can read the secret and the token, and \
-                 answer in the control plane's place"
+                "certificates are not verified: anyone on the network path can read the secret and the token, \
+                 and can pose as the control plane"
             );
             return Ok(Arc::new(AcceptsAny(provider.clone())));
         }
@@ -125,7 +128,7 @@ impl Tls {
         if files.is_empty() {
             return trust
                 .verifier(Vec::new())
-                .map_err(|error| tls_error(Flaw::Tls(error)));
+                .map_err(|error| tls_error(PemError::Tls(error)));
         }
         let read = Watched::new(move || {
             let each = files.iter().map(|path| roots_in(path));
@@ -136,14 +139,14 @@ impl Tls {
                 true => format!("{error}: it is what {SSL_CERT_FILE} names"),
                 false => error.to_string(),
             };
-            Error::new(Kind::Tls, problem).with_source(error)
+            SetupError::new(SetupErrorKind::Tls, problem).with_source(error)
         })?;
-        // Whatever is there at the first connection is compared with what is used here.
+        // Sets the baseline: the first connection looks for changes since now.
         read.written(roots.clone());
         let verifier = trust
             .verifier(roots)
-            .map_err(|error| tls_error(Flaw::Tls(error)))?;
-        Ok(Arc::new(Following {
+            .map_err(|error| tls_error(PemError::Tls(error)))?;
+        Ok(Arc::new(FollowingVerifier {
             trust,
             read,
             current: RwLock::new((0, verifier)),
@@ -151,7 +154,7 @@ impl Tls {
     }
 }
 
-/// Which certificates are trusted beside those of files.
+/// The trusted certificates that do not come from files.
 #[derive(Debug)]
 struct Trust {
     provider: Arc<CryptoProvider>,
@@ -167,7 +170,7 @@ impl Trust {
             return Ok(Arc::new(Verifier::new_with_extra_roots(roots, provider)?));
         }
         let mut store = RootCertStore::empty();
-        // Bundles hold old certificates that cannot be used, which is no reason to trust nobody.
+        // Bundles hold old certificates that cannot be parsed; the others still count.
         let (_used, _unusable) = store.add_parsable_certificates(roots);
         WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider)
             .build()
@@ -176,15 +179,15 @@ impl Trust {
     }
 }
 
-/// A verifier that follows its files.
-struct Following {
+/// A verifier that is made anew when its files change.
+struct FollowingVerifier {
     trust: Trust,
     read: Watched<Certificates>,
-    /// The files' epoch, and what was made of them then.
+    /// The epoch of the files, and the verifier made from them.
     current: RwLock<(u64, Arc<dyn ServerCertVerifier>)>,
 }
 
-impl Following {
+impl FollowingVerifier {
     fn current(&self) -> Arc<dyn ServerCertVerifier> {
         let (epoch, roots) = self.read.latest();
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
@@ -195,7 +198,9 @@ impl Following {
         };
         match self.trust.verifier(roots) {
             Ok(verifier) => {
-                tracing::info!("the root certificates have changed, and the new ones are used");
+                tracing::info!(
+                    "the root certificates have changed: the new ones are used from now on"
+                );
                 let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
                 *current = (epoch, verifier.clone());
                 verifier
@@ -203,9 +208,9 @@ impl Following {
             Err(error) => {
                 tracing::warn!(
                     error = &error as &(dyn std::error::Error + 'static),
-                    "the new root certificates cannot be used: the old ones stay"
+                    "the new root certificates cannot be used: the old ones stay in use"
                 );
-                // They are not tried again before they change.
+                // The same files are not tried again before they change.
                 let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
                 *current = (epoch, verifier.clone());
                 verifier
@@ -214,7 +219,7 @@ impl Following {
     }
 }
 
-impl ServerCertVerifier for Following {
+impl ServerCertVerifier for FollowingVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -255,9 +260,9 @@ impl ServerCertVerifier for Following {
     }
 }
 
-impl fmt::Debug for Following {
+impl fmt::Debug for FollowingVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Following").finish_non_exhaustive()
+        f.debug_struct("FollowingVerifier").finish_non_exhaustive()
     }
 }
 
@@ -265,7 +270,7 @@ fn algorithms(provider: &CryptoProvider) -> &rustls::crypto::WebPkiSupportedAlgo
     &provider.signature_verification_algorithms
 }
 
-/// Takes any certificate, of whose key the server must still be the owner.
+/// Accepts any certificate. The server must still prove that it owns the key.
 #[derive(Debug)]
 struct AcceptsAny(Arc<CryptoProvider>);
 
@@ -304,19 +309,19 @@ impl ServerCertVerifier for AcceptsAny {
     }
 }
 
-/// The client certificate that is shown to servers that want one.
-enum Shown {
+/// The client certificate for servers that ask for one.
+enum ClientIdentity {
     Given(Arc<CertifiedKey>),
     Files(Watched<IdentityPem>),
 }
 
-impl ResolvesClientCert for Shown {
+impl ResolvesClientCert for ClientIdentity {
     fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         match self {
             Self::Given(key) => Some(key.clone()),
             Self::Files(files) => {
                 let pem = files.latest().1?;
-                // It was made once when it was read.
+                // `identity_in` has made a key of this pair before.
                 certified(&pem.chain, &pem.key).ok().map(Arc::new)
             }
         }
@@ -327,17 +332,21 @@ impl ResolvesClientCert for Shown {
     }
 }
 
-impl fmt::Debug for Shown {
+impl fmt::Debug for ClientIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Shown")
+        f.write_str("ClientIdentity")
     }
 }
 
-fn tls_error(flaw: impl Into<Flaw>) -> Error {
-    match flaw.into() {
-        Flaw::File(error) => Error::new(Kind::Tls, error.to_string()).with_source(error),
-        Flaw::Tls(error) => Error::new(Kind::Tls, "TLS cannot be set up").with_source(error),
-        flaw => flaw.of("TLS"),
+fn tls_error(error: impl Into<PemError>) -> SetupError {
+    match error.into() {
+        PemError::File(error) => {
+            SetupError::new(SetupErrorKind::Tls, error.to_string()).with_source(error)
+        }
+        PemError::Tls(error) => {
+            SetupError::new(SetupErrorKind::Tls, "TLS cannot be set up").with_source(error)
+        }
+        error => error.in_text("TLS"),
     }
 }
 
@@ -347,7 +356,7 @@ mod tests {
     use crate::scratch::Scratch;
 
     #[tokio::test]
-    async fn new_certificates_that_cannot_be_used_are_passed_over_once() {
+    async fn unusable_new_certificates_are_ignored_once() {
         let fake = runai_fake::RunaiFake::builder().tls(true).start();
         let fake = fake.await.unwrap();
         let scratch = Scratch::new("unusable-roots");
@@ -362,12 +371,12 @@ mod tests {
             extra_roots: Vec::new(),
         };
         let verifier = trust.verifier(roots).unwrap();
-        let following = Following {
+        let following = FollowingVerifier {
             trust,
             read,
             current: RwLock::new((0, verifier.clone())),
         };
-        // It is PEM, and no certificate is in it.
+        // Valid PEM, but not a certificate.
         let text = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         scratch.write("ca.pem", text);
         assert!(Arc::ptr_eq(&following.current(), &verifier));

@@ -1,4 +1,4 @@
-//! Each folder in `test-data/discovery` is a machine: its environment, its files, and what must be found.
+//! Each folder in `test-data/discovery` is a machine: its environment, its files, and the expected result.
 
 // The paths in the data are Unix's.
 #![cfg(unix)]
@@ -21,21 +21,27 @@ use tracing::{
     subscriber::DefaultGuard,
 };
 
-use super::*;
-use crate::{auth::Auth, scratch::Scratch};
+use super::{
+    discover::{credentials, url},
+    machine::{MOUNTED, Machine},
+};
+use crate::{
+    auth::Auth, control_plane::ControlPlane, credentials::Credentials, error::SetupError,
+    scratch::Scratch,
+};
 
-/// Stands in every secret of the data, and so in nothing that is shown.
+/// Every secret in the data contains this, so no output may.
 const SECRET: &str = "s3cr3t";
 
-/// Where the files of a case are.
+/// Stands for the folder of a case's files.
 const FS: &str = "$FS";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Expected {
-    /// The control plane's URL; where it is missing, the one that is found.
+    /// The control plane's URL; if it is missing, the URL is discovered.
     url: Option<String>,
-    /// The URL that is found.
+    /// The URL that must be discovered.
     control_plane: Option<String>,
     chosen: Option<String>,
     who: Option<String>,
@@ -56,7 +62,7 @@ fn data() -> PathBuf {
 }
 
 impl Case {
-    /// A case, with a copy of its files that is the test's own.
+    /// Reads a case, and copies its files for this test.
     fn new(name: &str, purpose: &str) -> Self {
         let folder = data().join(name);
         for entry in fs::read_dir(&folder).unwrap() {
@@ -98,9 +104,9 @@ impl Case {
         })
     }
 
-    /// What `Credentials::discover` finds where the case has a URL, and else what `Auth::discover` does,
-    /// with what is logged meanwhile.
-    fn discover(&self) -> (Result<(ControlPlane, Credentials), Error>, Vec<Line>) {
+    /// Does what `Credentials::discover` does if the case has a URL, else what `Auth::discover` does.
+    /// Returns the result and the log.
+    fn discover(&self) -> (Result<(ControlPlane, Credentials), SetupError>, Vec<Line>) {
         let discover = |machine: &Machine<'_>| {
             let url = match &self.expected.url {
                 Some(url) => {
@@ -141,7 +147,7 @@ fn tree(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files
 }
 
-/// Everything that is logged, and the fields of spans.
+/// Collects all events and the fields of spans.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<Line>>>);
 
@@ -152,17 +158,17 @@ struct Line {
 }
 
 impl Log {
-    /// What is logged on this thread meanwhile.
+    /// Returns what this thread logs while `run` runs.
     fn of<T>(run: impl FnOnce() -> T) -> (T, Vec<Line>) {
         let (log, _guard) = Self::start();
         let result = run();
         (result, log.lines())
     }
 
-    /// Logs what happens on this thread until the guard is dropped.
+    /// Collects what this thread logs until the guard is dropped.
     fn start() -> (Self, DefaultGuard) {
-        // While there is one subscriber only, tracing asks the thread that comes to an event first whether
-        // it is wanted, and takes its answer for all threads. So there are always two.
+        // With a single subscriber, tracing caches for all threads whether the first thread to reach an
+        // event wants it. So there are always two.
         static SECOND: OnceLock<Dispatch> = OnceLock::new();
         SECOND.get_or_init(|| Dispatch::new(Self::default()));
         let log = Self::default();
@@ -221,8 +227,8 @@ fn at(level: Level, lines: &[Line]) -> Vec<BTreeMap<&'static str, String>> {
     lines.map(|line| line.fields.clone()).collect()
 }
 
-/// An error with all that is behind it.
-fn chain(error: &Error) -> String {
+/// An error with its whole chain.
+fn chain(error: &SetupError) -> String {
     let mut text = format!("{error} {error:?}");
     let mut next = error.source();
     while let Some(source) = next {
@@ -266,7 +272,7 @@ fn check(name: &str) {
             assert!(!chain(&error).contains(SECRET), "{name}: {error:?}");
         }
     }
-    // No program was run that leaves a file, and nothing was written.
+    // No program left a file, and nothing was written.
     assert_eq!(tree(case.scratch.root()), before, "{name}");
 }
 
@@ -282,7 +288,7 @@ fn every_machine_in_the_data_is_as_expected() {
 }
 
 #[test]
-fn what_is_chosen_is_logged_once_and_what_was_passed_over_with_its_reason() {
+fn discovery_logs_its_choice_once_and_why_it_skipped_the_other_places() {
     let case = Case::new("kubeconfig", "log");
     let (found, lines) = case.discover();
     assert!(found.is_ok());
@@ -310,9 +316,9 @@ fn what_is_chosen_is_logged_once_and_what_was_passed_over_with_its_reason() {
     assert!(!format!("{lines:?}").contains(SECRET), "{lines:?}");
 }
 
-/// Others may read the configuration of the command line: there is no secret in it.
+/// Others may read the command line's configuration, because it holds no secret.
 #[test]
-fn only_a_file_with_a_secret_in_it_must_be_private() {
+fn only_a_file_with_a_secret_must_be_private() {
     let case = Case::new("cli", "open");
     for (name, warnings) in [("config", 0), ("authentication", 1)] {
         let path = case.scratch.path(&format!("home/.runai/{name}.json"));
@@ -324,7 +330,7 @@ fn only_a_file_with_a_secret_in_it_must_be_private() {
 }
 
 #[tokio::test]
-async fn a_login_that_has_ended_is_chosen_and_its_fetch_says_what_to_do() {
+async fn an_expired_login_is_chosen_and_its_fetch_says_what_to_do() {
     let case = Case::new("cli-ended-token", "ended");
     let auth = case.authenticated();
     let shown = format!("{:?}", auth.cache().token().await.unwrap_err());
@@ -332,12 +338,12 @@ async fn a_login_that_has_ended_is_chosen_and_its_fetch_says_what_to_do() {
     assert!(!shown.contains(SECRET), "{shown}");
 }
 
-/// A kubeconfig changes under a running program, with every `kubectl config use-context`.
+/// A kubeconfig changes while the program runs, with every `kubectl config use-context`.
 #[tokio::test]
-async fn what_was_found_in_a_kubeconfig_is_no_leave_for_what_stands_there_later() {
+async fn discovery_of_a_kubeconfig_does_not_allow_another_login_there_later() {
     for (later, says) in [
-        ("kubeconfig-exec-only", "another sort of login"),
-        ("kubeconfig-token-only", "another sort of login"),
+        ("kubeconfig-exec-only", "another kind of login"),
+        ("kubeconfig-token-only", "another kind of login"),
         ("kubeconfig-other-issuer", "https://other.run.ai"),
     ] {
         let (case, later) = (Case::new("kubeconfig", later), Case::new(later, "later"));
@@ -354,7 +360,7 @@ async fn what_was_found_in_a_kubeconfig_is_no_leave_for_what_stands_there_later(
 }
 
 #[tokio::test]
-async fn the_context_that_was_found_is_kept_when_another_becomes_the_current_one() {
+async fn the_discovered_context_stays_when_another_becomes_current() {
     let case = Case::new("kubeconfig", "switched");
     let auth = case.authenticated();
     let text = std::fs::read_to_string(case.scratch.path("home/.kube/config")).unwrap();
@@ -365,7 +371,7 @@ async fn the_context_that_was_found_is_kept_when_another_becomes_the_current_one
 }
 
 #[tokio::test]
-async fn what_was_found_for_one_control_plane_is_not_for_another() {
+async fn credentials_discovered_for_one_control_plane_are_not_for_another() {
     for name in ["cli", "kubeconfig"] {
         let case = Case::new(name, "other-plane");
         let (_, credentials) = case.discover().0.unwrap();
@@ -378,7 +384,7 @@ async fn what_was_found_for_one_control_plane_is_not_for_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn that_others_may_read_a_kubeconfig_is_said_once() {
+async fn the_log_warns_once_that_others_may_read_a_kubeconfig() {
     let case = Case::new("kubeconfig", "open");
     let auth = case.authenticated();
     let path = case.scratch.path("home/.kube/config");

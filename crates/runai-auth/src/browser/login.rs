@@ -1,11 +1,6 @@
-//! A person logs in with a browser: an authorization code (RFC 6749, section 4.1) that comes to a loopback
-//! redirect (RFC 8252, section 7.3) or is pasted, with PKCE (RFC 7636) where the token endpoint has a
-//! place for the verifier.
-
-mod error;
-mod listener;
-mod random;
-mod redirect;
+//! A person logs in with a browser. The authorization code (RFC 6749, section 4.1) comes to a loopback
+//! redirect (RFC 8252, section 7.3) or is pasted. PKCE (RFC 7636) is used if the token endpoint accepts the
+//! verifier.
 
 use std::{fmt, pin::Pin, time::Duration};
 
@@ -17,18 +12,19 @@ use tower_bearer::{
     oauth2::{Metadata, SecretText},
 };
 
-pub use self::error::{LoginError, LoginErrorKind};
-use self::{listener::Listener, redirect::Redirect};
+use super::{
+    error::{LoginError, LoginErrorKind},
+    listener::Listener,
+    random,
+    redirect::{self, Redirect},
+};
 use crate::{
     control_plane::ControlPlane,
-    credentials::Who,
-    endpoint::{EndpointVersion, issuer_path},
-    error::{Error, Kind},
-    exchange::Exchange,
-    grant::Grant,
+    error::{SetupError, SetupErrorKind},
+    exchange::{EndpointVersion, Exchange, Grant, Subject, issuer_path},
 };
 
-/// A person's login with a browser (single sign-on, a second factor), from which a refresh token comes.
+/// A person's login with a browser (single sign-on, a second factor), which yields a refresh token.
 ///
 /// ```no_run
 /// use runai_auth::{BrowserLogin, ControlPlane, Credentials};
@@ -45,19 +41,19 @@ use crate::{
 /// # }
 /// ```
 ///
-/// No browser is started here: print the URL, or open it.
+/// It does not start a browser: print the URL, or open it.
 ///
-/// PKCE is used where codes go to v2 or to Keycloak, unless Keycloak's document was read and does not list
-/// `S256`. [`TokenEndpoint::V1`](crate::TokenEndpoint::V1) has no place for the verifier, so a login there
-/// goes without. Where the token endpoint is to be found out, that is done before the login, without a
-/// secret.
+/// The login uses PKCE if v2 or Keycloak redeems the code, unless Keycloak's discovery document was read and
+/// does not list `S256`. [`TokenEndpoint::V1`](crate::TokenEndpoint::V1) does not accept a verifier, so a
+/// login there is without PKCE. If the version of the token endpoint is to be detected, that is done before
+/// the login, without a secret.
 #[derive(Clone, Debug)]
 #[must_use = "a login does nothing until it is started"]
 pub struct BrowserLogin {
     control_plane: ControlPlane,
     client_id: String,
     scope: String,
-    /// Where people log in, if it was told.
+    /// The authorization endpoint, if it is configured.
     endpoint: Option<String>,
     time_limit: Duration,
 }
@@ -66,10 +62,10 @@ impl BrowserLogin {
     /// How long the browser may take: 2 min.
     pub const DEFAULT_TIME_LIMIT: Duration = Duration::from_secs(120);
 
-    /// How long all requests of [`start`](Self::start), or those of the exchange of the code, may take.
+    /// How long all requests of [`start`](Self::start), or those that redeem the code, may take.
     const EXCHANGE_LIMIT: Duration = Duration::from_secs(30);
 
-    /// A login at this control plane.
+    /// Prepares a login at this control plane.
     pub fn new(control_plane: &ControlPlane) -> Self {
         Self {
             control_plane: control_plane.clone(),
@@ -80,17 +76,17 @@ impl BrowserLogin {
         }
     }
 
-    /// Names the client on whose behalf the person logs in. The refresh token is good for that client
-    /// alone: name it to [`UserCredentials::client_id`](crate::UserCredentials::client_id) too.
+    /// Sets the client on whose behalf the person logs in. The refresh token works only for that client: set
+    /// it with [`UserCredentials::client_id`](crate::UserCredentials::client_id) too.
     ///
-    /// Defaults to `cli`, as the command line has it.
+    /// Defaults to `cli`, like the command line.
     pub fn client_id(mut self, id: impl Into<String>) -> Self {
         self.client_id = id.into();
         self
     }
 
-    /// Sets the scopes that are asked for, with spaces between them (RFC 6749, section 3.3):
-    /// `openid offline_access`, say, for a refresh token that outlives the person's session.
+    /// Sets the scopes to ask for, separated by spaces (RFC 6749, section 3.3). For example
+    /// `openid offline_access` asks for a refresh token that outlives the person's session.
     ///
     /// Defaults to `openid`.
     pub fn scope(mut self, scope: impl Into<String>) -> Self {
@@ -98,29 +94,32 @@ impl BrowserLogin {
         self
     }
 
-    /// Tells where people log in, on whatever origin (RFC 6749, section 3.1).
+    /// Sets where people log in: the authorization endpoint (RFC 6749, section 3.1), on any origin.
     ///
-    /// Defaults to what the document of the control plane's realm says
+    /// Defaults to the one that the discovery document of the control plane's realm names
     /// ([`ControlPlane::realm`]), which must be on the control plane's own origin.
     ///
     /// # Errors
     ///
-    /// If it is no URL, has a fragment, or is reached over a network without TLS, unless that is the
+    /// If the URL is invalid, has a fragment, or leads over a network without TLS, unless that is the
     /// control plane's own origin.
-    pub fn authorization_endpoint(mut self, url: &str) -> Result<Self, Error> {
-        let bad = |why: &str| Error::new(Kind::Url, format!("the authorization endpoint {why}"));
-        let origin = Origin::parse(url).map_err(|error| bad("is no URL").with_source(error))?;
+    pub fn authorization_endpoint(mut self, url: &str) -> Result<Self, SetupError> {
+        let bad =
+            |kind, why: &str| SetupError::new(kind, format!("the authorization endpoint {why}"));
+        let origin = Origin::parse(url)
+            .map_err(|error| bad(SetupErrorKind::Url, "is not a URL").with_source(error))?;
         if url.contains('#') {
-            return Err(bad("has a fragment, which must be left out"));
+            return Err(bad(SetupErrorKind::Url, "has a fragment").with_advice("remove it"));
         }
         if !origin.is_safe() && origin != *self.control_plane.origin() {
-            return Err(bad("is reached without TLS: use https"));
+            let error = bad(SetupErrorKind::InsecureUrl, "is reached without TLS");
+            return Err(error.with_advice("use https"));
         }
         self.endpoint = Some(url.to_owned());
         Ok(self)
     }
 
-    /// How long the browser may take to come back, from the start of the login.
+    /// Sets how long the browser may take to come back, from the start of the login.
     ///
     /// Defaults to [`DEFAULT_TIME_LIMIT`](Self::DEFAULT_TIME_LIMIT).
     pub fn time_limit(mut self, limit: Duration) -> Self {
@@ -132,8 +131,8 @@ impl BrowserLogin {
     ///
     /// # Errors
     ///
-    /// If an endpoint cannot be found or asked, where people log in is on another origin than the control
-    /// plane's and was not told, or no port can be had.
+    /// If an endpoint is not found or cannot be reached, the discovered authorization endpoint is on another
+    /// origin than the control plane's, or no port is free.
     ///
     /// # Panics
     ///
@@ -141,18 +140,19 @@ impl BrowserLogin {
     ///
     /// # Cancel safety
     ///
-    /// Dropping it drops its requests and closes the port.
+    /// Dropping the future drops its requests and closes the port.
     pub async fn start(self) -> Result<PendingLogin, LoginError> {
-        let who = Who {
+        let subject = Subject {
             name: format!("the login of client `{}`", self.client_id),
-            advice: "log in again; a code is good once and for a minute or so",
-            once: true,
+            advice: "log in again; a code works once, for about a minute",
+            single_use: true,
         };
         let exchange = Exchange::new(self.control_plane.clone());
         let base = self.control_plane.base();
-        let found = timeout(Self::EXCHANGE_LIMIT, self.endpoints(&exchange, &who)).await;
-        let (endpoint, with_pkce) = found.map_err(|_| {
-            let message = format!("{base} did not say in time where people log in");
+        let endpoints = self.endpoints(&exchange, &subject);
+        let endpoints = timeout(Self::EXCHANGE_LIMIT, endpoints).await;
+        let (endpoint, with_pkce) = endpoints.map_err(|_| {
+            let message = format!("{base} did not name its authorization endpoint in time");
             LoginError::new(LoginErrorKind::Endpoint, message)
         })??;
         let listener = Listener::bind().await?;
@@ -174,16 +174,16 @@ impl BrowserLogin {
                 .append_pair("code_challenge", &random::challenge(verifier))
                 .append_pair("code_challenge_method", "S256");
         }
-        let joint = if endpoint.contains('?') { '&' } else { '?' };
+        let separator = if endpoint.contains('?') { '&' } else { '?' };
         Ok(PendingLogin {
-            url: format!("{endpoint}{joint}{}", query.finish()).into(),
+            url: format!("{endpoint}{separator}{}", query.finish()).into(),
             listener,
             deadline: Box::pin(sleep(self.time_limit)),
             time_limit: self.time_limit,
             state,
             code: CodeExchange {
                 exchange,
-                who,
+                subject,
                 client_id: self.client_id,
                 redirect_uri,
                 verifier,
@@ -191,21 +191,21 @@ impl BrowserLogin {
         })
     }
 
-    /// Where people log in, and whether the login goes with PKCE.
+    /// Returns the authorization endpoint, and whether to use PKCE.
     async fn endpoints(
         &self,
         exchange: &Exchange,
-        who: &Who,
+        subject: &Subject,
     ) -> Result<(String, bool), LoginError> {
         let base = self.control_plane.base();
         let failed = |message: String| LoginError::new(LoginErrorKind::Endpoint, message);
         let (endpoint, knows_s256) = match &self.endpoint {
-            Some(told) => (told.clone(), true),
+            Some(configured) => (configured.clone(), true),
             None => {
                 let not_found = |error: SourceError| {
                     let message = format!(
-                        "where people log in at {base} was not found: name the realm with \
-                         ControlPlane::realm, or the place with BrowserLogin::authorization_endpoint"
+                        "the authorization endpoint of {base} was not found: set the realm with \
+                         ControlPlane::realm, or the endpoint with BrowserLogin::authorization_endpoint"
                     );
                     failed(message).with_source(error)
                 };
@@ -222,39 +222,41 @@ impl BrowserLogin {
         if !knows_s256 {
             return Ok((endpoint, false));
         }
-        let form = exchange.form(who).await.map_err(|error| {
-            failed(format!("where codes are exchanged at {base} was not found")).with_source(error)
+        let version = exchange.version(subject).await.map_err(|error| {
+            failed(format!("the token endpoint of {base} was not found")).with_source(error)
         })?;
-        Ok((endpoint, form != EndpointVersion::V1))
+        Ok((endpoint, version != EndpointVersion::V1))
     }
 
-    /// Where people log in by the document. Elsewhere than at the control plane, a person would be sent to
-    /// a page that might ask for the password and is not the control plane's.
+    /// Returns the document's authorization endpoint. It must be on the control plane's origin: elsewhere a
+    /// page that is not the control plane's might ask the person for the password.
     fn own(&self, document: Metadata) -> Result<String, LoginError> {
         let base = self.control_plane.base();
         let bad = |why: String| {
-            let message = format!("the document of {base} {why}");
+            let message = format!("the discovery document of {base} {why}");
             LoginError::new(LoginErrorKind::Endpoint, message)
         };
         let Some(endpoint) = document.authorization_endpoint else {
-            return Err(bad("does not say where people log in".into()));
+            return Err(bad("names no authorization endpoint".into()));
         };
         let origin = Origin::parse(&endpoint);
         let is_url = endpoint.parse::<Uri>().is_ok() && !endpoint.contains('#');
         match origin {
             Ok(origin) if is_url && origin == *self.control_plane.origin() => Ok(endpoint),
             Ok(origin) if is_url => Err(bad(format!(
-                "has people log in on another origin, {origin}: if that is right, name it with \
-                 BrowserLogin::authorization_endpoint"
+                "names an authorization endpoint on another origin, {origin}: if that is right, set it \
+                 with BrowserLogin::authorization_endpoint"
             ))),
-            _ => Err(bad("names a place to log in that is no URL".into())),
+            _ => Err(bad(
+                "names an authorization endpoint that is not a URL".into()
+            )),
         }
     }
 }
 
-/// A login that waits for the browser: what [`BrowserLogin::start`] makes. Dropping it ends the login and
-/// closes the port.
-#[must_use = "the browser comes back to this"]
+/// A login that waits for the browser. [`BrowserLogin::start`] makes it. Dropping it ends the login and closes
+/// the port.
+#[must_use = "the browser comes back to it"]
 pub struct PendingLogin {
     url: SecretText,
     listener: Listener,
@@ -265,32 +267,33 @@ pub struct PendingLogin {
 }
 
 impl PendingLogin {
-    /// The URL to open in a browser. It is for the person who logs in alone: whoever knows it can end the
-    /// login, or put in another person's.
+    /// Returns the URL to open in a browser. Show it only to the person who logs in: anyone who knows it can
+    /// end the login, or complete it as another person.
     #[must_use]
     pub fn url(&self) -> &str {
         self.url.expose_secret()
     }
 
-    /// Waits until the browser comes back, and exchanges the code for a refresh token.
+    /// Waits until the browser comes back, and redeems the code for a refresh token.
     ///
-    /// Requests to other paths, or with another state or host, are answered and do not end it.
+    /// Requests to other paths, or with another state or host, are answered and do not end the login.
     ///
     /// # Errors
     ///
     /// If the browser does not come back in time, it brings an error (RFC 6749, section 4.1.2.1), the code
-    /// is not taken, or no refresh token comes.
+    /// is not accepted, or no refresh token comes.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it ends the login and closes the port. A code that was on its way is lost: log in again.
+    /// Dropping the future ends the login and closes the port. A code that was already sent is lost: log in
+    /// again.
     pub async fn finish(self) -> Result<SecretText, LoginError> {
         let redirect = self.listener.wait(self.state, self.deadline).await?;
         let Some(redirect) = redirect else {
             return Err(LoginError::new(
                 LoginErrorKind::TimedOut,
                 format!(
-                    "nobody has logged in within {} s: start the login again",
+                    "nobody logged in within {} s: start the login again",
                     self.time_limit.as_secs_f64()
                 ),
             ));
@@ -298,29 +301,28 @@ impl PendingLogin {
         self.code.redeem(redirect).await
     }
 
-    /// The same with what a person pastes, where the browser is on another machine: the code, or the whole
-    /// URL that the browser shows when it cannot reach this one. The time limit does not count here.
+    /// Completes the login with what a person pastes, for a browser on another machine: the code, or the
+    /// whole URL that the browser shows when it cannot reach this machine. There is no time limit.
     ///
-    /// In a URL the state is checked. A code alone has none, so only PKCE keeps another person's out:
-    /// prefer the URL.
+    /// The state in a URL is checked. A code alone has no state, so only PKCE keeps out another person's
+    /// code: prefer the URL.
     ///
     /// # Errors
     ///
-    /// If it is no code, the URL is that of another login or brings an error, the code is not taken, or no
-    /// refresh token comes.
+    /// If the text is not a code, the URL belongs to another login or brings an error, the code is not
+    /// accepted, or no refresh token comes.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it ends the login. A code that was on its way is lost: log in again.
+    /// Dropping the future ends the login. A code that was already sent is lost: log in again.
     pub async fn finish_with_code(self, pasted: &str) -> Result<SecretText, LoginError> {
         let redirect = redirect::pasted(pasted, &self.state)?;
-        // Nobody is waited for any more.
         drop(self.listener);
         self.code.redeem(redirect).await
     }
 }
 
-/// The state is in the URL, so it is not shown.
+/// Hides the URL, because it holds the state.
 impl fmt::Debug for PendingLogin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PendingLogin")
@@ -330,10 +332,10 @@ impl fmt::Debug for PendingLogin {
     }
 }
 
-/// What is needed to exchange the code.
+/// Redeems the code of one login.
 struct CodeExchange {
     exchange: Exchange,
-    who: Who,
+    subject: Subject,
     client_id: String,
     redirect_uri: String,
     verifier: Option<SecretText>,
@@ -349,20 +351,20 @@ impl CodeExchange {
             redirect_uri: self.redirect_uri,
             verifier: self.verifier,
         };
-        let issue = self.exchange.issue(&grant, &self.who);
+        let issue = self.exchange.issue(&grant, &self.subject);
         let issued = timeout(BrowserLogin::EXCHANGE_LIMIT, issue).await;
         let issued = issued
-            .map_err(|_| failed(format!("{base} did not exchange the code in time")))?
+            .map_err(|_| failed(format!("{base} did not redeem the code in time")))?
             .map_err(|error| {
-                failed("the code was not exchanged for tokens".into()).with_source(error)
+                failed("the code was not redeemed for tokens".into()).with_source(error)
             })?;
         issued.refresh_token.ok_or_else(|| {
-            let name = &self.who.name;
+            let name = &self.subject.name;
             LoginError::new(
                 LoginErrorKind::NoRefreshToken,
                 format!(
-                    "{base} gave {name} no refresh token: the client may need the scope offline_access \
-                     (BrowserLogin::scope), or a setting that the control plane's administrator makes"
+                    "{base} gave {name} no refresh token: ask for the scope offline_access with \
+                     BrowserLogin::scope, or ask the control plane's administrator to allow it"
                 ),
             )
         })
