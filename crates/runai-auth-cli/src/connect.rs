@@ -2,7 +2,9 @@
 
 use std::{env, fs, io::Read as _, path::Path, sync::OnceLock};
 
-use runai_auth::{Auth, ControlPlane, Credentials, Secret, SecretText, TokenEndpoint};
+use runai_auth::{
+    Auth, ControlPlane, Credentials, Secret, SecretText, SetupErrorKind, TokenEndpoint,
+};
 
 use crate::{
     failure::Failure,
@@ -12,17 +14,19 @@ use crate::{
 const ID: &str = "RUNAI_CLIENT_ID";
 const ID_FILE: &str = "RUNAI_CLIENT_ID_FILE";
 const SECRET: &str = "RUNAI_CLIENT_SECRET";
+const PASSWORD: &str = "RUNAI_AUTH_PASSWORD";
 
 /// Builds the control plane.
 pub(crate) fn control_plane(args: &ConnectArgs) -> Result<ControlPlane, Failure> {
     let args = &args.clone().without_empty();
     let plane = match &args.base_url {
         Some(url) => ControlPlane::new(url)?,
-        None => ControlPlane::discover().map_err(|_| {
-            Failure::usage(
-                "no URL of a control plane is given",
+        None => ControlPlane::discover().map_err(|error| match error.kind() {
+            SetupErrorKind::Environment => Failure::usage(
+                error.message(),
                 "Give --base-url https://TENANT.run.ai, or set RUNAI_BASE_URL",
-            )
+            ),
+            _ => Failure::from(error),
         })?,
     };
     let mut plane = plane.token_endpoint(match args.token_endpoint {
@@ -74,7 +78,7 @@ pub(crate) fn credentials(
         },
         Method::Password => {
             let password = from_variable_or_file(
-                "RUNAI_AUTH_PASSWORD",
+                PASSWORD,
                 args.password_file.as_deref(),
                 "RUNAI_AUTH_PASSWORD_FILE (or --password-file)",
             )?;
@@ -193,6 +197,30 @@ fn from_variable_or_file(
         (None, Some(file)) if file == Path::new("-") => Ok(Some(standard_input()?.into())),
         (None, Some(file)) => Ok(Some(Secret::file(file))),
     }
+}
+
+/// Returns the secrets that variables, files and the standard input hold, as far as they can be read. They must not be
+/// shown, whoever repeats them.
+pub(crate) fn secrets(args: &ConnectArgs) -> Vec<SecretText> {
+    let args = &args.clone().without_empty();
+    let variables = [SECRET, PASSWORD]
+        .into_iter()
+        .filter_map(|name| env::var(name).ok())
+        .map(|text| SecretText::from(text.trim_end_matches(['\r', '\n'])));
+    let files = [&args.client_secret_file, &args.password_file]
+        .into_iter()
+        .flatten()
+        .filter_map(|file| match file == Path::new("-") {
+            true => standard_input().ok(),
+            false if file.is_file() => fs::read_to_string(file)
+                .ok()
+                .map(|it| SecretText::from(it.trim_end())),
+            false => None,
+        });
+    variables
+        .chain(files)
+        .filter(|secret| !secret.expose_secret().is_empty())
+        .collect()
 }
 
 /// Returns the secret on the standard input, which is read once.

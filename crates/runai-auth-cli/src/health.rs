@@ -7,7 +7,10 @@ use http::{Request, StatusCode, Uri, header, uri::Scheme};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use runai_auth::BoxError;
+use runai_auth::{
+    BoxError,
+    tower_bearer::{ForeignText, Report},
+};
 use serde_json::Value;
 use tokio::{net::TcpStream, time::timeout};
 
@@ -43,13 +46,14 @@ pub(crate) async fn run(args: &HealthArgs) -> Result<ExitCode, Failure> {
         Ok(Ok((StatusCode::OK, _))) => Ok(ExitCode::SUCCESS),
         Ok(Ok((status, body))) => {
             let answer = serde_json::from_slice::<Value>(&body).ok();
+            // Any server may be there.
             let reason = answer.as_ref().and_then(|it| it["reason"].as_str());
             Err(failed(match reason {
-                Some(reason) => reason.to_owned(),
+                Some(reason) => ForeignText::new(reason).to_string(),
                 None => format!("it answered {status}"),
             }))
         }
-        Ok(Err(error)) => Err(failed(error.to_string())),
+        Ok(Err(error)) => Err(failed(Report::new(&*error).to_string())),
         Err(_) => Err(failed(format!("no answer in {} s", LIMIT.as_secs()))),
     }
 }

@@ -2,9 +2,8 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use runai_auth::tower_bearer::ForeignText;
 use x509_parser::prelude::{FromDer, X509Certificate};
-
-use super::report;
 
 /// Describes a certificate: its owner, its issuer and its expiry.
 pub(super) fn description(der: &[u8]) -> String {
@@ -15,7 +14,7 @@ pub(super) fn description(der: &[u8]) -> String {
     let until = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(until));
     format!(
         "{}, by {}, until {until}",
-        report::clean(&certificate.subject().to_string()),
-        report::clean(&certificate.issuer().to_string())
+        ForeignText::new(&certificate.subject().to_string()),
+        ForeignText::new(&certificate.issuer().to_string())
     )
 }

@@ -5,11 +5,14 @@ use std::time::{Duration, UNIX_EPOCH};
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Limited};
-use runai_auth::{Auth, BoxError, tower_bearer};
+use runai_auth::{
+    Auth, BoxError, SecretText,
+    tower_bearer::{self, ForeignText, Report},
+};
 use serde_json::Value;
 use tower::ServiceExt;
 
-use super::{report, within::within};
+use super::within::within;
 use crate::{
     clock::seconds_since_1970,
     failure::{Failure, OTHER, REFUSED, UNREACHABLE},
@@ -28,24 +31,30 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     /// How far this machine's clock is ahead of the control plane's, in seconds.
     pub(super) skew: Option<f64>,
-    /// Its `message`, with a comma before it, or nothing.
-    said: String,
+    /// Its `message`.
+    message: Option<ForeignText>,
 }
 
-/// Makes the call with the token.
-pub(super) async fn probe(auth: &Auth, args: &CheckArgs) -> Result<Answer, Failure> {
+/// Makes the call with the token. An answer that repeats one of the secrets is not shown.
+pub(super) async fn probe(
+    auth: &Auth,
+    args: &CheckArgs,
+    secrets: &[SecretText],
+) -> Result<Answer, Failure> {
     let limit = args.connect.timeout;
-    let mut answer = call(auth, &args.probe, limit).await?;
+    let mut answer = call(auth, &args.probe, limit, secrets).await?;
     if answer.status == StatusCode::NOT_FOUND && args.probe != OLDER_PROBE {
-        answer = call(auth, OLDER_PROBE, limit).await?;
+        answer = call(auth, OLDER_PROBE, limit, secrets).await?;
     }
     accepted(answer)
 }
 
 /// Returns the answer if the API accepted the token.
 fn accepted(answer: Answer) -> Result<Answer, Failure> {
-    let Answer { path, said, .. } = &answer;
+    let path = &answer.path;
     let status = answer.status.as_u16();
+    let message = answer.message.as_ref();
+    let said = message.map_or_else(String::new, |message| format!(", {message}"));
     match status {
         200..=299 => Ok(answer),
         401 => Err(Failure::new(
@@ -73,7 +82,12 @@ fn accepted(answer: Answer) -> Result<Answer, Failure> {
     }
 }
 
-async fn call(auth: &Auth, path: &str, limit: Duration) -> Result<Answer, Failure> {
+async fn call(
+    auth: &Auth,
+    path: &str,
+    limit: Duration,
+    secrets: &[SecretText],
+) -> Result<Answer, Failure> {
     let request = Request::get(auth.url(path)?)
         .header(header::ACCEPT, "application/json")
         .body(Empty::<Bytes>::new())
@@ -94,7 +108,7 @@ async fn call(auth: &Auth, path: &str, limit: Duration) -> Result<Answer, Failur
         path: path.to_owned(),
         status,
         skew,
-        said: message(&body),
+        message: message(&body, secrets),
     })
 }
 
@@ -103,7 +117,7 @@ fn unanswered(path: &str, error: BoxError) -> Failure {
         Ok(error) => Failure::from(*error),
         Err(error) => Failure::new(
             UNREACHABLE,
-            format!("the call to {path} failed: {error}"),
+            format!("the call to {path} failed: {}", Report::new(&*error)),
             "Try again; if it persists, check the network between here and the control plane",
         ),
     }
@@ -117,10 +131,9 @@ fn date(headers: &HeaderMap) -> Option<f64> {
 }
 
 /// Returns the `message` in the API's answer.
-fn message(body: &[u8]) -> String {
-    let answer = serde_json::from_slice::<Value>(body).ok();
-    let message = answer.and_then(|answer| Some(answer.get("message")?.as_str()?.to_owned()));
-    message.map_or_else(String::new, |message| {
-        format!(", \"{}\"", report::clean(&message))
-    })
+fn message(body: &[u8], secrets: &[SecretText]) -> Option<ForeignText> {
+    let answer = serde_json::from_slice::<Value>(body).ok()?;
+    let message = answer.get("message")?.as_str()?;
+    let secrets = secrets.iter().map(SecretText::expose_secret);
+    Some(ForeignText::without_secrets(message, secrets))
 }

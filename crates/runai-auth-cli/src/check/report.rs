@@ -7,10 +7,11 @@ use std::{
 
 use serde_json::json;
 
-use crate::{failure::Failure, flags::CheckOutput, print};
-
-/// The most that is shown of somebody else's words, in characters.
-const SHOWN: usize = 200;
+use crate::{
+    failure::{Failure, one_line},
+    flags::CheckOutput,
+    print,
+};
 
 #[derive(Debug, Default)]
 pub(super) struct Report {
@@ -56,7 +57,7 @@ impl Report {
         self.steps.push(Step {
             name: self.current,
             status,
-            detail,
+            detail: one_line(detail),
             hint,
         });
     }
@@ -120,14 +121,6 @@ pub(super) fn time(time: Duration) -> String {
         (hours, 0) => format!("{hours} h"),
         (hours, minutes) => format!("{hours} h {minutes} min"),
     }
-}
-
-/// Somebody else's words: on one line, and not endless.
-pub(super) fn clean(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(SHOWN)
-        .collect()
 }
 
 #[cfg(test)]

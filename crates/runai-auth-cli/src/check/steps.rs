@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, process::ExitCode};
 
-use runai_auth::ControlPlane;
+use runai_auth::{ControlPlane, SecretText, tower_bearer::ForeignText};
 use serde_json::{Map, Value};
 
 use super::{
@@ -78,14 +78,16 @@ async fn steps(args: &CheckArgs, report: &mut Report) -> Result<(), Failure> {
     );
     report.ok(format!("{endpoint}; {lifetime}"));
 
+    let mut secrets = connect::secrets(&args.connect);
+    secrets.push(SecretText::from(secret));
     report.begin("who");
     match claims(secret) {
-        Some(claims) => report.ok(owner(&claims)),
+        Some(claims) => report.ok(owner(&claims, &secrets)),
         None => report.skipped("the token is not a JWT"),
     }
 
     report.begin("api");
-    let answer = probe(&auth, args).await?;
+    let answer = probe(&auth, args, &secrets).await?;
     report.ok(format!("GET {}: {}", answer.path, answer.status.as_u16()));
 
     report.begin("clock");
@@ -143,7 +145,7 @@ async fn addresses(plane: &ControlPlane, args: &ConnectArgs) -> Result<Option<St
 }
 
 /// Describes whose token it is.
-fn owner(claims: &Map<String, Value>) -> String {
+fn owner(claims: &Map<String, Value>, secrets: &[SecretText]) -> String {
     let kinds: [(&str, &[&str]); 5] = [
         ("tenant", &["tenantId", "tenant_id", "tenant"]),
         ("client", &["azp", "client_id", "clientId"]),
@@ -156,7 +158,11 @@ fn owner(claims: &Map<String, Value>) -> String {
         let text = value
             .as_str()
             .map_or_else(|| value.to_string(), str::to_owned);
-        Some(format!("{kind} {}", report::clean(&text)))
+        let secrets = secrets.iter().map(SecretText::expose_secret);
+        Some(format!(
+            "{kind} {}",
+            ForeignText::without_secrets(&text, secrets)
+        ))
     });
     found.collect::<Vec<_>>().join(", ")
 }

@@ -7,7 +7,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::PrometheusHandle;
-use runai_auth::Auth;
+use runai_auth::{Auth, tower_bearer::Report};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tracing::{debug, info};
@@ -56,7 +56,7 @@ pub(crate) async fn serve(listener: TcpListener, admin: Arc<Admin>, guard: Optio
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
             if let Err(error) = served {
-                debug!(%error, "a connection to the admin address broke");
+                debug!(error = %Report::new(&error), "a connection to the admin address broke");
             }
         });
     }

@@ -7,6 +7,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto::Builder,
 };
+use runai_auth::tower_bearer::Report;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::{Interval, MissedTickBehavior, interval},
@@ -95,7 +96,7 @@ where
         tokio::select! {
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
-                    debug!(error = &*error, "a connection broke");
+                    debug!(error = %Report::new(&*error), "a connection broke");
                 }
                 return;
             }

@@ -6,7 +6,10 @@ use http::{HeaderValue, Request, Response, StatusCode, Version, header, uri::Aut
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
-use runai_auth::{Auth, AuthOutcome, BoxError, Client, NotRetried, tower_bearer};
+use runai_auth::{
+    Auth, AuthOutcome, BoxError, Client, NotRetried,
+    tower_bearer::{self, Report},
+};
 use tokio::sync::Semaphore;
 use tower::{Layer, ServiceExt};
 use tracing::{debug, warn};
@@ -257,10 +260,10 @@ fn unanswered(error: BoxError) -> Refusal {
             "The request may have been carried out: check before you send it again",
         )
     };
-    let error = chain(&*error);
     warn!(
         reason = refusal.reason.as_str(),
-        error, "the control plane did not answer"
+        error = %Report::new(&*error),
+        "the control plane did not answer"
     );
     refusal
 }
@@ -283,14 +286,4 @@ fn rejected(outcome: Option<&AuthOutcome>) -> Refusal {
             "Check the clocks, and that the URL is that of the control plane that issues the tokens",
         ),
     }
-}
-
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -54,13 +54,9 @@ async fn refresh(auth: Auth) {
             generation = token.generation(),
             "the token was refreshed after SIGHUP"
         ),
-        Err(error) => {
-            let failure = Failure::from(error);
-            warn!(
-                error = failure.error(),
-                hint = failure.hint(),
-                "the refresh after SIGHUP failed"
-            );
-        }
+        Err(error) => warn!(
+            error = format!("{error:#}"),
+            "the refresh after SIGHUP failed"
+        ),
     }
 }

@@ -3,10 +3,9 @@
 use std::{future::poll_fn, net::IpAddr, sync::Arc, time::Duration};
 
 use metrics_exporter_prometheus::PrometheusHandle;
-use runai_auth::{Auth, tower_bearer::Outcome};
+use runai_auth::Auth;
 use serde_json::{Map, Value};
 use tokio::{net::TcpListener, time::sleep};
-use tracing::{info, warn};
 
 use super::{
     admin::{self, Admin},
@@ -66,8 +65,8 @@ impl Server {
         let metrics = Arc::new(Metrics::new());
         let proxy = Proxy::new(&auth, guard, setup.rules, metrics, stopping.clone())?;
         let limits = Arc::new(Limits::new(setup.rules));
-        stopping.spawn(accept(listener, Arc::new(proxy), limits));
         keep_warm(auth, setup.rules.lazy);
+        stopping.spawn(accept(listener, Arc::new(proxy), limits));
         Ok(Self {
             url,
             admin: admin_url,
@@ -157,31 +156,16 @@ async fn serve_admin(
 }
 
 /// Keeps the token fresh, so that a proxy without requests recovers from an outage by itself. With `--lazy`, this
-/// begins with the first request.
+/// begins after the first refresh.
 fn keep_warm(auth: Auth, lazy: bool) {
     if !lazy {
         auth.cache().keep_warm();
+        return;
     }
+    let mut refreshes = auth.cache().subscribe();
     tokio::spawn(async move {
-        let mut events = auth.cache().subscribe();
-        let mut is_warm = !lazy;
-        while let Some(event) = events.next().await {
-            if !is_warm {
-                auth.cache().keep_warm();
-                is_warm = true;
-            }
-            match event.outcome {
-                Outcome::Refreshed { generation, .. } => {
-                    info!(generation, reason = %event.reason, "there is a new token");
-                }
-                Outcome::Failed(error) => {
-                    let failure = Failure::from(error);
-                    warn!(reason = %event.reason, error = failure.error(), "no token was got");
-                }
-                other => {
-                    info!(reason = %event.reason, outcome = other.as_str(), "no token was got")
-                }
-            }
+        if refreshes.next().await.is_some() {
+            auth.cache().keep_warm();
         }
     });
 }

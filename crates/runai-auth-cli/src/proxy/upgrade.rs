@@ -3,6 +3,7 @@
 use http::{request, response};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use runai_auth::tower_bearer::Report;
 use tokio::io::copy_bidirectional;
 use tracing::debug;
 
@@ -37,13 +38,13 @@ impl Tunnel {
         let joined = match sides {
             Ok((caller, control_plane)) => pass(caller, control_plane).await,
             Err(error) => {
-                debug!(%error, "the upgrade failed");
+                debug!(error = %Report::new(&error), "the upgrade failed");
                 return;
             }
         };
         match joined {
             Ok((sent, received)) => debug!(sent, received, "an upgraded connection has ended"),
-            Err(error) => debug!(%error, "an upgraded connection broke"),
+            Err(error) => debug!(error = %Report::new(&error), "an upgraded connection broke"),
         }
     }
 }

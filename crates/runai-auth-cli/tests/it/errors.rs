@@ -177,7 +177,7 @@ async fn what_is_wrong_on_the_command_line() {
     for (program, error, hint) in [
         (
             command(&["token"]),
-            "no URL of a control plane is given",
+            "no control plane: RUNAI_BASE_URL is not set",
             "Give --base-url",
         ),
         (
