@@ -43,25 +43,22 @@
 //!
 //! # Limits
 //!
-//! - A program that prints a secret has no time limit of its own. It is ended with the fetch, after 10 s.
+//! - A program that prints a secret is ended with the fetch, which has 10 s, or after five minutes.
 //! - Tested against NVIDIA's documents, its SDK and a fake, but not yet against a live control plane.
 
 mod auth;
 #[cfg(feature = "user-login")]
 mod browser;
-mod command;
 mod control_plane;
 mod credentials;
 mod error;
 mod exchange;
+mod files;
 mod find;
 mod kubeconfig;
 mod network;
-#[cfg(test)]
-mod scratch;
 mod secret;
 mod source;
-mod watched;
 
 pub use tower_bearer::{
     self, AuthOutcome, BearerAuth, BearerAuthLayer, BoxError, Error, Kind, NotRetried, ReplayBody,
@@ -79,6 +76,7 @@ pub use crate::{
     },
     error::{SetupError, SetupErrorKind},
     exchange::{ClientGrant, TokenEndpoint},
+    files::{FileError, FileErrorKind, SecretFile},
     network::{Connection, HttpClient, HttpResponseFuture},
     secret::Secret,
     source::ControlPlaneSource,

@@ -2,8 +2,6 @@
 
 use std::{
     ffi::OsString,
-    fs,
-    io::{self, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -24,7 +22,7 @@ use crate::{
     control_plane::ControlPlane,
     error::{SetupError, SetupErrorKind},
     exchange::{Exchange, Grant, Subject},
-    watched::{FileError, PrivateFile, is_pipe},
+    files::{FileError, FileKind, read_text},
 };
 
 /// With or without padding.
@@ -34,9 +32,6 @@ const URL_SAFE: GeneralPurpose = GeneralPurpose::new(
 );
 
 const ADVICE: &str = "run `runai login`";
-
-/// The most that is read of `config.json`: 1 MiB. The rest of a larger one is missed as the end of its JSON.
-const CONFIG_CAP: u64 = 1024 * 1024;
 
 /// The client id of the command line.
 const CLIENT_ID: &str = "cli";
@@ -109,7 +104,7 @@ impl CliFiles {
     /// Returns the URL of the control plane that the login is for.
     pub(crate) fn control_plane(&self) -> Result<String, FileError> {
         let missing = || FileError::new(&self.config, "names no control plane");
-        let value = object(&self.config, &config_text(&self.config)?)?;
+        let value = object(&self.config, &read_text(&self.config, FileKind::Settings)?)?;
         let nested = value.get("control_plane").and_then(|it| it.get("url"));
         let url = nested.or_else(|| value.get("control_plane.url"));
         url.and_then(Value::as_str)
@@ -135,10 +130,10 @@ impl CliFiles {
 
 impl CliCredentials {
     pub(crate) fn new(files: CliFiles) -> Self {
-        let file = PrivateFile::new(&files.authentication);
+        let path = files.authentication.clone();
         Self {
             files,
-            login: StoredLogin::new(move || stored_tokens(&file)),
+            login: StoredLogin::new(move || stored_tokens(&path)),
             redeems: false,
         }
     }
@@ -158,29 +153,30 @@ impl CliCredentials {
 impl CliCredentials {
     /// Reports at once what the first fetch would report later.
     pub(crate) fn check(&self) -> Result<(), SetupError> {
-        let file = PrivateFile::new(&self.files.authentication);
-        stored_tokens(&file).map(drop).map_err(|error| {
-            let message = format!("the Run:ai CLI's login cannot be used: {error}");
-            SetupError::new(SetupErrorKind::Credentials, message)
-                .with_advice(ADVICE)
-                .with_source(error)
-        })
+        stored_tokens(&self.files.authentication)
+            .map(drop)
+            .map_err(|error| {
+                let message = format!("the Run:ai CLI's login cannot be used: {}", error.message());
+                SetupError::new(SetupErrorKind::Credentials, message)
+                    .with_advice(ADVICE)
+                    .with_source(error)
+            })
     }
 }
 
 /// Reads the login in `authentication.json`.
-fn stored_tokens(file: &PrivateFile) -> Result<StoredTokens, FileError> {
-    let value = object(file.path(), &file.text()?)?;
+fn stored_tokens(path: &Path) -> Result<StoredTokens, FileError> {
+    let value = object(path, &read_text(path, FileKind::Login)?)?;
     let secret = |name: &str| {
         let text = value.get(name)?.as_str()?;
         (!text.is_empty()).then(|| stored_secret(text))
     };
     let token = secret("accessToken");
     if token.is_none() {
-        return Err(FileError::new(file.path(), "has no accessToken"));
+        return Err(FileError::new(path, "has no accessToken"));
     }
     Ok(StoredTokens {
-        file: file.path().to_owned(),
+        file: path.to_owned(),
         identity: String::new(),
         token,
         refresh_token: secret("refreshToken"),
@@ -210,26 +206,6 @@ fn object(path: &Path, text: &str) -> Result<Value, FileError> {
         Ok(value @ Value::Object(_)) => Ok(value),
         _ => Err(FileError::new(path, "is not a JSON object")),
     }
-}
-
-/// Reads `config.json`. It holds no secret, so everybody may read it.
-fn config_text(path: &Path) -> Result<String, FileError> {
-    let failed = |error: io::Error| {
-        let what = match error.kind() {
-            io::ErrorKind::NotFound => "is not there",
-            _ => "cannot be read",
-        };
-        FileError::new(path, what).with_source(error)
-    };
-    if is_pipe(path) {
-        return Err(FileError::new(path, "is no regular file"));
-    }
-    let mut text = String::new();
-    let file = fs::File::open(path).map_err(failed)?;
-    file.take(CONFIG_CAP)
-        .read_to_string(&mut text)
-        .map_err(failed)?;
-    Ok(text)
 }
 
 impl Credential for CliCredentials {
@@ -303,7 +279,6 @@ impl From<CliCredentials> for Credentials {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::Scratch;
 
     #[test]
     fn a_token_is_base64url_of_its_text_or_the_text() {
@@ -320,8 +295,8 @@ mod tests {
 
     #[test]
     fn a_login_is_for_one_control_plane() {
-        let scratch = Scratch::new("cli-plane");
-        let home = scratch.root().as_os_str().to_owned();
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().as_os_str().to_owned();
         let lookup = |name: &str| (name == "RUNAI_CLI_CONFIG_PATH").then(|| home.clone());
         let files = CliFiles::new(&lookup).unwrap();
         let ours = ControlPlane::new("https://acme.run.ai").unwrap();
@@ -340,7 +315,7 @@ mod tests {
             (r#"{"control_plane":{}}"#, Some("names no control plane")),
             (r#"{"control_plane":"#, Some("is not a JSON object")),
         ] {
-            scratch.write("config.json", config);
+            std::fs::write(folder.path().join("config.json"), config).unwrap();
             match (files.is_for(&ours), says) {
                 (Ok(()), None) => {}
                 (Err(error), Some(says)) => assert!(error.contains(says), "{error}"),

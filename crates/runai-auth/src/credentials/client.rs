@@ -11,8 +11,8 @@ use super::{
 use crate::{
     error::{SetupError, SetupErrorKind},
     exchange::{ClientGrant, Exchange, Grant, Subject},
+    files::Watched,
     secret::Secret,
-    watched::Watched,
 };
 
 /// A client's id and secret. [`Credentials::client`] makes it.

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     exchange::{Exchange, Parties, Subject},
+    files::{FileError, FileKind, read_line, warn_if_others_may_read},
     kubeconfig::{self, Kubeconfig, KubeconfigError, LoginMethod, Oidc, User},
-    watched::{FileError, PrivateFile, without_line_break},
 };
 
 const OIDC_ADVICE: &str = "run `runai login`";
@@ -98,11 +98,9 @@ impl KubeconfigCredentials {
     fn of(profile: Profile) -> Self {
         let profile = Arc::new(profile);
         let read = profile.clone();
-        // They outlive one reading, so that each file is warned of once.
-        let files: Vec<_> = profile.paths.iter().map(PrivateFile::new).collect();
         Self {
             profile,
-            login: StoredLogin::new(move || stored_tokens(&read, &files)),
+            login: StoredLogin::new(move || stored_tokens(&read)),
         }
     }
 
@@ -131,7 +129,7 @@ impl KubeconfigCredentials {
 }
 
 /// Reads the tokens of a profile.
-fn stored_tokens(profile: &Profile, files: &[PrivateFile]) -> Result<StoredTokens, FileError> {
+fn stored_tokens(profile: &Profile) -> Result<StoredTokens, FileError> {
     let somewhere = profile.paths.first().cloned().unwrap_or_default();
     let user = profile
         .user()
@@ -147,7 +145,7 @@ fn stored_tokens(profile: &Profile, files: &[PrivateFile]) -> Result<StoredToken
         LoginMethod::Oidc(oidc) => (oidc.id_token.as_ref(), oidc.refresh_token.as_ref()),
         LoginMethod::Token(token) => (Some(token), None),
         LoginMethod::TokenFile(path) => {
-            let text = PrivateFile::new(path).text()?;
+            let text = read_line(path, FileKind::Secret)?;
             return Ok(StoredTokens {
                 file: user.file,
                 identity,
@@ -158,9 +156,8 @@ fn stored_tokens(profile: &Profile, files: &[PrivateFile]) -> Result<StoredToken
         LoginMethod::Exec(_) | LoginMethod::None(_) => (None, None),
     };
     let (token, refresh_token) = (token.map(secret), refresh_token.map(secret));
-    // Reads the whole file for its side effect: a warning if others may read it.
-    if let Some(file) = files.iter().find(|it| it.path() == user.file) {
-        file.text()?;
+    if token.is_some() || refresh_token.is_some() {
+        warn_if_others_may_read(&user.file);
     }
     Ok(StoredTokens {
         file: user.file,
@@ -230,9 +227,9 @@ impl Credential for KubeconfigCredentials {
                     given_token(&text, None, &format!("the {name}"), OTHER_ADVICE)
                 }
                 LoginMethod::TokenFile(path) => {
-                    let text = PrivateFile::new(path).text();
-                    let text = text.map_err(|error| cannot().with_source(error))?;
-                    let text = without_line_break(&text).into();
+                    let text = read_line(&path, FileKind::Secret);
+                    let mut text = text.map_err(|error| cannot().with_source(error))?;
+                    let text = std::mem::take(&mut *text).into();
                     given_token(&text, None, &format!("the {name}"), OTHER_ADVICE)
                 }
                 LoginMethod::Exec(exec) => {

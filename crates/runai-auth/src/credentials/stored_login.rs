@@ -20,8 +20,8 @@ use tower_bearer::{
 use super::given_token::given_token;
 use crate::{
     exchange::Subject,
+    files::{FileError, Watched},
     kubeconfig::{can_write_back, write_back},
-    watched::{FileError, Watched},
 };
 
 /// A token that expires within this time counts as expired.

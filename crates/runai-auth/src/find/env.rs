@@ -10,8 +10,8 @@ use crate::{
     control_plane::ControlPlane,
     credentials::{ClientCredentials, Credentials},
     error::{SetupError, SetupErrorKind},
+    files::without_line_break,
     secret::Secret,
-    watched::without_line_break,
 };
 
 pub(super) const BASE_URL: &str = "RUNAI_BASE_URL";
@@ -150,7 +150,6 @@ fn value(lookup: Lookup<'_>, [name, file_name]: [&str; 2]) -> Result<Option<Valu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::Scratch;
 
     fn with(vars: &[(&str, &str)]) -> Result<Auth, String> {
         let lookup = |name: &str| {
@@ -182,14 +181,14 @@ mod tests {
 
     #[test]
     fn each_value_comes_from_a_file_or_from_the_variable_but_not_from_both() {
-        let scratch = Scratch::new("env");
-        let path = scratch.path("secret");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
         let file = (CLIENT_SECRET[1], path.to_str().unwrap());
         let vars = [URL, ID, file];
-        assert!(with(&vars).unwrap_err().contains("is not there"));
-        scratch.write("secret", "\n");
+        assert!(with(&vars).unwrap_err().contains("does not exist"));
+        std::fs::write(&path, "\n").unwrap();
         assert!(with(&vars).unwrap_err().contains("is empty"));
-        scratch.write("secret", "s3cr3t \r\n");
+        std::fs::write(&path, "s3cr3t \r\n").unwrap();
         assert!(with(&vars).is_ok());
         let error = with(&[URL, ID, file, (CLIENT_SECRET[0], "s3cr3t")]).unwrap_err();
         assert!(

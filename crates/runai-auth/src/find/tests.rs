@@ -14,6 +14,7 @@ use std::{
 };
 
 use serde::Deserialize;
+use tempfile::TempDir;
 use tracing::{
     Dispatch, Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
@@ -25,10 +26,7 @@ use super::{
     discover::{credentials, url},
     machine::{MOUNTED, Machine},
 };
-use crate::{
-    auth::Auth, control_plane::ControlPlane, credentials::Credentials, error::SetupError,
-    scratch::Scratch,
-};
+use crate::{auth::Auth, control_plane::ControlPlane, credentials::Credentials, error::SetupError};
 
 /// Every secret in the data contains this, so no output may.
 const SECRET: &str = "s3cr3t";
@@ -52,13 +50,18 @@ struct Expected {
 }
 
 struct Case {
-    scratch: Scratch,
+    folder: TempDir,
     env: BTreeMap<String, String>,
     expected: Expected,
 }
 
 fn data() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("test-data/discovery")
+}
+
+fn write(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
 }
 
 impl Case {
@@ -70,8 +73,8 @@ impl Case {
             let known = ["env.json", "expected.json", "fs"];
             assert!(known.iter().any(|it| entry == **it), "{name}: {entry:?}");
         }
-        let scratch = Scratch::new(&format!("{purpose}-{name}"));
-        let root = scratch.root().to_str().unwrap().to_owned();
+        let scratch = TempDir::with_prefix(format!("{purpose}-{name}-")).unwrap();
+        let root = scratch.path().to_str().unwrap().to_owned();
         let read = |path: PathBuf| {
             let text = fs::read_to_string(&path);
             text.unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -80,24 +83,24 @@ impl Case {
         for (path, _) in tree(&folder.join("fs")) {
             let copy = path.strip_prefix(folder.join("fs")).unwrap();
             if copy.ends_with(".gitkeep") {
-                fs::create_dir_all(scratch.root().join(copy).parent().unwrap()).unwrap();
+                fs::create_dir_all(scratch.path().join(copy).parent().unwrap()).unwrap();
                 continue;
             }
-            scratch.write(copy.to_str().unwrap(), &read(path.clone()));
+            write(&scratch.path().join(copy), &read(path.clone()));
             let private = fs::Permissions::from_mode(0o600);
-            fs::set_permissions(scratch.root().join(copy), private).unwrap();
+            fs::set_permissions(scratch.path().join(copy), private).unwrap();
         }
         let wrong = |error| -> Expected { panic!("{name}: {error}") };
         Self {
             env: serde_json::from_str(&read(folder.join("env.json"))).unwrap(),
             expected: serde_json::from_str(&read(folder.join("expected.json")))
                 .unwrap_or_else(wrong),
-            scratch,
+            folder: scratch,
         }
     }
 
     fn on_machine<T>(&self, look: impl FnOnce(&Machine<'_>) -> T) -> T {
-        let mounted = self.scratch.path(MOUNTED.trim_start_matches('/'));
+        let mounted = self.folder.path().join(MOUNTED.trim_start_matches('/'));
         look(&Machine {
             lookup: &|name| self.env.get(name).map(OsString::from),
             mounted: &mounted,
@@ -240,7 +243,7 @@ fn chain(error: &SetupError) -> String {
 
 fn check(name: &str) {
     let case = Case::new(name, "discovery");
-    let before = tree(case.scratch.root());
+    let before = tree(case.folder.path());
     let (found, lines) = case.discover();
     let logged = format!("{lines:?}");
     assert!(!logged.contains(SECRET), "{name}: {logged}");
@@ -273,7 +276,7 @@ fn check(name: &str) {
         }
     }
     // No program left a file, and nothing was written.
-    assert_eq!(tree(case.scratch.root()), before, "{name}");
+    assert_eq!(tree(case.folder.path()), before, "{name}");
 }
 
 #[test]
@@ -321,7 +324,7 @@ fn discovery_logs_its_choice_once_and_why_it_skipped_the_other_places() {
 fn only_a_file_with_a_secret_must_be_private() {
     let case = Case::new("cli", "open");
     for (name, warnings) in [("config", 0), ("authentication", 1)] {
-        let path = case.scratch.path(&format!("home/.runai/{name}.json"));
+        let path = case.folder.path().join(format!("home/.runai/{name}.json"));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         let (found, lines) = case.discover();
         assert!(found.is_ok());
@@ -348,13 +351,13 @@ async fn discovery_of_a_kubeconfig_does_not_allow_another_login_there_later() {
     ] {
         let (case, later) = (Case::new("kubeconfig", later), Case::new(later, "later"));
         let auth = case.authenticated();
-        let text = std::fs::read_to_string(later.scratch.path("home/.kube/config")).unwrap();
-        case.scratch.write("home/.kube/config", &text);
+        let text = std::fs::read_to_string(later.folder.path().join("home/.kube/config")).unwrap();
+        write(&case.folder.path().join("home/.kube/config"), &text);
         let error = auth.cache().token().await.unwrap_err();
         let shown = format!("{error:?}");
         assert!(shown.contains(says), "{shown}");
         assert!(!shown.contains(SECRET), "{shown}");
-        let ran = later.scratch.path("program-was-run");
+        let ran = later.folder.path().join("program-was-run");
         assert!(!ran.exists(), "the program was run");
     }
 }
@@ -363,9 +366,9 @@ async fn discovery_of_a_kubeconfig_does_not_allow_another_login_there_later() {
 async fn the_discovered_context_stays_when_another_becomes_current() {
     let case = Case::new("kubeconfig", "switched");
     let auth = case.authenticated();
-    let text = std::fs::read_to_string(case.scratch.path("home/.kube/config")).unwrap();
+    let text = std::fs::read_to_string(case.folder.path().join("home/.kube/config")).unwrap();
     let text = text.replace("current-context: runai", "current-context: other");
-    case.scratch.write("home/.kube/config", &text);
+    write(&case.folder.path().join("home/.kube/config"), &text);
     let token = auth.cache().token().await.unwrap();
     assert_eq!(token.expose_secret(), "s3cr3t-id-token");
 }
@@ -387,7 +390,7 @@ async fn credentials_discovered_for_one_control_plane_are_not_for_another() {
 async fn the_log_warns_once_that_others_may_read_a_kubeconfig() {
     let case = Case::new("kubeconfig", "open");
     let auth = case.authenticated();
-    let path = case.scratch.path("home/.kube/config");
+    let path = case.folder.path().join("home/.kube/config");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     let (log, _guard) = Log::start();
     auth.cache().token().await.unwrap();

@@ -1,6 +1,6 @@
 //! How a user of a kubeconfig logs in.
 
-use std::{fmt, fs, path::PathBuf};
+use std::{fmt, path::PathBuf};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ use super::{
     file::Entry,
     view::{Shape, View},
 };
+use crate::files::{FileKind, read_bytes};
 
 /// How a user logs in.
 pub(crate) enum LoginMethod {
@@ -120,9 +121,9 @@ pub(super) fn cluster(entry: &Entry) -> Result<Value, Shape> {
         None => match view.text("certificate-authority")? {
             // A command is told contents only, since it knows nothing of this file's folder.
             Some(path) => {
-                let read = fs::read(entry.path(path));
-                let unreadable = |_| "its certificate-authority cannot be read".to_owned();
-                Some(STANDARD.encode(read.map_err(unreadable)?))
+                let read = read_bytes(&entry.path(path), FileKind::Certificates);
+                let unreadable = |error| format!("its certificate-authority: {error}");
+                Some(STANDARD.encode(&*read.map_err(unreadable)?))
             }
             None => None,
         },

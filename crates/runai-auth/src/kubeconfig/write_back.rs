@@ -15,6 +15,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::{error::KubeconfigError, file::read_text, yaml};
+use crate::files::open_regular;
 
 /// How often a lock that another program holds is asked for again, and after which time each: 2 s.
 const TRIES: u32 = 20;
@@ -57,11 +58,9 @@ pub(crate) fn write_back(file: &Path, replaced: &[(&str, &str)]) -> Result<(), K
 pub(crate) fn can_write_back(file: &Path) -> Result<(), KubeconfigError> {
     let _lock = Lock::take(file, &mut pause)?;
     let target = target(file)?;
-    let tried = OpenOptions::new()
-        .write(true)
-        .open(&target)
-        .and_then(|_| Temporary::new(&target))
-        .and_then(|temporary| keep_owner(&target, &temporary));
+    open_regular(&target, OpenOptions::new().write(true))
+        .map_err(|error| KubeconfigError::about(file, "cannot be written").with_source(error))?;
+    let tried = Temporary::new(&target).and_then(|temporary| keep_owner(&target, &temporary));
     tried.map_err(|error| KubeconfigError::about(file, "cannot be written").with_source(error))
 }
 

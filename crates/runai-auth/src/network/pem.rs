@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     error::{SetupError, SetupErrorKind},
-    watched::{FileError, PrivateFile},
+    files::{FileError, FileKind, read_bytes},
 };
 
 pub(super) type Certificates = Vec<CertificateDer<'static>>;
@@ -23,32 +23,24 @@ pub(super) type Certificates = Vec<CertificateDer<'static>>;
 /// The PEM texts of a chain and a key that belong together.
 #[derive(Clone, PartialEq)]
 pub(super) struct IdentityPem {
-    pub(super) chain: Vec<u8>,
+    pub(super) chain: Zeroizing<Vec<u8>>,
     pub(super) key: Zeroizing<Vec<u8>>,
 }
 
-pub(super) fn identity_in(chain: &Path, key: &PrivateFile) -> Result<IdentityPem, FileError> {
+pub(super) fn identity_in(chain: &Path, key: &Path) -> Result<IdentityPem, FileError> {
     let pem = IdentityPem {
-        chain: read(chain)?,
-        key: Zeroizing::new(key.text()?.as_bytes().to_vec()),
+        chain: read_bytes(chain, FileKind::Certificates)?,
+        key: read_bytes(key, FileKind::PrivateKey)?,
     };
     match certified(&pem.chain, &pem.key) {
         Ok(_) => Ok(pem),
-        Err(error @ PemError::NoKey(_)) => Err(error.in_file(key.path())),
+        Err(error @ PemError::NoKey(_)) => Err(error.in_file(key)),
         Err(error) => Err(error.in_file(chain)),
     }
 }
 
 pub(super) fn roots_in(path: &Path) -> Result<Certificates, FileError> {
-    certificates(&read(path)?).map_err(|error| error.in_file(path))
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, FileError> {
-    // Who opens a pipe waits for its writer, and a device has no end.
-    if std::fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
-        return Err(FileError::new(path, "is no regular file"));
-    }
-    std::fs::read(path).map_err(|error| FileError::new(path, "cannot be read").with_source(error))
+    certificates(&read_bytes(path, FileKind::Certificates)?).map_err(|error| error.in_file(path))
 }
 
 /// Reads the certificates in a PEM text. There must be at least one.

@@ -26,7 +26,7 @@ use super::pem::{
 };
 use crate::{
     error::{SetupError, SetupErrorKind},
-    watched::{PrivateFile, Watched},
+    files::Watched,
 };
 
 /// The variable that names a file of certificates to trust instead of the system's, as in OpenSSL.
@@ -68,7 +68,7 @@ impl Tls {
     }
 
     pub(crate) fn show_files(&mut self, chain: PathBuf, key: PathBuf) -> Result<(), SetupError> {
-        identity_in(&chain, &PrivateFile::new(&key)).map_err(tls_error)?;
+        identity_in(&chain, &key).map_err(tls_error)?;
         self.identity = Some(Identity::Files { chain, key });
         Ok(())
     }
@@ -98,7 +98,7 @@ impl Tls {
                 config.with_client_cert_resolver(Arc::new(ClientIdentity::Given(key.clone())))
             }
             Some(Identity::Files { chain, key }) => {
-                let (chain, key) = (chain.clone(), PrivateFile::new(key));
+                let (chain, key) = (chain.clone(), key.clone());
                 let files = Watched::new(move || identity_in(&chain, &key));
                 config.with_client_cert_resolver(Arc::new(ClientIdentity::Files(files)))
             }
@@ -136,7 +136,7 @@ impl Tls {
         });
         let roots = read.read().map_err(|error| {
             let problem = match replacing.as_deref() == Some(error.path()) {
-                true => format!("{error}: it is what {SSL_CERT_FILE} names"),
+                true => format!("{}: it is what {SSL_CERT_FILE} names", error.message()),
                 false => error.to_string(),
             };
             SetupError::new(SetupErrorKind::Tls, problem).with_source(error)
@@ -353,15 +353,16 @@ fn tls_error(error: impl Into<PemError>) -> SetupError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::Scratch;
 
     #[tokio::test]
     async fn unusable_new_certificates_are_ignored_once() {
         let fake = runai_fake::RunaiFake::builder().tls(true).start();
         let fake = fake.await.unwrap();
-        let scratch = Scratch::new("unusable-roots");
-        scratch.write("ca.pem", fake.ca_pem().unwrap());
-        let path = scratch.path("ca.pem");
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        let write = |text: &str| std::fs::write(&file, text).unwrap();
+        write(fake.ca_pem().unwrap());
+        let path = file.clone();
         let read = Watched::new(move || roots_in(&path)).looking_always();
         let roots = read.read().unwrap();
         read.written(roots.clone());
@@ -378,11 +379,11 @@ mod tests {
         };
         // Valid PEM, but not a certificate.
         let text = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-        scratch.write("ca.pem", text);
+        write(text);
         assert!(Arc::ptr_eq(&following.current(), &verifier));
         let seen = following.current.read().unwrap().0;
         assert_eq!(seen, following.read.epoch(), "it would be warned of again");
-        scratch.write("ca.pem", fake.ca_pem().unwrap());
+        write(fake.ca_pem().unwrap());
         assert!(!Arc::ptr_eq(&following.current(), &verifier));
     }
 }

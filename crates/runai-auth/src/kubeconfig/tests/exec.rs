@@ -210,12 +210,12 @@ async fn what_a_command_must_not_write_is_an_error_without_it() {
 async fn a_command_that_fails_is_named_by_its_code() {
     let error = message(run("echo SECRET; exit 3").await);
     assert!(
-        error.ends_with("its command sh: it ended with code 3"),
+        error.ends_with("its command sh: it failed (exit status: 3)"),
         "{error}"
     );
     let error = message(run("kill -9 $$").await);
     assert!(
-        error.ends_with("its command sh: it was ended by a signal"),
+        error.ends_with("its command sh: it failed (signal: 9 (SIGKILL))"),
         "{error}"
     );
 }
@@ -224,7 +224,7 @@ async fn a_command_that_fails_is_named_by_its_code() {
 async fn a_command_that_writes_without_end_is_ended() {
     let error = message(run("exec yes").await);
     assert!(
-        error.ends_with("its command sh: it wrote more than 1 MiB"),
+        error.ends_with("its command sh: it printed more than 1 MiB"),
         "{error}"
     );
 }
@@ -234,14 +234,16 @@ async fn a_command_that_is_not_there_comes_with_its_hint() {
     let hint = format!("get it\u{1b}[31m \n\tat\u{202e} home {}", "x".repeat(600));
     let exec = json!({ "apiVersion": V1, "command": "no-such-command-here", "installHint": hint });
     let error = message(run_exec(&Folder::new(), exec).await);
-    let (_, told) = error.split_once("it was not found; ").unwrap();
+    let (_, told) = error
+        .split_once("it is not installed, or not on PATH; ")
+        .unwrap();
     assert!(told.starts_with("get it[31m at home xxx"), "{told}");
     assert_eq!(told.chars().count(), 500);
 
     let exec = json!({ "apiVersion": V1, "command": "no-such-command-here" });
     let error = message(run_exec(&Folder::new(), exec).await);
     assert!(
-        error.ends_with("its command no-such-command-here: it was not found"),
+        error.ends_with("its command no-such-command-here: it is not installed, or not on PATH"),
         "{error}"
     );
 }
