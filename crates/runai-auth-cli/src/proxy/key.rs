@@ -1,4 +1,4 @@
-//! The key that callers must show, where one is wanted.
+//! The key that callers must send, if there is one.
 
 use std::{
     fs,
@@ -9,18 +9,21 @@ use std::{
     },
 };
 
+use http::HeaderName;
 use ring::digest::{SHA256, digest};
 use tracing::{info, warn};
 
-use super::clock;
-use crate::failure::Failure;
+use crate::{clock, failure::Failure};
 
-/// How often the file is looked at, at most.
+/// The shortest time between two reads of the file.
 const EVERY_MS: u64 = 1000;
+
+/// A header that callers may send the key in.
+pub(crate) const KEY_HEADER: HeaderName = HeaderName::from_static("x-runai-auth-key");
 
 type Digest = [u8; 32];
 
-/// The inbound key. Digests are compared, so that the time it takes says nothing about the key.
+/// The inbound key. Digests are compared, so the time that a comparison takes tells nothing about the key.
 #[derive(Debug)]
 pub(crate) struct Key {
     file: Option<PathBuf>,
@@ -50,11 +53,11 @@ impl Key {
         Ok(Self {
             file: Some(path),
             digest: RwLock::new(digest),
-            looked_at: AtomicU64::new(clock::now_ms()),
+            looked_at: AtomicU64::new(clock::monotonic_ms()),
         })
     }
 
-    /// A key that stays.
+    /// Makes a key that never changes.
     pub(crate) fn fixed(key: &str) -> Self {
         Self {
             file: None,
@@ -75,7 +78,7 @@ impl Key {
     /// key: somebody is writing it.
     pub(crate) fn follow(&self) {
         let Some(path) = &self.file else { return };
-        let now = clock::now_ms();
+        let now = clock::monotonic_ms();
         let last = self.looked_at.load(Relaxed);
         let is_due = now.saturating_sub(last) >= EVERY_MS;
         if !is_due

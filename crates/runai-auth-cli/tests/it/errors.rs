@@ -177,12 +177,12 @@ async fn what_is_wrong_on_the_command_line() {
     for (program, error, hint) in [
         (
             command(&["token"]),
-            "there is no URL of a control plane",
+            "no control plane: RUNAI_BASE_URL is not set",
             "Give --base-url",
         ),
         (
             command(&["token", "--base-url", "acme.run.ai", "--client-id", ID]),
-            "there is no client secret",
+            "no client secret is given",
             "Give --client-secret-file",
         ),
         (

@@ -129,7 +129,7 @@ async fn the_least_time_left_is_asked_for_or_refused() {
     assert!(
         ended
             .stderr
-            .contains("s left, and no longer-lived one can be had"),
+            .contains("s left, and a new one does not live longer"),
         "{ended:?}"
     );
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::{
-    Error,
+    error::KubeconfigError,
     file::Entry,
     view::{Shape, View},
 };
@@ -88,7 +88,7 @@ impl Exec {
     }
 
     /// Runs the command. Dropping the future ends it.
-    pub(crate) async fn run(&self) -> Result<ExecToken, Error> {
+    pub(crate) async fn run(&self) -> Result<ExecToken, KubeconfigError> {
         let command = Command::new(&self.command, &self.args);
         let command = self
             .env
@@ -113,7 +113,7 @@ impl Exec {
         info.to_string()
     }
 
-    fn failed(&self, error: CommandError) -> Error {
+    fn failed(&self, error: CommandError) -> KubeconfigError {
         let mut problem = format!("it {}", error.what());
         if error.is_not_found() && !self.install_hint.is_empty() {
             problem = format!("{problem}; {}", self.install_hint);
@@ -121,10 +121,10 @@ impl Exec {
         self.error(problem).with_source(error)
     }
 
-    fn error(&self, problem: impl fmt::Display) -> Error {
+    fn error(&self, problem: impl fmt::Display) -> KubeconfigError {
         let command = self.command.display();
         let user = &self.user;
-        Error::about(
+        KubeconfigError::about(
             &self.file,
             format!("{user}: its command {command}: {problem}"),
         )

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::{
-    Error,
+    error::KubeconfigError,
     view::{Shape, View},
     yaml,
 };
@@ -41,7 +41,7 @@ impl Entry {
 }
 
 /// Reads a file, if it is there.
-pub(super) fn read(path: &Path) -> Result<Option<Content>, Error> {
+pub(super) fn read(path: &Path) -> Result<Option<Content>, KubeconfigError> {
     let Some(text) = read_text(path)? else {
         return Ok(None);
     };
@@ -49,13 +49,13 @@ pub(super) fn read(path: &Path) -> Result<Option<Content>, Error> {
         Some(root) => yaml::to_json(&root),
         None => Ok(Value::Null),
     });
-    let root = root.map_err(|problem| Error::about(path, problem))?;
-    let content = content(path, &root).map_err(|shape| Error::about(path, shape))?;
+    let root = root.map_err(|problem| KubeconfigError::about(path, problem))?;
+    let content = content(path, &root).map_err(|shape| KubeconfigError::about(path, shape))?;
     Ok(Some(content))
 }
 
 /// The text of a file, if it is there.
-pub(super) fn read_text(path: &Path) -> Result<Option<Zeroizing<String>>, Error> {
+pub(super) fn read_text(path: &Path) -> Result<Option<Zeroizing<String>>, KubeconfigError> {
     // The usual way to say that there is none: KUBECONFIG=/dev/null.
     if path == Path::new("/dev/null") {
         return Ok(Some(Zeroizing::default()));
@@ -63,7 +63,7 @@ pub(super) fn read_text(path: &Path) -> Result<Option<Zeroizing<String>>, Error>
     match files::read_text(path, FileKind::Kubeconfig) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == FileErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::new(error.message()).with_source(error)),
+        Err(error) => Err(KubeconfigError::new(error.message()).with_source(error)),
     }
 }
 

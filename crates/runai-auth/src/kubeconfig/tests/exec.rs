@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Folder, load_text, message, user};
 use crate::kubeconfig::{
-    Error, Login, User,
+    KubeconfigError, LoginMethod, User,
     exec::{Exec, ExecToken},
 };
 
@@ -15,20 +15,20 @@ const V1: &str = "client.authentication.k8s.io/v1";
 const BETA: &str = "client.authentication.k8s.io/v1beta1";
 
 /// Runs what stands below `user.exec`.
-async fn run_exec(folder: &Folder, exec: Value) -> Result<ExecToken, Error> {
+async fn run_exec(folder: &Folder, exec: Value) -> Result<ExecToken, KubeconfigError> {
     let user = user(folder, &json!({ "exec": exec }).to_string())?;
     exec_of(user).run().await
 }
 
 fn exec_of(user: User) -> Exec {
     match user.login {
-        Login::Exec(exec) => exec,
+        LoginMethod::Exec(exec) => exec,
         other => panic!("{other:?}"),
     }
 }
 
 /// Runs a script for the shell.
-async fn run(script: &str) -> Result<ExecToken, Error> {
+async fn run(script: &str) -> Result<ExecToken, KubeconfigError> {
     run_exec(&Folder::new(), shell(script)).await
 }
 
@@ -141,7 +141,7 @@ async fn a_command_is_told_the_cluster_if_it_asks() {
     });
     let error = message(load_text(&config.to_string()).unwrap().user(Some("main")));
     assert!(
-        error.ends_with("asks for the cluster, and \"gone\" is not there"),
+        error.ends_with("needs the cluster \"gone\", which is missing"),
         "{error}"
     );
 }
