@@ -1,13 +1,13 @@
 //! Turns flags and variables into a control plane and credentials.
 
-use std::{env, fs, io::Read as _, path::Path, sync::OnceLock};
+use std::{env, io::Read as _, path::Path, sync::OnceLock};
 
 use runai_auth::{
     Auth, ControlPlane, Credentials, Secret, SecretFile, SecretText, SetupErrorKind, TokenEndpoint,
 };
 
 use crate::{
-    failure::Failure,
+    failure::{Failure, capitalized},
     flags::{ConnectArgs, EndpointChoice, Method},
 };
 
@@ -153,18 +153,16 @@ fn client_id(args: &ConnectArgs) -> Result<Option<String>, Failure> {
         (Some(id), Some(_)) => return Ok(Some(id.clone())),
         (None, Some(file)) => file,
     };
-    let wrong = |why: String| {
-        Failure::usage(
-            format!(
-                "the file {} of {ID_FILE}: {why}",
-                Path::new(&file).display()
-            ),
-            "Write the application's name into the file",
-        )
-    };
-    let text = fs::read_to_string(&file).map_err(|error| wrong(error.to_string()))?;
-    match text.trim() {
-        "" => Err(wrong("it is empty".into())),
+    let hint = "Write the application's name into the file";
+    let text = SecretFile::new(file).read().map_err(|error| {
+        let hint = error.advice().map_or(hint.into(), capitalized);
+        Failure::usage(format!("{ID_FILE}: {}", error.message()), hint)
+    })?;
+    match text.expose_secret().trim() {
+        "" => Err(Failure::usage(
+            format!("{ID_FILE}: the file contains no name"),
+            hint,
+        )),
         id => Ok(Some(id.to_owned())),
     }
 }

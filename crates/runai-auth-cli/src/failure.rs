@@ -91,7 +91,8 @@ pub(crate) fn one_line(text: String) -> String {
     Report::new(&*BoxError::from(text)).to_string()
 }
 
-fn capitalized(text: &str) -> String {
+/// Makes a sentence of advice.
+pub(crate) fn capitalized(text: &str) -> String {
     let mut chars = text.chars();
     match chars.next() {
         Some(first) => first.to_uppercase().chain(chars).collect(),
