@@ -1,13 +1,13 @@
 //! Turns flags and variables into a control plane and credentials.
 
-use std::{env, fs, io::Read as _, path::Path, sync::OnceLock};
+use std::{env, io::Read as _, path::Path, sync::OnceLock};
 
 use runai_auth::{
-    Auth, ControlPlane, Credentials, Secret, SecretText, SetupErrorKind, TokenEndpoint,
+    Auth, ControlPlane, Credentials, Secret, SecretFile, SecretText, SetupErrorKind, TokenEndpoint,
 };
 
 use crate::{
-    failure::Failure,
+    failure::{Failure, capitalized},
     flags::{ConnectArgs, EndpointChoice, Method},
 };
 
@@ -15,6 +15,9 @@ const ID: &str = "RUNAI_CLIENT_ID";
 const ID_FILE: &str = "RUNAI_CLIENT_ID_FILE";
 const SECRET: &str = "RUNAI_CLIENT_SECRET";
 const PASSWORD: &str = "RUNAI_AUTH_PASSWORD";
+
+/// The secret on the standard input, once it was read.
+static STANDARD_INPUT: OnceLock<Option<SecretText>> = OnceLock::new();
 
 /// Builds the control plane.
 pub(crate) fn control_plane(args: &ConnectArgs) -> Result<ControlPlane, Failure> {
@@ -150,18 +153,16 @@ fn client_id(args: &ConnectArgs) -> Result<Option<String>, Failure> {
         (Some(id), Some(_)) => return Ok(Some(id.clone())),
         (None, Some(file)) => file,
     };
-    let wrong = |why: String| {
-        Failure::usage(
-            format!(
-                "the file {} of {ID_FILE}: {why}",
-                Path::new(&file).display()
-            ),
-            "Write the application's name into the file",
-        )
-    };
-    let text = fs::read_to_string(&file).map_err(|error| wrong(error.to_string()))?;
-    match text.trim() {
-        "" => Err(wrong("it is empty".into())),
+    let hint = "Write the application's name into the file";
+    let text = SecretFile::new(file).read().map_err(|error| {
+        let hint = error.advice().map_or(hint.into(), capitalized);
+        Failure::usage(format!("{ID_FILE}: {}", error.message()), hint)
+    })?;
+    match text.expose_secret().trim() {
+        "" => Err(Failure::usage(
+            format!("{ID_FILE}: the file contains no name"),
+            hint,
+        )),
         id => Ok(Some(id.to_owned())),
     }
 }
@@ -211,11 +212,8 @@ pub(crate) fn secrets(args: &ConnectArgs) -> Vec<SecretText> {
         .into_iter()
         .flatten()
         .filter_map(|file| match file == Path::new("-") {
-            true => standard_input().ok(),
-            false if file.is_file() => fs::read_to_string(file)
-                .ok()
-                .map(|it| SecretText::from(it.trim_end())),
-            false => None,
+            true => STANDARD_INPUT.get().cloned().flatten(),
+            false => SecretFile::new(file).read().ok(),
         });
     variables
         .chain(files)
@@ -223,10 +221,9 @@ pub(crate) fn secrets(args: &ConnectArgs) -> Vec<SecretText> {
         .collect()
 }
 
-/// Returns the secret on the standard input, which is read once.
+/// Reads the secret from the standard input, once.
 fn standard_input() -> Result<SecretText, Failure> {
-    static READ: OnceLock<Option<SecretText>> = OnceLock::new();
-    let read = READ.get_or_init(|| {
+    let read = STANDARD_INPUT.get_or_init(|| {
         let mut text = String::new();
         std::io::stdin()
             .take(64 * 1024)

@@ -35,7 +35,7 @@ impl Failure {
         Self::new(USAGE, error, hint)
     }
 
-    /// Makes an error that nobody expects and nobody has advice for.
+    /// Makes an error without advice, of a failure that is not expected.
     pub(crate) fn other(error: impl Error + 'static) -> Self {
         Self::new(OTHER, Report::new(&error).to_string(), "")
     }
@@ -91,7 +91,8 @@ pub(crate) fn one_line(text: String) -> String {
     Report::new(&*BoxError::from(text)).to_string()
 }
 
-fn capitalized(text: &str) -> String {
+/// Makes a sentence of advice.
+pub(crate) fn capitalized(text: &str) -> String {
     let mut chars = text.chars();
     match chars.next() {
         Some(first) => first.to_uppercase().chain(chars).collect(),
@@ -130,9 +131,11 @@ impl From<SetupError> for Failure {
         let hint = match (error.kind(), error.advice()) {
             // The command has no flag to allow it.
             (SetupErrorKind::InsecureUrl, _) => "Use https".into(),
-            (_, advice) => capitalized(advice.unwrap_or_default()),
+            (_, Some(advice)) => capitalized(advice),
+            // Without advice, the cause tells more.
+            (_, None) => return Self::new(code, Report::new(&error).to_string(), ""),
         };
-        Self::new(code, with_cause(error.message(), error.source()), hint)
+        Self::new(code, error.message(), hint)
     }
 }
 

@@ -135,7 +135,10 @@ async fn readiness_is_about_the_token() {
     assert_eq!(code, Some(1), "{stderr}");
     assert_eq!(stdout, "");
     // It quotes what it was answered.
-    let reason = unready.json()["reason"].as_str().unwrap().replace('"', "\\\"");
+    let reason = unready.json()["reason"]
+        .as_str()
+        .unwrap()
+        .replace('"', "\\\"");
     assert!(stderr.contains(&reason), "{stderr}");
 }
 
