@@ -3,7 +3,8 @@
 use std::{env, io::Read as _, path::Path, sync::OnceLock};
 
 use runai_auth::{
-    Auth, ControlPlane, Credentials, Secret, SecretFile, SecretText, SetupErrorKind, TokenEndpoint,
+    Auth, ControlPlane, Credentials, FileErrorKind, Secret, SecretFile, SecretText, SetupErrorKind,
+    TokenEndpoint,
 };
 
 use crate::{
@@ -18,6 +19,9 @@ const PASSWORD: &str = "RUNAI_AUTH_PASSWORD";
 
 /// The secret on the standard input, once it was read.
 static STANDARD_INPUT: OnceLock<Option<SecretText>> = OnceLock::new();
+
+/// The most that is read of the standard input: as much as of a file with a secret.
+const STANDARD_INPUT_CAP: u64 = 64 * 1024;
 
 /// Builds the control plane.
 pub(crate) fn control_plane(args: &ConnectArgs) -> Result<ControlPlane, Failure> {
@@ -109,7 +113,11 @@ pub(crate) fn credentials(
             Ok(kubeconfig.into())
         }
         Method::TokenFile => match &args.token_file {
-            Some(path) => Ok(Credentials::token_file(path)),
+            Some(path) => {
+                let name = "RUNAI_AUTH_TOKEN_FILE (or --token-file)";
+                let file = secret_file(path, name, None)?;
+                Ok(Credentials::token_file(file.path()))
+            }
             None => Err(Failure::usage(
                 "no token file is given",
                 "Give --token-file, or set RUNAI_AUTH_TOKEN_FILE",
@@ -196,8 +204,33 @@ fn from_variable_or_file(
             )),
         },
         (None, Some(file)) if file == Path::new("-") => Ok(Some(standard_input()?.into())),
-        (None, Some(file)) => Ok(Some(Secret::file(file))),
+        (None, Some(file)) => {
+            let hint = "Give `-` instead of the path, to read the standard input";
+            Ok(Some(secret_file(file, file_name, Some(hint))?.into()))
+        }
     }
+}
+
+/// Returns a file with a secret. Reports at once what can never be read; a file that is missing may still
+/// appear.
+fn secret_file(
+    file: &Path,
+    file_name: &str,
+    pipe_hint: Option<&str>,
+) -> Result<SecretFile, Failure> {
+    let file = SecretFile::new(file);
+    let Err(error) = file.read() else {
+        return Ok(file);
+    };
+    let hint = match (error.kind(), pipe_hint) {
+        (FileErrorKind::Pipe, Some(hint)) => hint.to_owned(),
+        (FileErrorKind::Pipe | FileErrorKind::NotRegular, _) => {
+            error.advice().map(capitalized).unwrap_or_default()
+        }
+        _ => return Ok(file),
+    };
+    let message = format!("{file_name}: {}", error.message());
+    Err(Failure::usage(message, hint))
 }
 
 /// Returns the secrets that variables, files and the standard input hold, as far as they can be read. They must not be
@@ -226,15 +259,16 @@ fn standard_input() -> Result<SecretText, Failure> {
     let read = STANDARD_INPUT.get_or_init(|| {
         let mut text = String::new();
         std::io::stdin()
-            .take(64 * 1024)
+            .take(STANDARD_INPUT_CAP + 1)
             .read_to_string(&mut text)
-            .ok()?;
+            .ok()
+            .filter(|read| *read as u64 <= STANDARD_INPUT_CAP)?;
         let line = text.trim_end_matches(['\r', '\n']);
         (!line.is_empty()).then(|| SecretText::from(line))
     });
     read.clone().ok_or_else(|| {
         Failure::usage(
-            "the standard input is empty",
+            "the standard input is empty, not UTF-8 text, or larger than 64 KiB",
             "Pipe it in: `pass show runai | runai-auth …`",
         )
     })

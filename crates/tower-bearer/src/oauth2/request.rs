@@ -192,7 +192,11 @@ mod tests {
         assert_eq!(held.as_ptr(), secret.expose_secret().as_ptr());
         let sent = request.into_http().into_body();
         let frame = tokio_test::block_on(http_body_util::BodyExt::collect(sent));
-        assert_eq!(frame.unwrap().to_bytes().as_ptr(), body, "the body was copied");
+        assert_eq!(
+            frame.unwrap().to_bytes().as_ptr(),
+            body,
+            "the body was copied"
+        );
     }
 
     #[test]

@@ -98,7 +98,6 @@ impl Guard {
     /// Returns how many bytes of the path are the key.
     fn check_key(&self, head: &request::Parts, path: &str) -> Result<usize, Refusal> {
         let Some(key) = &self.key else { return Ok(0) };
-        key.follow();
         let segment = path.split('/').nth(1).unwrap_or_default();
         if key.is(segment.as_bytes()) {
             return Ok(segment.len() + 1);
