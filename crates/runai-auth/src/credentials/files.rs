@@ -56,7 +56,7 @@ fn parsed(path: &Path) -> Result<(String, SecretText), FileError> {
     let text = read_text(path, FileKind::Credentials)?;
     let mut values = match text.trim_start().starts_with('{') {
         true => json(&text)
-            .ok_or_else(|| FileError::new(path, "begins like a JSON object and is not one"))?,
+            .ok_or_else(|| FileError::new(path, "is not a JSON object, but begins like one"))?,
         false => lines(&text),
     };
     let mut value = |names: [&str; 2]| names.iter().find_map(|name| values.remove(*name));
@@ -178,7 +178,7 @@ mod tests {
         for (text, says) in [
             (
                 "{\"clientSecret\": \"s3cr3t\"",
-                "begins like a JSON object and is not one",
+                "is not a JSON object, but begins like one",
             ),
             ("{\"clientSecret\": \"s3cr3t\"}", "has no client id"),
             ("CLIENT_ID=s3cr3t", "has no client secret"),

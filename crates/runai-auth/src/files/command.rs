@@ -17,6 +17,7 @@ use tokio::{
     process::Child,
     time::timeout,
 };
+use tower_bearer::ForeignText;
 use zeroize::Zeroizing;
 
 use super::buffer;
@@ -26,9 +27,6 @@ const OUTPUT_CAP: usize = 1024 * 1024;
 
 /// How much of what a program writes to its standard error is kept: its end, 4 KiB.
 const SAID_CAP: usize = 4 * 1024;
-
-/// How much of that an error shows, in characters.
-const SHOWN: usize = 200;
 
 /// How long a program may run where its caller sets no time of its own. A fetch does: 10 s, unless its
 /// cache is told otherwise.
@@ -97,17 +95,13 @@ impl Command {
         };
         let problem = match ran {
             Ok(Ok(status)) if status.success() => {
-                return buffer::into_text(output).ok_or_else(|| self.error(Problem::NotText, &[]));
+                return buffer::into_text(output).ok_or_else(|| self.error(Problem::NotText, None));
             }
             Ok(Ok(status)) => Problem::Failed(status),
             Ok(Err(problem)) => problem,
             Err(_) => Problem::TimeOut(self.time_limit),
         };
-        // Some programs repeat there what they print.
-        if repeats(&said, &output) {
-            said.clear();
-        }
-        Err(self.error(problem, &said))
+        Err(self.error(problem, quoted(&said, &output)))
     }
 
     fn start(&self) -> Result<Child, CommandError> {
@@ -127,16 +121,16 @@ impl Command {
                     io::ErrorKind::NotFound => Problem::NotInstalled,
                     _ => Problem::NotStarted(error),
                 },
-                &[],
+                None,
             )
         })
     }
 
-    fn error(&self, problem: Problem, said: &[u8]) -> CommandError {
+    fn error(&self, problem: Problem, said: Option<ForeignText>) -> CommandError {
         CommandError {
             command: self.to_string(),
             problem,
-            said: shown(said),
+            said,
         }
     }
 }
@@ -174,36 +168,23 @@ async fn keep_end(stream: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>) {
     }
 }
 
-/// Whether the program's words hold a line that it printed.
-fn repeats(said: &[u8], output: &[u8]) -> bool {
+/// Returns the end of the program's words, unless they repeat a line that it printed: some programs do.
+fn quoted(said: &[u8], output: &[u8]) -> Option<ForeignText> {
     let said = String::from_utf8_lossy(said);
+    let words: Vec<_> = said.split_whitespace().collect();
+    let said = words.join(" ");
+    let hidden = said.chars().count().saturating_sub(ForeignText::MAX_CHARS);
+    let end: String = said.chars().skip(hidden).collect();
     let output = Zeroizing::new(String::from_utf8_lossy(output).into_owned());
-    let mut lines = output.lines().map(str::trim);
-    lines.any(|line| !line.is_empty() && said.contains(line))
-}
-
-/// The end of the program's words, on one line and without control characters.
-fn shown(said: &[u8]) -> String {
-    let text = String::from_utf8_lossy(said);
-    let words: Vec<_> = text.split_whitespace().collect();
-    let words = words.join(" ");
-    let printable: Vec<_> = words.chars().filter(|c| is_printable(*c)).collect();
-    match printable.len() > SHOWN {
-        true => {
-            let end = printable[printable.len() - SHOWN..].iter();
-            format!("…{}", end.collect::<String>())
-        }
-        false => printable.into_iter().collect(),
-    }
-}
-
-/// Whether a character shows as itself, and does not turn the direction of what follows.
-fn is_printable(c: char) -> bool {
-    let is_hidden = matches!(
-        c,
-        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-    );
-    !c.is_control() && !is_hidden
+    let lines = output
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty());
+    (!said.is_empty()).then(|| match lines.clone().any(|line| said.contains(line)) {
+        // What is cut off may hold the beginning of the secret whose end is shown.
+        true => ForeignText::without_secrets(&end, [&*end]),
+        false => ForeignText::without_secrets(&end, lines),
+    })
 }
 
 impl fmt::Display for Command {
@@ -224,7 +205,7 @@ pub(crate) struct CommandError {
     command: String,
     problem: Problem,
     /// The end of what it wrote to its standard error.
-    said: String,
+    said: Option<ForeignText>,
 }
 
 #[derive(Debug)]
@@ -257,9 +238,9 @@ impl CommandError {
             Problem::Failed(status) => format!("failed ({status})"),
             Problem::NotText => "printed something that is not UTF-8 text".into(),
         };
-        match self.said.is_empty() {
-            true => what,
-            false => format!("{what} and said \"{}\"", self.said),
+        match &self.said {
+            Some(said) => format!("{what} and said {said}"),
+            None => what,
         }
     }
 }
@@ -319,7 +300,7 @@ mod tests {
     async fn the_end_of_its_standard_error_is_shown_on_one_line_and_never_the_secret() {
         assert_eq!(
             failure(sh("echo 'not logged\n\u{202e}in\x1b[31m' >&2; exit 1")).await,
-            "the program `sh` failed (exit status: 1) and said \"not logged in[31m\""
+            "the program `sh` failed (exit status: 1) and said \"not logged \\u{202e}in\\u{1b}[31m\""
         );
         // More than a pipe takes, so that the program would wait for a reader.
         let much = "i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo 'some words that are said' >&2; done; \
@@ -328,7 +309,10 @@ mod tests {
         assert!(error.ends_with("that are said the end\""), "{error}");
         assert!(error.len() < 300, "{error}");
         let traced = failure(sh("echo s3cr3t; echo '+ echo s3cr3t' >&2; exit 1")).await;
-        assert_eq!(traced, "the program `sh` failed (exit status: 1)");
+        assert_eq!(
+            traced,
+            "the program `sh` failed (exit status: 1) and said (text that repeats a secret)"
+        );
         let output = sh("echo noise >&2; echo s3cr3t").output().await.unwrap();
         assert_eq!(*output, "s3cr3t\n");
     }

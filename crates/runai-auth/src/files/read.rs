@@ -101,7 +101,8 @@ pub(crate) fn read_bytes(path: &Path, kind: FileKind) -> Result<Zeroizing<Vec<u8
     if kind.is_private() && is_open_to_others(path, &metadata) {
         warn_once(path);
     }
-    if bytes.starts_with(BYTE_ORDER_MARK) {
+    // Kubeconfigs are written back with all that they have.
+    if kind != FileKind::Kubeconfig && bytes.starts_with(BYTE_ORDER_MARK) {
         bytes.drain(..BYTE_ORDER_MARK.len());
     }
     Ok(bytes)

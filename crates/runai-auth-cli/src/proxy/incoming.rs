@@ -13,20 +13,20 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use tokio::{runtime::Handle, time::timeout};
 
-/// How much of a body is read that nobody wants, and for how long.
-const UNWANTED: usize = 1024 * 1024;
-const UNWANTED_TIME: Duration = Duration::from_secs(10);
+/// How much of an unread body is drained, and for how long.
+const DRAIN_LIMIT: usize = 1024 * 1024;
+const DRAIN_TIME: Duration = Duration::from_secs(10);
 
-/// It is read to its end even if the answer comes sooner: a connection that is closed with bytes unread
-/// is reset, and many callers then never see the answer.
+/// The caller's body. Drop drains what is left of it: closing a connection with unread bytes resets it, and many
+/// callers then never see the answer.
 #[derive(Debug)]
-pub(crate) struct CallersBody {
+pub(crate) struct RequestBody {
     inner: Option<Incoming>,
-    /// Whether the caller sends it. One who sent `Expect` does so only when it is asked for.
+    /// Whether the caller sends it. A caller that sent `Expect` waits until the body is read.
     is_coming: bool,
 }
 
-impl CallersBody {
+impl RequestBody {
     pub(crate) fn new(inner: Incoming, headers: &HeaderMap) -> Self {
         Self {
             inner: Some(inner),
@@ -35,7 +35,7 @@ impl CallersBody {
     }
 }
 
-impl Drop for CallersBody {
+impl Drop for RequestBody {
     fn drop(&mut self) {
         let Some(rest) = self.inner.take() else {
             return;
@@ -45,15 +45,15 @@ impl Drop for CallersBody {
         }
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {
-                let read = Limited::new(rest, UNWANTED).collect();
-                // Whatever it comes to, nobody wants it.
-                let _read = timeout(UNWANTED_TIME, read).await;
+                let read = Limited::new(rest, DRAIN_LIMIT).collect();
+                // The answer is sent in any case.
+                let _drained = timeout(DRAIN_TIME, read).await;
             });
         }
     }
 }
 
-impl Body for CallersBody {
+impl Body for RequestBody {
     type Data = Bytes;
     type Error = hyper::Error;
 

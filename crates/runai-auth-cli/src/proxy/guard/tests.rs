@@ -1,11 +1,15 @@
-use http::Request;
+use http::{Request, Version, request};
 
-use super::*;
+use super::{Filter, Guard, HostRule};
+use crate::{
+    flags::RuleArgs,
+    proxy::{key::Key, path::EndpointVersion},
+};
 
 fn rules() -> RuleArgs {
     use clap::Parser;
 
-    use crate::args::{Arguments, Command};
+    use crate::flags::{Arguments, Command};
 
     let line = ["runai-auth", "proxy"];
     match Arguments::parse_from(line).command {
@@ -46,7 +50,7 @@ fn status(guard: &Guard, head: &request::Parts) -> u16 {
 }
 
 #[test]
-fn hosts_are_ours_or_refused() {
+fn only_the_proxys_own_hosts_are_accepted() {
     let guard = guard_with(None, |_| {});
     for (host, expected) in [
         ("127.0.0.1:8080", 200),
@@ -125,7 +129,7 @@ fn pages_of_other_origins_are_refused() {
 }
 
 #[test]
-fn the_key_is_shown_in_one_of_three_ways() {
+fn the_key_is_accepted_in_three_places() {
     let guard = guard_with(Some("k3y-of-the-proxy"), |_| {});
     for (uri, headers, expected) in [
         ("/api", vec![], 403),
@@ -170,13 +174,14 @@ fn the_key_is_shown_in_one_of_three_ways() {
 }
 
 #[test]
-fn token_requests_are_played_or_hidden() {
-    use super::super::placeholder::Form;
-
+fn token_requests_get_a_placeholder_or_404() {
     let guard = guard_with(None, |rules| rules.read_only = true);
-    for (uri, form) in [("/api/v1/token", Form::V1), ("/API/v2/t%6fken/", Form::V2)] {
+    for (uri, version) in [
+        ("/api/v1/token", EndpointVersion::V1),
+        ("/API/v2/t%6fken/", EndpointVersion::V2),
+    ] {
         let admitted = guard.admit(&request("POST", uri, &[])).unwrap();
-        assert_eq!(admitted.played, Some(form), "{uri}");
+        assert_eq!(admitted.placeholder, Some(version), "{uri}");
         assert_eq!(status(&guard, &request("GET", uri, &[])), 405);
     }
     let uri = "/auth/realms/runai/protocol/openid-connect/token";
@@ -184,7 +189,7 @@ fn token_requests_are_played_or_hidden() {
 }
 
 #[test]
-fn rules_are_kept() {
+fn rules_for_methods_and_paths_hold() {
     let guard = guard_with(None, |rules| {
         rules.allow_path = vec!["/api/v1".into()];
         rules.deny_path = vec!["/api/*/users".into()];
@@ -210,15 +215,15 @@ fn rules_are_kept() {
 }
 
 #[test]
-fn rules_that_are_none_are_told() {
-    let told = |change: fn(&mut RuleArgs)| {
+fn wrong_rules_are_reported() {
+    let reported = |change: fn(&mut RuleArgs)| {
         let mut rules = rules();
         change(&mut rules);
         Filter::new(&rules).unwrap_err().error().to_owned()
     };
-    let error = told(|rules| rules.allow_path = vec!["api".into()]);
+    let error = reported(|rules| rules.allow_path = vec!["api".into()]);
     assert!(error.contains("`api`"), "{error}");
-    let error = told(|rules| rules.methods = vec!["GE T".into()]);
+    let error = reported(|rules| rules.methods = vec!["GE T".into()]);
     assert!(error.contains("`GE T`"), "{error}");
     for text in ["", "a/b", "a:b", "a:70000", "*.example"] {
         assert!(HostRule::parse(text).is_err(), "{text}");
@@ -227,14 +232,14 @@ fn rules_that_are_none_are_told() {
 }
 
 #[test]
-fn a_request_is_read_in_one_way() {
+fn ambiguous_requests_are_refused() {
     let guard = guard_with(None, |_| {});
     let with = |headers: &[(&str, &str)]| status(&guard, &request("POST", "/api", headers));
     let coding = |coding| with(&[("transfer-encoding", coding)]);
     assert_eq!(coding("chunked"), 200);
     assert_eq!(coding(" Chunked "), 200);
-    for told in ["gzip, chunked", "chunked, chunked", "identity", ""] {
-        assert_eq!(coding(told), 501, "{told}");
+    for text in ["gzip, chunked", "chunked, chunked", "identity", ""] {
+        assert_eq!(coding(text), 501, "{text}");
     }
     let twice = [
         ("transfer-encoding", "chunked"),
