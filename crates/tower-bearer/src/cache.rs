@@ -137,8 +137,7 @@ impl TokenCache {
     /// It costs one task on the current runtime, or on the next caller's if there is none or it ends,
     /// and the fetches of an idle cache. It ends with the last handle.
     pub fn keep_warm(&self) {
-        self.core.warm.want();
-        refresh::host(&self.core);
+        self.core.keep_warm();
     }
 
     /// Whether requests can be served, as far as is known: false only if the last refresh failed and

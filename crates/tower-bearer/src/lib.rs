@@ -71,7 +71,6 @@ mod refresh;
 mod registry;
 mod shard;
 mod source;
-mod sync;
 mod token;
 
 pub use crate::{

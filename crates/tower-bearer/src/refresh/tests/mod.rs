@@ -1,0 +1,6 @@
+//! The pure decisions, in tables and in every interleaving of a few threads.
+
+mod complete;
+mod decide;
+mod interleavings;
+mod support;
