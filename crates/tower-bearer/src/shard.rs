@@ -1,14 +1,14 @@
-//! Which of a few copies of a thing a thread takes.
+//! Picks one of a few copies of a value for the calling thread, to avoid contention on one reference count.
 //!
-//! Threads that count the references of one thing pass its cache line from core to core, and wait for each
+//! Threads that count the references of one value pass its cache line from core to core and wait for each
 //! other. With a copy for each of a few threads they do not.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// So many copies: beyond that threads share them.
+/// How many copies there are. More threads than that share them.
 const COUNT: usize = 8;
 
-/// A few copies, each on a cache line of its own.
+/// A few copies of a value, each on a separate cache line.
 #[derive(Debug)]
 pub(crate) struct Shards<T>([Alone<T>; COUNT]);
 
@@ -22,21 +22,21 @@ impl<T> Shards<T> {
         Self(std::array::from_fn(|_| Alone(make())))
     }
 
-    /// This thread's copy.
+    /// Returns this thread's copy.
     #[inline]
     pub(crate) fn own(&self) -> &T {
         &self.0[of_this_thread()].0
     }
 }
 
-/// The number of this thread's copy.
+/// Returns the number of this thread's copy.
 #[inline]
 fn of_this_thread() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
         static OWN: usize = NEXT.fetch_add(1, Ordering::Relaxed) % COUNT;
     }
-    // A thread that is ending has none left, and takes the first.
+    // A thread that is ending has lost its number, and takes the first copy.
     OWN.try_with(|own| *own).unwrap_or_default()
 }
 

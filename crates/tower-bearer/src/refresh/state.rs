@@ -149,7 +149,7 @@ impl State {
         self.replacement_wait = None;
         if self.unjudged.take() == Some(entry.generation()) {
             // It replaced a rejected token and was not better.
-            self.limiter.healed(false);
+            self.limiter.judge(false);
         }
         if let Phase::Refreshing {
             rejected_meanwhile, ..
@@ -169,7 +169,7 @@ impl State {
     pub(super) fn note_accepted(&mut self, generation: u64) {
         if self.unjudged.is_some_and(|unjudged| generation >= unjudged) {
             self.unjudged = None;
-            self.limiter.healed(true);
+            self.limiter.judge(true);
         }
     }
 
@@ -177,7 +177,7 @@ impl State {
     pub(super) fn note_rejected_again(&mut self, generation: u64) {
         if self.unjudged == Some(generation) {
             self.unjudged = None;
-            self.limiter.healed(false);
+            self.limiter.judge(false);
         }
     }
 

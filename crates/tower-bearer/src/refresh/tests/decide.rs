@@ -430,7 +430,7 @@ fn g35_g38_a_rejected_token_is_not_gone() {
         (
             "G35: while refreshes do not help, a rejection makes nobody else wait",
             World::filled().after(|world| {
-                world.state.limiter.healed(false);
+                world.state.limiter.judge(false);
                 drop(world.decide(rejecting(1), 100));
             }),
             Want::ANY,
