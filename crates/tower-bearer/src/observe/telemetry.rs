@@ -17,7 +17,8 @@ use super::{
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) reason: Reason,
-    pub(crate) took: Duration,
+    pub(crate) began: Reading,
+    pub(crate) now: Reading,
     /// Whether there is a token now that could be sent.
     pub(crate) authenticated: bool,
     pub(crate) ending: Ending,
@@ -28,7 +29,6 @@ pub(crate) struct Ended {
 pub(crate) enum Ending {
     Refreshed {
         generation: u64,
-        expires_in: Duration,
         usable_until: Reading,
         /// Whether the source stated the lifetime.
         lifetime_known: bool,
@@ -133,15 +133,17 @@ impl Telemetry {
     pub(crate) fn ended(&self, ended: Ended) {
         let Ended {
             reason,
-            took,
+            began,
+            now,
             authenticated,
             ending,
         } = ended;
+        let took = now.since(began);
         #[cfg(feature = "metrics")]
         self.measure(took, authenticated, &ending);
         #[cfg(not(feature = "metrics"))]
         let _unmeasured = authenticated;
-        let outcome = self.log(reason, took, ending);
+        let outcome = self.log(reason, took, now, ending);
         count!("tower_bearer_refreshes_total", self, "reason" => reason.as_str(), "outcome" => outcome.as_str());
         self.subscribers.send(Event {
             reason,
@@ -150,17 +152,17 @@ impl Telemetry {
         });
     }
 
-    fn log(&self, reason: Reason, took: Duration, ending: Ending) -> Outcome {
+    fn log(&self, reason: Reason, took: Duration, now: Reading, ending: Ending) -> Outcome {
         let cache = &*self.name;
         let because = reason.as_str();
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         match ending {
             Ending::Refreshed {
                 generation,
-                expires_in,
+                usable_until,
                 lifetime_known,
-                ..
             } => {
+                let expires_in = now.until(usable_until);
                 if !lifetime_known {
                     self.counters.unknown_lifetimes.add_one();
                     count!("tower_bearer_unknown_lifetimes_total", self);

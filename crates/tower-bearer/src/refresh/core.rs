@@ -187,7 +187,6 @@ impl Core {
             Verdict::Publish(entry) => {
                 let refreshed = Ending::Refreshed {
                     generation: entry.generation(),
-                    expires_in: now.until(entry.schedule.usable_until),
                     usable_until: entry.schedule.usable_until,
                     lifetime_known: entry.token.stated_lifetime() != (None, None),
                 };
@@ -214,7 +213,8 @@ impl Core {
             .read(|entry| entry.is_some_and(|entry| !entry.is_expired(now)));
         self.telemetry.ended(Ended {
             reason: refresh.reason,
-            took: now.since(refresh.began),
+            began: refresh.began,
+            now,
             authenticated,
             ending,
         });
