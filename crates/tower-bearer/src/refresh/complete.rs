@@ -3,13 +3,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{clock::Reading, error::Error, source::SourceError, token::Token};
+use crate::{
+    clock::Reading,
+    error::{Error, SourceError},
+    token::Token,
+};
 
 use super::{
     cell::Entry,
     in_flight::InFlight,
     lifetime::{self, Policy, Schedule},
-    state::{Failure, Phase, State},
+    state::{Phase, State},
 };
 
 /// After so many refreshes in a row whose secret changed meanwhile the cache backs off: such a source
@@ -21,7 +25,7 @@ const MAX_SUPERSEDED: u32 = 3;
 pub(super) struct Fetched<'a> {
     /// When the request was sent: a lifetime counts from there (G22).
     pub(super) sent: Reading,
-    pub(super) result: Result<Token, Failure>,
+    pub(super) result: Result<Token, SourceError>,
     /// The source's epoch after the fetch.
     pub(super) epoch: u64,
     /// What the source calls itself.
@@ -66,8 +70,9 @@ impl State {
             }
             let error = SourceError::transient(format!(
                 "{described} changed its secret during each of the last {MAX_SUPERSEDED} fetches"
-            ));
-            return Verdict::Failed(self.back_off(&error.into(), None, now));
+            ))
+            .with_advice("find out who changes it");
+            return Verdict::Failed(self.back_off(&error, None, now));
         }
         let accepted = match &fetched.result {
             Err(failure) => Err(failure.clone()),
@@ -76,7 +81,7 @@ impl State {
             }
             Ok(token) => self
                 .accept(token, current, fetched.sent, now, policy)
-                .map_err(|flaw| SourceError::malformed(format!("{described} gave {flaw}")).into()),
+                .map_err(|flaw| SourceError::malformed(format!("{described} gave {flaw}"))),
         };
         match accepted {
             Ok(entry) => {

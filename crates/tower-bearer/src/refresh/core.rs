@@ -12,10 +12,10 @@ use std::{
 
 use crate::{
     clock::{Clock, Reading, Sleep},
-    error::{Error, Kind},
+    error::{Error, Kind, SourceError},
     observe::{self, Ended, Ending, Telemetry, Usable},
     registry::CacheNumber,
-    source::{ErasedSource, SourceError},
+    source::ErasedSource,
     token::Token,
 };
 
@@ -159,7 +159,7 @@ impl Core {
         let now = self.clock.now();
         let fetched = Fetched {
             sent,
-            result: result.map_err(Into::into),
+            result,
             epoch,
             described,
         };

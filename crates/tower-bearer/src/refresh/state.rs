@@ -6,9 +6,8 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     clock::Reading,
-    error::{Error, Kind},
+    error::{Error, SourceError},
     observe::Reason,
-    source::SourceError,
     token::Token,
 };
 
@@ -76,28 +75,6 @@ pub(super) enum Phase {
         epoch: u64,
         error: Error,
     },
-}
-
-/// Why a refresh failed, with what decides about the next one.
-#[derive(Clone, Debug)]
-pub(super) struct Failure {
-    kind: Kind,
-    /// How long the endpoint asked to be left alone.
-    asked_delay: Option<Duration>,
-    /// Only another secret can help.
-    until_changed: bool,
-    error: Error,
-}
-
-impl From<SourceError> for Failure {
-    fn from(error: SourceError) -> Self {
-        Self {
-            kind: error.kind(),
-            asked_delay: error.asked_delay(),
-            until_changed: error.lasts_until_changed(),
-            error: Error::from(error),
-        }
-    }
 }
 
 impl State {
@@ -236,11 +213,11 @@ impl State {
     /// Returns the error that all who waited share.
     pub(super) fn back_off(
         &mut self,
-        failure: &Failure,
+        failure: &SourceError,
         left: Option<Duration>,
         now: Reading,
     ) -> Error {
-        let invalid_credentials = failure.kind == Kind::InvalidCredentials;
+        let invalid_credentials = failure.is_invalid_credentials();
         let in_a_row = match invalid_credentials {
             true => &mut self.invalid_credentials,
             false => &mut self.failures,
@@ -253,15 +230,16 @@ impl State {
             in_a_row,
             invalid_credentials,
             left,
-            failure.asked_delay,
+            failure.asked_delay(),
             chance,
         );
-        let wait = (!failure.until_changed).then_some(wait);
+        let wait = (!failure.lasts_until_changed()).then_some(wait);
+        let error = Error::from(failure.clone());
         self.phase = Phase::Backoff {
             until: wait.map(|wait| now + wait),
             epoch: self.epoch,
-            error: failure.error.clone(),
+            error: error.clone(),
         };
-        failure.error.clone().with_next_try(wait)
+        error.with_next_try(wait)
     }
 }

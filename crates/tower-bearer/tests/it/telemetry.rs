@@ -291,10 +291,10 @@ async fn p05_a_failed_refresh_is_logged_by_what_is_left_to_use() {
         control.clock.advance(Duration::from_secs_f64(secs));
         // Whether this caller is served does not matter here.
         drop(task::spawn(cache.token()).poll());
-        control
-            .asked()
-            .await
-            .answer(Err(SourceError::transient("down")));
+        let error = SourceError::transient("down")
+            .with_advice("look at its log")
+            .with_source("connection reset");
+        control.asked().await.answer(Err(error));
         settle().await;
         let mut lines = log.failures();
         assert_eq!(lines.len(), 1, "{lines:?}");
@@ -306,10 +306,13 @@ async fn p05_a_failed_refresh_is_logged_by_what_is_left_to_use() {
     assert_eq!(early.says("message"), STILL_USABLE);
     assert_eq!(early.says("usable_for_s"), "600");
     assert_eq!((early.says("cache"), early.says("reason")), ("ci", "ahead"));
+    // The field has the whole error: what happened, what to do, when the next attempt is, and the cause.
+    let error = early.says("error");
     assert!(
-        early.says("error").contains("source is failing"),
-        "{early:?}"
+        error.starts_with("down: look at its log (next attempt in "),
+        "{error}"
     );
+    assert!(error.ends_with(": connection reset"), "{error}");
     assert!(cache.has_token());
 
     let late = fail_at(570.0).await;

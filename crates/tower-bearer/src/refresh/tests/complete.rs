@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use super::support::{DUE, USABLE_UNTIL, World, down, refused, rejecting, secs, token};
 use crate::{
-    error::{Error, Kind},
+    error::{Kind, SourceError},
     observe::Reason,
     refresh::{complete::Verdict, look::Want, state::Phase},
-    source::SourceError,
     token::Token,
 };
 
@@ -17,7 +16,7 @@ enum Became {
     Published(u64),
     AskAgain,
     Superseded,
-    /// Failed, with this at the end of its text, and backing off.
+    /// Failed, with this at the end of its message, and backing off.
     Failed(&'static str),
 }
 
@@ -34,8 +33,8 @@ fn check(rows: Vec<Row>) {
             Verdict::AskAgain => Became::AskAgain,
             Verdict::Superseded => Became::Superseded,
             Verdict::Failed(error) => match expected {
-                Became::Failed(end) if text(error).ends_with(end) => Became::Failed(end),
-                _ => panic!("{case}: {}", text(error)),
+                Became::Failed(end) if error.message().ends_with(end) => Became::Failed(end),
+                _ => panic!("{case}: {error}"),
             },
         };
         assert_eq!(became, expected, "{case}");
@@ -53,12 +52,6 @@ fn check(rows: Vec<Row>) {
             assert!(same, "{case}: the current token stays");
         }
     }
-}
-
-/// The error and what caused it.
-fn text(error: &Error) -> String {
-    let cause = std::error::Error::source(error);
-    cause.map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 fn lasting(secret: &str, lifetime: u64) -> Token {

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     clock::Reading,
-    error::{Error, Kind},
+    error::{Error, Kind, SourceError},
     observe::Reason,
     refresh::{
         cell::Entry,
@@ -19,7 +19,6 @@ use crate::{
         settings::Settings,
         state::{Phase, State},
     },
-    source::SourceError,
     token::Token,
 };
 
@@ -204,7 +203,7 @@ impl World {
     ) -> Verdict {
         let fetched = Fetched {
             sent: refresh.began,
-            result: result.map_err(Into::into),
+            result,
             epoch: self.epoch,
             described: "the test",
         };
