@@ -1,14 +1,14 @@
-//! Picks one of a few copies of a value for the calling thread, to avoid contention on one reference count.
+//! Which of a few copies of a thing a thread takes.
 //!
-//! Threads that count the references of one value pass its cache line from core to core and wait for each
+//! Threads that count the references of one thing pass its cache line from core to core, and wait for each
 //! other. With a copy for each of a few threads they do not.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How many copies there are. More threads than that share them.
+/// So many copies: beyond that threads share them.
 const COUNT: usize = 8;
 
-/// A few copies of a value, each on a separate cache line.
+/// A few copies, each on a cache line of its own.
 #[derive(Debug)]
 pub(crate) struct Shards<T>([Alone<T>; COUNT]);
 
@@ -22,21 +22,21 @@ impl<T> Shards<T> {
         Self(std::array::from_fn(|_| Alone(make())))
     }
 
-    /// Returns this thread's copy.
+    /// This thread's copy.
     #[inline]
     pub(crate) fn own(&self) -> &T {
         &self.0[of_this_thread()].0
     }
 }
 
-/// Returns the number of this thread's copy.
+/// The number of this thread's copy.
 #[inline]
 fn of_this_thread() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
         static OWN: usize = NEXT.fetch_add(1, Ordering::Relaxed) % COUNT;
     }
-    // A thread that is ending has lost its number, and takes the first copy.
+    // A thread that is ending has none left, and takes the first.
     OWN.try_with(|own| *own).unwrap_or_default()
 }
 

@@ -94,9 +94,9 @@ impl Token {
         self.header.clone()
     }
 
-    /// Returns the same value in memory of its own, with a reference count that no other copy shares.
+    /// The same in memory of its own, so that nobody else counts its references.
     pub(crate) fn copied_header_value(&self) -> HeaderValue {
-        // The bytes made a legal value before, so they do again.
+        // What was a header's value once is one again.
         header_value(Zeroizing::new(self.header.as_bytes().to_vec()))
             .unwrap_or_else(|| self.header.clone())
     }
@@ -131,8 +131,8 @@ impl Token {
     }
 }
 
-/// Memory that is wiped in the end. Its reference count lies before it, on a separate cache line, because
-/// threads count the references of different copies (see [`Shards`](crate::shard::Shards)).
+/// Memory that is wiped in the end. The count of its references is put before it, on a cache line of its
+/// own: threads count those of different copies (see [`Shards`](crate::shard::Shards)).
 #[repr(align(64))]
 struct Line(Zeroizing<Vec<u8>>);
 
@@ -142,7 +142,7 @@ impl AsRef<[u8]> for Line {
     }
 }
 
-/// Makes a sensitive value whose memory is wiped with its last clone.
+/// A sensitive value whose memory is wiped with its last clone.
 fn header_value(line: Zeroizing<Vec<u8>>) -> Option<HeaderValue> {
     let mut header = HeaderValue::from_maybe_shared(Bytes::from_owner(Line(line))).ok()?;
     header.set_sensitive(true);

@@ -1,77 +1,16 @@
-//! Each rule of the decision, one row a case. A refresh is lost 31 s after it began.
+//! Each rule of the decision, one row a case.
 
 use std::time::Duration;
 
-use super::support::{DUE, Did, Found, USABLE_UNTIL, World, down, refused, rejecting, secs, token};
+use super::{
+    support::{DUE, Did, Found, USABLE_UNTIL, World, at, down, refused, rejecting, secs},
+    table::{check, launches, nothing, served_due, wait, wait_or_fall_back},
+};
 use crate::{
     error::Kind,
     observe::Reason,
-    refresh::{complete::Verdict, look::Want, state::Phase},
+    refresh::{look::Want, state::Phase},
 };
-
-/// A case, the world before it, who looks and when; what is found, and what is to be done.
-type Row = (&'static str, World, Want, u64, Found, Did);
-
-fn check(rows: Vec<Row>) {
-    for (case, mut world, want, now, found, did) in rows {
-        assert_eq!(world.look(want, now), (found, did), "{case}");
-    }
-}
-
-fn wait(reason: Reason, at_most: u64) -> Found {
-    Found::Wait {
-        reason,
-        at_most,
-        fallback: false,
-    }
-}
-
-fn wait_or_fall_back(reason: Reason, at_most: u64) -> Found {
-    Found::Wait {
-        reason,
-        at_most,
-        fallback: true,
-    }
-}
-
-fn nothing() -> Did {
-    Did::default()
-}
-
-fn launches(reason: Reason, attempts: u32) -> Did {
-    Did {
-        launch: Some((reason, attempts)),
-        ..nothing()
-    }
-}
-
-fn served_due() -> Did {
-    Did {
-        served_due: true,
-        ..nothing()
-    }
-}
-
-fn rejects(generation: u64) -> Did {
-    Did {
-        rejected: Some(generation),
-        ..nothing()
-    }
-}
-
-/// `t1` was rejected at `now`, and its replacement is in flight.
-fn rejected(now: u64) -> World {
-    World::filled().after(|world| drop(world.decide(rejecting(1), now)))
-}
-
-/// The bucket of refreshes on rejection is empty.
-fn without_permits(world: World, now: u64) -> World {
-    world.after(
-        |world| {
-            while world.state.limiter.take(super::support::at(now)).is_ok() {}
-        },
-    )
-}
 
 #[test]
 fn g1_g4_g5_g19_a_usable_token_is_served_and_an_expired_one_never() {
@@ -236,7 +175,7 @@ fn g9_g16_a_changed_secret_ends_a_refresh_and_a_backoff() {
             "G9: an epoch that was read before another thread's",
             World::empty().after(|world| {
                 world.state.epoch = 1;
-                drop(world.state.begin(Reason::Initial, super::support::at(0), 1));
+                drop(world.state.begin(Reason::Initial, at(0), 1));
             }),
             Want::ANY,
             1,
@@ -280,171 +219,6 @@ fn g9_g16_a_changed_secret_ends_a_refresh_and_a_backoff() {
                 forgotten: true,
                 ..launches(Reason::Initial, 3)
             },
-        ),
-    ]);
-}
-
-#[test]
-fn g8_g12_g13_a_rejection_marks_its_own_token_and_is_handed_another() {
-    let ahead = || World::filled().refreshing(Reason::Ahead, 100);
-    check(vec![
-        (
-            "G8, D01: the current token",
-            World::filled(),
-            rejecting(1),
-            100,
-            wait(Reason::Rejected, 31),
-            Did {
-                launch: Some((Reason::Rejected, 1)),
-                ..rejects(1)
-            },
-        ),
-        (
-            "D02: the next one joins",
-            rejected(100),
-            rejecting(1),
-            101,
-            wait(Reason::Rejected, 30),
-            nothing(),
-        ),
-        (
-            "D04: a refresh in flight is joined",
-            ahead(),
-            rejecting(1),
-            101,
-            wait(Reason::Ahead, 30),
-            rejects(1),
-        ),
-        (
-            "G12, D03: a newer token is the answer",
-            World::filled().replaced(50),
-            rejecting(1),
-            100,
-            Found::Serve(2),
-            nothing(),
-        ),
-        (
-            "G12: a due newer token too, and it is refreshed ahead",
-            World::filled().replaced(0),
-            rejecting(1),
-            DUE,
-            Found::Serve(2),
-            Did {
-                launch: Some((Reason::Ahead, 1)),
-                ..served_due()
-            },
-        ),
-        (
-            "G13: who saw it rejected is not handed it again, nor does another look report it again",
-            rejected(100),
-            Want::ANY.other_than(1),
-            101,
-            wait(Reason::Rejected, 30),
-            nothing(),
-        ),
-        (
-            "G13: not during backoff either",
-            rejected(100).backing_off(down(), Some(200)),
-            Want::ANY.other_than(1),
-            101,
-            Found::Fail(Kind::Unavailable, Some(99)),
-            nothing(),
-        ),
-    ]);
-}
-
-#[test]
-fn g35_g38_a_rejected_token_is_not_gone() {
-    let idle = |world: World| world.after(|world| world.state.phase = Phase::Idle);
-    check(vec![
-        (
-            "G38: others wait for its first replacement, 2 s at most",
-            rejected(100),
-            Want::ANY,
-            100,
-            wait_or_fall_back(Reason::Rejected, 2),
-            nothing(),
-        ),
-        (
-            "G38: and are served it then",
-            rejected(100),
-            Want::ANY,
-            102,
-            Found::Serve(1),
-            nothing(),
-        ),
-        (
-            "D27: during backoff they are served it at once",
-            rejected(100).backing_off(down(), Some(200)),
-            Want::ANY,
-            101,
-            Found::Serve(1),
-            nothing(),
-        ),
-        (
-            "D27: later tries run behind",
-            rejected(100).after(|world| drop(world.complete(Err(down()), 101))),
-            Want::ANY,
-            200,
-            Found::Serve(1),
-            Did {
-                forgotten: true,
-                ..launches(Reason::Rejected, 1)
-            },
-        ),
-        (
-            "G38: outside a runtime",
-            idle(rejected(100)).without_runtime(),
-            Want::ANY,
-            101,
-            Found::Serve(1),
-            nothing(),
-        ),
-        (
-            "G35: the limiter allows no refresh, so others are served it",
-            without_permits(idle(rejected(100)), 100),
-            Want::ANY,
-            101,
-            Found::Serve(1),
-            nothing(),
-        ),
-        (
-            "G35: and who saw it rejected gets an error",
-            without_permits(World::filled(), 100),
-            rejecting(1),
-            101,
-            Found::Fail(Kind::Limited, Some(4)),
-            rejects(1),
-        ),
-        (
-            "G35: a refresh that is due for another reason is not limited",
-            without_permits(World::filled(), DUE),
-            Want::ANY,
-            DUE,
-            Found::Serve(1),
-            Did {
-                launch: Some((Reason::Ahead, 1)),
-                ..served_due()
-            },
-        ),
-        (
-            "G35: while refreshes do not help, a rejection makes nobody else wait",
-            World::filled().after(|world| {
-                world.state.limiter.judge(false);
-                drop(world.decide(rejecting(1), 100));
-            }),
-            Want::ANY,
-            100,
-            Found::Serve(1),
-            nothing(),
-        ),
-        (
-            "G19: an expired one is gone",
-            rejected(100).backing_off(down(), Some(USABLE_UNTIL + 1)),
-            Want::ANY,
-            USABLE_UNTIL,
-            Found::Fail(Kind::Unavailable, Some(1)),
-            nothing(),
         ),
     ]);
 }
@@ -541,44 +315,10 @@ fn more_time_than_is_left_is_fetched_if_it_can_be_had() {
 }
 
 #[test]
-fn g35_a_replacement_is_judged_once() {
-    let replaced = || {
-        let mut world = rejected(100);
-        assert!(matches!(
-            world.complete(Ok(token("t2")), 101),
-            Verdict::Publish(_)
-        ));
-        assert_eq!(world.state.unjudged, Some(2));
-        world
-    };
-    let mut accepted = replaced();
-    accepted.state.note_accepted(1);
-    assert_eq!(
-        accepted.state.unjudged,
-        Some(2),
-        "an answer to the old token says nothing"
-    );
-    accepted.state.note_accepted(2);
-    assert!(accepted.state.unjudged.is_none() && !accepted.state.limiter.is_futile());
-    accepted.state.note_rejected_again(2);
-    assert!(!accepted.state.limiter.is_futile(), "it was judged already");
-
-    let mut again = replaced();
-    again.state.note_rejected_again(2);
-    assert!(again.state.unjudged.is_none() && again.state.limiter.is_futile());
-
-    let mut rejected = replaced();
-    drop(rejected.decide(rejecting(2), 102));
-    assert!(rejected.state.unjudged.is_none() && rejected.state.limiter.is_futile());
-}
-
-#[test]
 fn keep_warm_looks_again_when_something_can_have_changed() {
     let next = |world: World, now| {
         let current = world.current.clone();
-        world
-            .state
-            .next_look(current.as_ref(), super::support::at(now))
+        world.state.next_look(current.as_ref(), at(now))
     };
     assert_eq!(next(World::empty(), 0), Duration::ZERO);
     assert_eq!(next(World::filled(), 100), secs(DUE - 100));

@@ -3,4 +3,6 @@
 mod complete;
 mod decide;
 mod interleavings;
+mod reject;
 mod support;
+mod table;
