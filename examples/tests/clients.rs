@@ -72,7 +72,7 @@ async fn e14_ssl_cert_file_takes_the_place_of_the_systems_certificates() {
         ("", "is not trusted".to_owned()),
         (
             &missing,
-            format!("{missing} cannot be read: it is what SSL_CERT_FILE names"),
+            format!("{missing} does not exist: it is what SSL_CERT_FILE names"),
         ),
     ] {
         let output = run(certificates).end().await;

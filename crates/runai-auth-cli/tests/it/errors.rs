@@ -135,7 +135,7 @@ async fn a_forward_proxy_that_refuses() {
     });
     let url = "https://acme.run.ai";
     let program = command(&["token"]).application(url, ID, SECRET);
-    let program = program.var("HTTPS_PROXY", &format!("http://user:pr0xy-s3cr3t@{proxy}"));
+    let program = program.var("HTTPS_PROXY", format!("http://user:pr0xy-s3cr3t@{proxy}"));
     let (code, text) = read(program, url).await;
     assert_eq!(code, 4);
     assert_eq!(
@@ -177,12 +177,12 @@ async fn what_is_wrong_on_the_command_line() {
     for (program, error, hint) in [
         (
             command(&["token"]),
-            "there is no URL of a control plane",
+            "no control plane: RUNAI_BASE_URL is not set",
             "Give --base-url",
         ),
         (
             command(&["token", "--base-url", "acme.run.ai", "--client-id", ID]),
-            "there is no client secret",
+            "no client secret is given",
             "Give --client-secret-file",
         ),
         (
@@ -225,6 +225,20 @@ async fn what_is_wrong_on_the_command_line() {
             "{text}"
         );
     }
+}
+
+#[tokio::test]
+async fn p04_a_pipe_for_the_id_is_refused() {
+    let scratch = Scratch::new();
+    let path = scratch.path("id");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let program = command(&["token", "--base-url", "https://acme.run.ai"])
+        .var("RUNAI_CLIENT_ID_FILE", path)
+        .var("RUNAI_CLIENT_SECRET", SECRET);
+    let (code, text) = read(program, "https://acme.run.ai").await;
+    assert_eq!(code, 2, "{text}");
+    assert!(text.starts_with("error: RUNAI_CLIENT_ID_FILE: "), "{text}");
 }
 
 #[tokio::test]

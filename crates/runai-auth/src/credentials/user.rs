@@ -14,15 +14,15 @@ use tower_bearer::{
     oauth2::{RefreshTokens, SecretText},
 };
 
-use super::{Credentials, Fetching, Login, Who};
+use super::credential::{Credential, Credentials, Fetching};
+use crate::exchange::{Exchange, Grant, Subject};
 #[cfg(feature = "user-login")]
 use crate::secret::Secret;
-use crate::{exchange::Exchange, grant::Grant};
 
-/// The client that asks for a person, if none is named: what the command line calls itself.
+/// The default client, on whose behalf a person logs in: the Run:ai command line's.
 const CLIENT_ID: &str = "cli";
 
-/// A person's login: what [`Credentials::refresh_token`] makes.
+/// A person's login. [`Credentials::refresh_token`] makes it.
 #[derive(Clone, Debug)]
 pub struct UserCredentials {
     proof: Proof,
@@ -35,46 +35,63 @@ enum Proof {
     Password {
         username: String,
         password: Secret,
-        refused: Arc<Refused>,
+        rejected: Arc<RejectedPasswords>,
     },
     RefreshToken(RefreshTokens),
 }
 
-/// The password that each control plane has refused last, with what was said. It is not sent there again,
-/// since accounts are locked after a few wrong tries.
+/// The last password that each control plane rejected, with the error. It is not sent there again, because
+/// accounts are locked after a few wrong attempts.
 #[cfg(feature = "user-login")]
 #[derive(Debug, Default)]
-struct Refused(Mutex<BTreeMap<String, (SecretText, String)>>);
+struct RejectedPasswords(Mutex<BTreeMap<String, (SecretText, String)>>);
 
 #[cfg(feature = "user-login")]
-impl Refused {
-    fn words(&self, base: &str, password: &SecretText) -> Option<String> {
+impl RejectedPasswords {
+    /// Returns the error with which a control plane rejected this very password.
+    fn error(&self, base: &str, password: &SecretText) -> Option<String> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (refused, words) = all.get(base)?;
-        (refused == password).then(|| words.clone())
+        let (rejected, error) = all.get(base)?;
+        (rejected == password).then(|| error.clone())
     }
 
-    fn note(&self, base: String, password: SecretText, error: &SourceError) {
+    fn remember(&self, base: String, password: SecretText, error: &SourceError) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.insert(base, (password, error.to_string()));
     }
 }
 
-impl UserCredentials {
+impl Credentials {
+    /// Takes a person's email and password.
+    ///
+    /// Use it only if nothing else is available: the program then knows the password, it may do all that
+    /// the person may, single sign-on and a second factor do not work, and OAuth's best practice forbids
+    /// it (RFC 9700, section 2.4: "MUST NOT be used"). So it is behind the feature `user-login`, and
+    /// discovery never finds it.
+    ///
+    /// A rejected password is not sent again before it changes, because accounts are locked after a few
+    /// wrong attempts.
     #[cfg(feature = "user-login")]
-    pub(super) fn password(username: String, password: Secret) -> Self {
-        let refused = Arc::default();
-        Self::of(Proof::Password {
-            username,
-            password,
-            refused,
+    pub fn password(username: impl Into<String>, password: impl Into<Secret>) -> UserCredentials {
+        UserCredentials::of(Proof::Password {
+            username: username.into(),
+            password: password.into(),
+            rejected: Arc::default(),
         })
     }
 
-    pub(super) fn refresh_token(tokens: RefreshTokens) -> Self {
-        Self::of(Proof::RefreshToken(tokens))
+    /// Takes a refresh token of a person who has logged in somewhere. It may do all that the person may,
+    /// until the session ends.
+    ///
+    /// If the control plane rotates refresh tokens, each token costs the refresh token, and the new one
+    /// must outlive the program: provide a store with [`RefreshTokens::stored`]. See [`RefreshTokens`] for
+    /// two processes with one login.
+    pub fn refresh_token(token: impl Into<RefreshTokens>) -> UserCredentials {
+        UserCredentials::of(Proof::RefreshToken(token.into()))
     }
+}
 
+impl UserCredentials {
     fn of(proof: Proof) -> Self {
         Self {
             proof,
@@ -82,10 +99,10 @@ impl UserCredentials {
         }
     }
 
-    /// Names the client on whose behalf is asked. A refresh token is good for the client alone that it was
-    /// given to.
+    /// Sets the client on whose behalf the person logs in. A refresh token works only for the client that
+    /// it was issued to.
     ///
-    /// Defaults to `cli`, as the command line has it.
+    /// Defaults to `cli`, like the command line.
     #[must_use]
     pub fn client_id(mut self, id: impl Into<String>) -> Self {
         self.client_id = id.into();
@@ -93,23 +110,23 @@ impl UserCredentials {
     }
 }
 
-impl Login for UserCredentials {
-    fn who(&self) -> Who {
+impl Credential for UserCredentials {
+    fn subject(&self) -> Subject {
         match &self.proof {
             #[cfg(feature = "user-login")]
             Proof::Password {
                 username, password, ..
-            } => Who {
+            } => Subject {
                 name: format!("user `{username}`"),
-                advice: "check the email and the password, and log in to the UI once: a new password, a \
-                         second factor or single sign-on may be asked for; the password is not sent \
-                         again before it changes",
-                once: password.tells_changes(),
+                advice: "check the email and the password, and log in to the UI once: it may ask for a new \
+                         password, a second factor or single sign-on; the password is not sent again \
+                         before it changes",
+                single_use: password.tells_changes(),
             },
-            Proof::RefreshToken(_) => Who {
+            Proof::RefreshToken(_) => Subject {
                 name: format!("the refresh token of client `{}`", self.client_id),
-                advice: "the session has ended, or the token was used elsewhere: log in again",
-                once: true,
+                advice: "log in again; the session has ended, or the token was used elsewhere",
+                single_use: true,
             },
         }
     }
@@ -129,18 +146,18 @@ impl Login for UserCredentials {
                 Proof::Password {
                     username,
                     password,
-                    refused,
+                    rejected,
                 } => {
-                    let who = self.who();
+                    let subject = self.subject();
                     let password = password.current().await.map_err(|error| {
-                        let name = &who.name;
+                        let name = &subject.name;
                         SourceError::transient(format!("there is no password for {name}"))
                             .with_source(error)
                     })?;
                     let base = exchange.control_plane().base();
-                    if let Some(words) = refused.words(&base, &password) {
-                        let error = SourceError::invalid_credentials(words);
-                        return Err(match who.once {
+                    if let Some(message) = rejected.error(&base, &password) {
+                        let error = SourceError::invalid_credentials(message);
+                        return Err(match subject.single_use {
                             true => error.until_changed(),
                             false => error,
                         });
@@ -150,25 +167,25 @@ impl Login for UserCredentials {
                         password: password.clone(),
                         client_id: self.client_id.clone(),
                     };
-                    let issued = exchange.issue(&grant, &who).await;
+                    let issued = exchange.issue(&grant, &subject).await;
                     if let Some(error) = issued
                         .as_ref()
                         .err()
                         .filter(|it| it.is_invalid_credentials())
                     {
-                        refused.note(base, password, error);
+                        rejected.remember(base, password, error);
                     }
                     Ok(issued?.token)
                 }
                 Proof::RefreshToken(tokens) => {
-                    let (exchange, who) = (exchange.clone(), self.who());
+                    let (exchange, subject) = (exchange.clone(), self.subject());
                     let client_id = self.client_id.clone();
                     let send = move |token: SecretText| {
-                        let (exchange, who) = (exchange.clone(), who.clone());
+                        let (exchange, subject) = (exchange.clone(), subject.clone());
                         let client_id = client_id.clone();
                         async move {
                             let grant = Grant::Refresh { token, client_id };
-                            exchange.issue(&grant, &who).await
+                            exchange.issue(&grant, &subject).await
                         }
                     };
                     tokens.exchange(cx.time_left(), send).await

@@ -1,17 +1,17 @@
-//! What is wrong with a kubeconfig, or with what it names.
+//! Errors about a kubeconfig, or a file or program that it names.
 
 use std::{error, fmt, path::Path};
 
 use tower_bearer::BoxError;
 
-/// What is wrong with a kubeconfig. It names files, contexts and users, never a token.
+/// An error about a kubeconfig. It names files, contexts and users, never a token.
 #[derive(Debug)]
-pub(crate) struct Error {
+pub(crate) struct KubeconfigError {
     message: String,
     source: Option<BoxError>,
 }
 
-impl Error {
+impl KubeconfigError {
     pub(super) fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
@@ -19,7 +19,7 @@ impl Error {
         }
     }
 
-    /// The same about a file, which is named first.
+    /// An error about a file, which it names first.
     pub(super) fn about(file: &Path, message: impl fmt::Display) -> Self {
         Self::new(format!("{}: {message}", file.display()))
     }
@@ -30,13 +30,13 @@ impl Error {
     }
 }
 
-impl fmt::Display for Error {
+impl fmt::Display for KubeconfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl error::Error for Error {
+impl error::Error for KubeconfigError {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         self.source.as_ref().map(|source| &**source as _)
     }

@@ -1,27 +1,21 @@
 //! A command that gives a token: Kubernetes' `client.authentication.k8s.io`.
 
-use std::{ffi::OsString, fmt, io, path::PathBuf, process::Stdio};
+use std::{fmt, path::PathBuf};
 
 use serde_json::{Value, json};
-use tokio::{
-    io::AsyncReadExt,
-    process::{Child, Command},
-};
 use zeroize::Zeroizing;
 
 use super::{
-    Error,
+    error::KubeconfigError,
     file::Entry,
     view::{Shape, View},
 };
+use crate::files::{Command, CommandError};
 
 const VERSIONS: [&str; 2] = [
     "client.authentication.k8s.io/v1",
     "client.authentication.k8s.io/v1beta1",
 ];
-
-/// How much a command may write.
-const MAX_OUTPUT: usize = 1024 * 1024;
 
 /// How much of an install hint is told.
 const MAX_HINT: usize = 500;
@@ -94,44 +88,19 @@ impl Exec {
     }
 
     /// Runs the command. Dropping the future ends it.
-    pub(crate) async fn run(&self) -> Result<ExecToken, Error> {
-        let mut command = Command::new(&self.command);
-        command
-            .args(&self.args)
-            .envs(self.env.iter().map(|(name, value)| (name, value)))
-            .env("KUBERNETES_EXEC_INFO", self.info())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .kill_on_drop(true);
-        let child = command.spawn().map_err(|error| self.not_started(error))?;
-        let output = self.output(child).await?;
-        credential(&output, &self.api_version).map_err(|problem| self.error(problem))
-    }
-
-    /// What the command writes, if it ends well.
-    async fn output(&self, mut child: Child) -> Result<Zeroizing<Vec<u8>>, Error> {
-        let failed = |error| self.error("it cannot be watched").with_source(error);
-        // The space is there from the start: growing would leave copies of tokens behind.
-        let mut output = Zeroizing::new(Vec::with_capacity(MAX_OUTPUT + 1));
-        if let Some(stdout) = child.stdout.take() {
-            let mut stdout = stdout.take(MAX_OUTPUT as u64 + 1);
-            stdout.read_to_end(&mut output).await.map_err(failed)?;
-        }
-        if output.len() > MAX_OUTPUT {
-            child.kill().await.map_err(failed)?;
-            return Err(self.error("it wrote more than 1 MiB"));
-        }
-        let status = child.wait().await.map_err(failed)?;
-        match status.code() {
-            Some(0) => Ok(output),
-            Some(code) => Err(self.error(format!("it ended with code {code}"))),
-            None => Err(self.error("it was ended by a signal")),
-        }
+    pub(crate) async fn run(&self) -> Result<ExecToken, KubeconfigError> {
+        let command = Command::new(&self.command, &self.args);
+        let command = self
+            .env
+            .iter()
+            .fold(command, |command, (name, value)| command.env(name, value))
+            .env("KUBERNETES_EXEC_INFO", self.info());
+        let output = command.output().await.map_err(|error| self.failed(error))?;
+        credential(output.as_bytes(), &self.api_version).map_err(|problem| self.error(problem))
     }
 
     /// What the command is told.
-    fn info(&self) -> OsString {
+    fn info(&self) -> String {
         let mut spec = json!({ "interactive": false });
         if let Some(cluster) = &self.cluster {
             spec["cluster"] = cluster.clone();
@@ -141,24 +110,21 @@ impl Exec {
             "kind": "ExecCredential",
             "spec": spec,
         });
-        info.to_string().into()
+        info.to_string()
     }
 
-    fn not_started(&self, error: io::Error) -> Error {
-        let mut problem = "it cannot be started".to_owned();
-        if error.kind() == io::ErrorKind::NotFound {
-            problem = "it was not found".to_owned();
-            if !self.install_hint.is_empty() {
-                problem = format!("{problem}; {}", self.install_hint);
-            }
+    fn failed(&self, error: CommandError) -> KubeconfigError {
+        let mut problem = format!("it {}", error.what());
+        if error.is_not_found() && !self.install_hint.is_empty() {
+            problem = format!("{problem}; {}", self.install_hint);
         }
         self.error(problem).with_source(error)
     }
 
-    fn error(&self, problem: impl fmt::Display) -> Error {
+    fn error(&self, problem: impl fmt::Display) -> KubeconfigError {
         let command = self.command.display();
         let user = &self.user;
-        Error::about(
+        KubeconfigError::about(
             &self.file,
             format!("{user}: its command {command}: {problem}"),
         )

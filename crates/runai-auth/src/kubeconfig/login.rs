@@ -1,6 +1,6 @@
 //! How a user of a kubeconfig logs in.
 
-use std::{fmt, fs, path::PathBuf};
+use std::{fmt, path::PathBuf};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
@@ -11,9 +11,10 @@ use super::{
     file::Entry,
     view::{Shape, View},
 };
+use crate::files::{FileKind, read_bytes};
 
 /// How a user logs in.
-pub(crate) enum Login {
+pub(crate) enum LoginMethod {
     Token(Zeroizing<String>),
     TokenFile(PathBuf),
     Exec(Exec),
@@ -35,7 +36,7 @@ pub(crate) struct Oidc {
 ///
 /// As in client-go, a token comes before all, a token's file before a token, and a command and an auth
 /// provider exclude each other.
-pub(super) fn read(user: &Entry) -> Result<(Login, bool), Shape> {
+pub(super) fn read(user: &Entry) -> Result<(LoginMethod, bool), Shape> {
     let view = View::new(&user.value, "");
     let exec = view.map("exec")?;
     let provider = view.map("auth-provider")?;
@@ -43,14 +44,14 @@ pub(super) fn read(user: &Entry) -> Result<(Login, bool), Shape> {
         return Err("it has both exec and auth-provider".to_owned());
     }
     if let Some(path) = view.text("tokenFile")? {
-        return Ok((Login::TokenFile(user.path(path)), false));
+        return Ok((LoginMethod::TokenFile(user.path(path)), false));
     }
     if let Some(token) = secret(&view, "token")? {
-        return Ok((Login::Token(token), false));
+        return Ok((LoginMethod::Token(token), false));
     }
     if let Some(exec) = exec {
         let provide_cluster = exec.flag("provideClusterInfo")?;
-        return Ok((Login::Exec(Exec::read(&exec, user)?), provide_cluster));
+        return Ok((LoginMethod::Exec(Exec::read(&exec, user)?), provide_cluster));
     }
     if let Some(provider) = provider {
         return Ok((auth_provider(&provider)?, false));
@@ -63,7 +64,7 @@ pub(super) fn read(user: &Entry) -> Result<(Login, bool), Shape> {
     } else {
         "nothing"
     };
-    Ok((Login::None(other.to_owned()), false))
+    Ok((LoginMethod::None(other.to_owned()), false))
 }
 
 fn has(view: &View<'_>, keys: &[&str]) -> Result<bool, Shape> {
@@ -80,10 +81,10 @@ fn secret(view: &View<'_>, key: &str) -> Result<Option<Zeroizing<String>>, Shape
     Ok(text.map(|text| Zeroizing::new(text.to_owned())))
 }
 
-fn auth_provider(provider: &View<'_>) -> Result<Login, Shape> {
+fn auth_provider(provider: &View<'_>) -> Result<LoginMethod, Shape> {
     let name = provider.text("name")?.unwrap_or_default();
     if name != "oidc" {
-        return Ok(Login::None(format!("the auth provider {name:?}")));
+        return Ok(LoginMethod::None(format!("the auth provider {name:?}")));
     }
     let none = Value::Null;
     let config = provider.map("config")?;
@@ -92,7 +93,7 @@ fn auth_provider(provider: &View<'_>) -> Result<Login, Shape> {
         let missing = || format!("its auth-provider has no {key}");
         config.text(key)?.map(str::to_owned).ok_or_else(missing)
     };
-    Ok(Login::Oidc(Oidc {
+    Ok(LoginMethod::Oidc(Oidc {
         client_id: needed("client-id")?,
         client_secret: secret(&config, "client-secret")?,
         issuer: needed("idp-issuer-url")?,
@@ -120,9 +121,9 @@ pub(super) fn cluster(entry: &Entry) -> Result<Value, Shape> {
         None => match view.text("certificate-authority")? {
             // A command is told contents only, since it knows nothing of this file's folder.
             Some(path) => {
-                let read = fs::read(entry.path(path));
-                let unreadable = |_| "its certificate-authority cannot be read".to_owned();
-                Some(STANDARD.encode(read.map_err(unreadable)?))
+                let read = read_bytes(&entry.path(path), FileKind::Certificates);
+                let unreadable = |error| format!("its certificate-authority: {error}");
+                Some(STANDARD.encode(&*read.map_err(unreadable)?))
             }
             None => None,
         },
@@ -141,7 +142,7 @@ pub(super) fn cluster(entry: &Entry) -> Result<Value, Shape> {
     Ok(cluster)
 }
 
-impl fmt::Debug for Login {
+impl fmt::Debug for LoginMethod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Token(_) => f.write_str("Token(..)"),

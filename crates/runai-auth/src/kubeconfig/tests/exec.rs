@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Folder, load_text, message, user};
 use crate::kubeconfig::{
-    Error, Login, User,
+    KubeconfigError, LoginMethod, User,
     exec::{Exec, ExecToken},
 };
 
@@ -15,20 +15,20 @@ const V1: &str = "client.authentication.k8s.io/v1";
 const BETA: &str = "client.authentication.k8s.io/v1beta1";
 
 /// Runs what stands below `user.exec`.
-async fn run_exec(folder: &Folder, exec: Value) -> Result<ExecToken, Error> {
+async fn run_exec(folder: &Folder, exec: Value) -> Result<ExecToken, KubeconfigError> {
     let user = user(folder, &json!({ "exec": exec }).to_string())?;
     exec_of(user).run().await
 }
 
 fn exec_of(user: User) -> Exec {
     match user.login {
-        Login::Exec(exec) => exec,
+        LoginMethod::Exec(exec) => exec,
         other => panic!("{other:?}"),
     }
 }
 
 /// Runs a script for the shell.
-async fn run(script: &str) -> Result<ExecToken, Error> {
+async fn run(script: &str) -> Result<ExecToken, KubeconfigError> {
     run_exec(&Folder::new(), shell(script)).await
 }
 
@@ -141,7 +141,7 @@ async fn a_command_is_told_the_cluster_if_it_asks() {
     });
     let error = message(load_text(&config.to_string()).unwrap().user(Some("main")));
     assert!(
-        error.ends_with("asks for the cluster, and \"gone\" is not there"),
+        error.ends_with("needs the cluster \"gone\", which is missing"),
         "{error}"
     );
 }
@@ -210,12 +210,12 @@ async fn what_a_command_must_not_write_is_an_error_without_it() {
 async fn a_command_that_fails_is_named_by_its_code() {
     let error = message(run("echo SECRET; exit 3").await);
     assert!(
-        error.ends_with("its command sh: it ended with code 3"),
+        error.ends_with("its command sh: it failed (exit status: 3)"),
         "{error}"
     );
     let error = message(run("kill -9 $$").await);
     assert!(
-        error.ends_with("its command sh: it was ended by a signal"),
+        error.ends_with("its command sh: it failed (signal: 9 (SIGKILL))"),
         "{error}"
     );
 }
@@ -224,7 +224,7 @@ async fn a_command_that_fails_is_named_by_its_code() {
 async fn a_command_that_writes_without_end_is_ended() {
     let error = message(run("exec yes").await);
     assert!(
-        error.ends_with("its command sh: it wrote more than 1 MiB"),
+        error.ends_with("its command sh: it printed more than 1 MiB"),
         "{error}"
     );
 }
@@ -234,14 +234,16 @@ async fn a_command_that_is_not_there_comes_with_its_hint() {
     let hint = format!("get it\u{1b}[31m \n\tat\u{202e} home {}", "x".repeat(600));
     let exec = json!({ "apiVersion": V1, "command": "no-such-command-here", "installHint": hint });
     let error = message(run_exec(&Folder::new(), exec).await);
-    let (_, told) = error.split_once("it was not found; ").unwrap();
+    let (_, told) = error
+        .split_once("it is not installed, or not on PATH; ")
+        .unwrap();
     assert!(told.starts_with("get it[31m at home xxx"), "{told}");
     assert_eq!(told.chars().count(), 500);
 
     let exec = json!({ "apiVersion": V1, "command": "no-such-command-here" });
     let error = message(run_exec(&Folder::new(), exec).await);
     assert!(
-        error.ends_with("its command no-such-command-here: it was not found"),
+        error.ends_with("its command no-such-command-here: it is not installed, or not on PATH"),
         "{error}"
     );
 }
