@@ -159,7 +159,7 @@ async fn f02_no_secret_shows_anywhere_at_any_level() {
     for expected in [
         "token refreshed",
         "token rejected",
-        "no token",
+        "token refresh failed; no usable token",
         "TRACE",
         "token_refresh",
     ] {
