@@ -22,6 +22,9 @@ use crate::{
 /// The part of the `User-Agent` that names this crate.
 const USER_AGENT: &str = concat!("runai-auth/", env!("CARGO_PKG_VERSION"));
 
+/// The longest URL that is accepted, in bytes.
+const MAX_URL: usize = 2000;
+
 /// A Run:ai control plane, and how to reach it.
 #[derive(Clone, Debug)]
 pub struct ControlPlane {
@@ -83,6 +86,12 @@ impl ControlPlane {
             ));
         }
         let origin = Origin::parse(&full).map_err(|error| invalid(&error))?;
+        // Errors and logs show the URL, which may come from a file of another program.
+        if full.len() > MAX_URL || !full.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(invalid(
+                &"it is too long, or has characters that must be percent-encoded",
+            ));
+        }
         let uri: Uri = full.parse().map_err(|error| invalid(&error))?;
         let path = uri.path().trim_end_matches('/');
         let path = ["/api/v1/token", "/api/v1", "/api"]

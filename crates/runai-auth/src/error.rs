@@ -2,7 +2,9 @@
 
 use std::{borrow::Cow, error, fmt};
 
-use tower_bearer::BoxError;
+use tower_bearer::{BoxError, Report};
+
+use crate::files::FileError;
 
 /// An error in how a control plane or its credentials were set up.
 ///
@@ -54,19 +56,27 @@ impl SetupError {
         self
     }
 
-    /// What this error is about.
+    /// Adds the file that caused it, with its advice unless there is another.
+    pub(crate) fn with_file(mut self, error: FileError) -> Self {
+        if self.advice.is_none() {
+            self.advice = error.advice().map(|advice| advice.to_owned().into());
+        }
+        self.with_source(error)
+    }
+
+    /// Returns what this error is about.
     #[must_use]
     pub fn kind(&self) -> SetupErrorKind {
         self.kind
     }
 
-    /// What is wrong, without the advice.
+    /// Returns what is wrong, without the [advice](Self::advice).
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// What to do, if there is something to say. It never holds another party's words.
+    /// Returns what to do. It never holds anybody else's words.
     #[must_use]
     pub fn advice(&self) -> Option<&str> {
         self.advice.as_deref()
@@ -75,17 +85,20 @@ impl SetupError {
 
 impl fmt::Display for SetupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
-        if let Some(advice) = &self.advice {
-            write!(f, ": {advice}")?;
+        if f.alternate() {
+            return Report::new(self).fmt(f);
         }
-        Ok(())
+        f.write_str(&self.message)?;
+        match &self.advice {
+            Some(advice) => write!(f, ": {advice}"),
+            None => Ok(()),
+        }
     }
 }
 
 impl fmt::Debug for SetupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self:#}")
+        Report::new(self).fmt(f)
     }
 }
 

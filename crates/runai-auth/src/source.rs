@@ -52,10 +52,11 @@ impl TokenSource for ControlPlaneSource {
             if cx.reason() == Reason::Rejected && last.as_ref().is_some_and(is_same) {
                 let base = self.exchange.control_plane().base();
                 let subject = credential.subject();
-                return Err(SourceError::invalid_credentials(format!(
-                    "{base} rejected {}, and there is no newer one yet: {}",
-                    subject.name, subject.advice
-                )));
+                let message = format!(
+                    "{base} rejected {}, and there is no newer one yet",
+                    subject.name
+                );
+                return Err(SourceError::invalid_credentials(message).with_advice(subject.advice));
             }
             *last = Some(token.expose_secret().into());
         }

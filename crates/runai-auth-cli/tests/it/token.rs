@@ -170,7 +170,10 @@ async fn help_and_usage() {
 async fn a_typing_error_gets_a_suggestion() {
     for (arguments, meant) in [
         (&["tokn"][..], "token"),
-        (&["token", "--client-secret", "x"], "--client-secret-file"),
+        (
+            &["token", "--client-secret-fil", "x"],
+            "--client-secret-file",
+        ),
         (&["proxy", "--read-onyl"], "--read-only"),
     ] {
         let ended = command(arguments).end().await;

@@ -1,14 +1,16 @@
 //! Errors of a login with a browser.
 
-use std::{error, fmt};
+use std::{borrow::Cow, error, fmt};
 
-use tower_bearer::BoxError;
+use tower_bearer::{BoxError, Report, SourceError};
 
 /// An error of a login with a browser. It never holds a code, a state or a verifier.
-#[derive(Debug)]
+///
+/// `Display` says what happened and what to do. `{:#}` and `Debug` add the technical causes.
 pub struct LoginError {
     kind: LoginErrorKind,
     message: String,
+    advice: Option<Cow<'static, str>>,
     source: Option<BoxError>,
 }
 
@@ -33,29 +35,67 @@ pub enum LoginErrorKind {
 }
 
 impl LoginError {
-    pub(crate) fn new(kind: LoginErrorKind, message: impl Into<String>) -> Self {
+    pub(super) fn new(kind: LoginErrorKind, message: impl Into<String>) -> Self {
         Self {
             kind,
             message: message.into(),
+            advice: None,
             source: None,
         }
     }
 
-    pub(crate) fn with_source(mut self, source: impl Into<BoxError>) -> Self {
+    /// An error that `cause` explains: it takes over its message and its advice.
+    pub(super) fn because(kind: LoginErrorKind, message: &str, cause: SourceError) -> Self {
+        let mut error = Self::new(kind, format!("{message}: {}", cause.message()));
+        error.advice = cause.advice().map(|advice| advice.to_owned().into());
+        error.with_source(cause)
+    }
+
+    pub(super) fn with_advice(mut self, advice: impl Into<Cow<'static, str>>) -> Self {
+        self.advice = Some(advice.into());
+        self
+    }
+
+    pub(super) fn with_source(mut self, source: impl Into<BoxError>) -> Self {
         self.source = Some(source.into());
         self
     }
 
-    /// What this error is about.
+    /// Returns what this error is about.
     #[must_use]
     pub fn kind(&self) -> LoginErrorKind {
         self.kind
+    }
+
+    /// Returns what happened, without the [advice](Self::advice).
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Returns what to do. It never holds anybody else's words.
+    #[must_use]
+    pub fn advice(&self) -> Option<&str> {
+        self.advice.as_deref()
     }
 }
 
 impl fmt::Display for LoginError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        if f.alternate() {
+            return Report::new(self).fmt(f);
+        }
+        f.write_str(&self.message)?;
+        match &self.advice {
+            Some(advice) => write!(f, ": {advice}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for LoginError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Report::new(self).fmt(f)
     }
 }
 

@@ -7,7 +7,7 @@ use std::{fmt, pin::Pin, time::Duration};
 use http::Uri;
 use tokio::time::{Sleep, sleep, timeout};
 use tower_bearer::{
-    SourceError,
+    ForeignText, SourceError,
     auth::Origin,
     oauth2::{Metadata, SecretText},
 };
@@ -23,6 +23,8 @@ use crate::{
     error::{SetupError, SetupErrorKind},
     exchange::{EndpointVersion, Exchange, Grant, Subject, issuer_path},
 };
+
+const TRY_AGAIN: &str = "start the login again";
 
 /// A person's login with a browser (single sign-on, a second factor), which yields a refresh token.
 ///
@@ -143,7 +145,7 @@ impl BrowserLogin {
     /// Dropping the future drops its requests and closes the port.
     pub async fn start(self) -> Result<PendingLogin, LoginError> {
         let subject = Subject {
-            name: format!("the login of client `{}`", self.client_id),
+            name: format!("the login of client {}", ForeignText::new(&self.client_id)),
             advice: "log in again; a code works once, for about a minute",
             single_use: true,
         };
@@ -153,7 +155,7 @@ impl BrowserLogin {
         let endpoints = timeout(Self::EXCHANGE_LIMIT, endpoints).await;
         let (endpoint, with_pkce) = endpoints.map_err(|_| {
             let message = format!("{base} did not name its authorization endpoint in time");
-            LoginError::new(LoginErrorKind::Endpoint, message)
+            LoginError::new(LoginErrorKind::Endpoint, message).with_advice(TRY_AGAIN)
         })??;
         let listener = Listener::bind().await?;
         let redirect_uri = listener.redirect_uri();
@@ -198,16 +200,20 @@ impl BrowserLogin {
         subject: &Subject,
     ) -> Result<(String, bool), LoginError> {
         let base = self.control_plane.base();
-        let failed = |message: String| LoginError::new(LoginErrorKind::Endpoint, message);
         let (endpoint, knows_s256) = match &self.endpoint {
             Some(configured) => (configured.clone(), true),
             None => {
                 let not_found = |error: SourceError| {
-                    let message = format!(
-                        "the authorization endpoint of {base} was not found: set the realm with \
-                         ControlPlane::realm, or the endpoint with BrowserLogin::authorization_endpoint"
-                    );
-                    failed(message).with_source(error)
+                    let message = format!("the authorization endpoint of {base} was not found");
+                    let is_transient = error.is_transient();
+                    let error = LoginError::because(LoginErrorKind::Endpoint, &message, error);
+                    match is_transient {
+                        true => error,
+                        false => error.with_advice(
+                            "set the realm with ControlPlane::realm, or the endpoint with \
+                             BrowserLogin::authorization_endpoint",
+                        ),
+                    }
                 };
                 let transport = exchange.transport().map_err(not_found)?;
                 let path = issuer_path(&self.control_plane.realm_name());
@@ -223,7 +229,8 @@ impl BrowserLogin {
             return Ok((endpoint, false));
         }
         let version = exchange.version(subject).await.map_err(|error| {
-            failed(format!("the token endpoint of {base} was not found")).with_source(error)
+            let message = format!("the token endpoint of {base} was not found");
+            LoginError::because(LoginErrorKind::Endpoint, &message, error)
         })?;
         Ok((endpoint, version != EndpointVersion::V1))
     }
@@ -243,10 +250,15 @@ impl BrowserLogin {
         let is_url = endpoint.parse::<Uri>().is_ok() && !endpoint.contains('#');
         match origin {
             Ok(origin) if is_url && origin == *self.control_plane.origin() => Ok(endpoint),
-            Ok(origin) if is_url => Err(bad(format!(
-                "names an authorization endpoint on another origin, {origin}: if that is right, set it \
-                 with BrowserLogin::authorization_endpoint"
-            ))),
+            Ok(origin) if is_url => {
+                let origin = ForeignText::new(&origin.to_string());
+                let error = bad(format!(
+                    "names an authorization endpoint on another origin, {origin}"
+                ));
+                Err(error.with_advice(
+                    "if that is right, set it with BrowserLogin::authorization_endpoint",
+                ))
+            }
             _ => Err(bad(
                 "names an authorization endpoint that is not a URL".into()
             )),
@@ -290,13 +302,9 @@ impl PendingLogin {
     pub async fn finish(self) -> Result<SecretText, LoginError> {
         let redirect = self.listener.wait(self.state, self.deadline).await?;
         let Some(redirect) = redirect else {
-            return Err(LoginError::new(
-                LoginErrorKind::TimedOut,
-                format!(
-                    "nobody logged in within {} s: start the login again",
-                    self.time_limit.as_secs_f64()
-                ),
-            ));
+            let seconds = self.time_limit.as_secs_f64();
+            let message = format!("nobody logged in within {seconds} s");
+            return Err(LoginError::new(LoginErrorKind::TimedOut, message).with_advice(TRY_AGAIN));
         };
         self.code.redeem(redirect).await
     }
@@ -344,7 +352,6 @@ struct CodeExchange {
 impl CodeExchange {
     async fn redeem(self, redirect: Redirect) -> Result<SecretText, LoginError> {
         let base = self.exchange.control_plane().base();
-        let failed = |message: String| LoginError::new(LoginErrorKind::Exchange, message);
         let grant = Grant::Code {
             code: redirect.code(&base)?,
             client_id: self.client_id,
@@ -354,18 +361,20 @@ impl CodeExchange {
         let issue = self.exchange.issue(&grant, &self.subject);
         let issued = timeout(BrowserLogin::EXCHANGE_LIMIT, issue).await;
         let issued = issued
-            .map_err(|_| failed(format!("{base} did not redeem the code in time")))?
+            .map_err(|_| {
+                let message = format!("{base} did not redeem the code in time");
+                LoginError::new(LoginErrorKind::Exchange, message).with_advice(TRY_AGAIN)
+            })?
             .map_err(|error| {
-                failed("the code was not redeemed for tokens".into()).with_source(error)
+                let message = "the code was not redeemed for tokens";
+                LoginError::because(LoginErrorKind::Exchange, message, error)
             })?;
         issued.refresh_token.ok_or_else(|| {
             let name = &self.subject.name;
-            LoginError::new(
-                LoginErrorKind::NoRefreshToken,
-                format!(
-                    "{base} gave {name} no refresh token: ask for the scope offline_access with \
-                     BrowserLogin::scope, or ask the control plane's administrator to allow it"
-                ),
+            let message = format!("{base} gave {name} no refresh token");
+            LoginError::new(LoginErrorKind::NoRefreshToken, message).with_advice(
+                "ask for the scope offline_access with BrowserLogin::scope, or ask the control plane's \
+                 administrator to allow it",
             )
         })
     }

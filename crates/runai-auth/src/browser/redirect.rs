@@ -2,22 +2,26 @@
 
 use std::borrow::Cow;
 
-use tower_bearer::oauth2::SecretText;
+use tower_bearer::{ForeignText, oauth2::SecretText};
 
 use super::{
     error::{LoginError, LoginErrorKind},
     random,
 };
 
-/// The most characters that are shown of the server's words.
-const SHOWN: usize = 200;
-
 /// A redirect with the state of this login.
 #[derive(Debug)]
 pub(super) enum Redirect {
     Code(SecretText),
-    /// The name of the error and its description, ready to be shown.
-    Refused(String, Option<String>),
+    Refused(Refusal),
+}
+
+/// The error of a redirect.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    is_access_denied: bool,
+    name: ForeignText,
+    description: Option<ForeignText>,
 }
 
 /// Why a redirect is not accepted.
@@ -43,12 +47,13 @@ impl Redirect {
         if !one("state").is_some_and(|it| random::is_same(&it, state)) {
             return Err(InvalidRedirect::State);
         }
-        let shown = |text: &str| clean(text, state.expose_secret());
+        let foreign = |text: &str| ForeignText::without_secrets(text, [state.expose_secret()]);
         match (one("error"), one("code")) {
-            (Some(error), _) => {
-                let description = one("error_description").map(|text| shown(&text));
-                Ok(Self::Refused(shown(&error), description))
-            }
+            (Some(error), _) => Ok(Self::Refused(Refusal {
+                is_access_denied: error == "access_denied",
+                name: foreign(&error),
+                description: one("error_description").map(|text| foreign(&text)),
+            })),
             (None, Some(code)) => Ok(Self::Code(code.into_owned().into())),
             (None, None) => Err(InvalidRedirect::Empty),
         }
@@ -56,22 +61,33 @@ impl Redirect {
 
     /// Returns the code, or the error.
     pub(super) fn code(self, base: &str) -> Result<SecretText, LoginError> {
-        let (error, description) = match self {
+        let refusal = match self {
             Self::Code(code) => return Ok(code),
-            Self::Refused(error, description) => (error, description),
+            Self::Refused(refusal) => refusal,
         };
-        let said = description.map_or_else(String::new, |words| format!(", \"{words}\""));
-        let what = match error.as_str() {
-            "access_denied" => format!("the login was refused: access_denied{said}"),
-            _ => format!("{base} ended the login with the error `{error}`{said}"),
+        let mut words = refusal.name.to_string();
+        if let Some(description) = refusal.description {
+            words = format!("{words}, {description}");
+        }
+        let (message, advice) = match refusal.is_access_denied {
+            true => (
+                format!("{base} refused the login ({words})"),
+                "log in again, as a person who may use the control plane",
+            ),
+            false => (
+                format!("{base} ended the login with an error ({words})"),
+                "log in again",
+            ),
         };
-        Err(LoginError::new(LoginErrorKind::Refused, what))
+        Err(LoginError::new(LoginErrorKind::Refused, message).with_advice(advice))
     }
 }
 
 /// Reads what a person pasted: a code, or the whole URL of the redirect.
 pub(super) fn pasted(text: &str, state: &SecretText) -> Result<Redirect, LoginError> {
-    let bad = |why: &str| Err(LoginError::new(LoginErrorKind::Pasted, why));
+    let bad = |why: &str, advice: &'static str| {
+        Err(LoginError::new(LoginErrorKind::Pasted, why).with_advice(advice))
+    };
     let text = text.trim();
     if text.contains("://") || text.contains('?') {
         let query = text.split_once('?').map_or("", |(_, query)| query);
@@ -79,27 +95,23 @@ pub(super) fn pasted(text: &str, state: &SecretText) -> Result<Redirect, LoginEr
         return match Redirect::read(query, state) {
             Ok(redirect) => Ok(redirect),
             Err(InvalidRedirect::State) => bad(
-                "the pasted URL is not of this login, because its state is missing or different: paste \
-                 the URL that the browser shows at the end of the login that was started last",
+                "the pasted URL is not of this login, because its state is missing or different",
+                "paste the URL that the browser shows at the end of the login that was started last",
             ),
-            Err(InvalidRedirect::Empty) => bad("the pasted URL holds no code"),
+            Err(InvalidRedirect::Empty) => bad(
+                "the pasted URL holds no code",
+                "paste the URL that the browser shows at the end of the login",
+            ),
         };
     }
     // RFC 6749, appendix A.11.
     if text.is_empty() || !text.chars().all(|c| c.is_ascii_graphic()) {
-        return bad("the pasted text is not a code: a code is one word");
+        return bad(
+            "the pasted text is not a code",
+            "paste one word, or the whole URL that the browser shows",
+        );
     }
     Ok(Redirect::Code(text.into()))
-}
-
-/// The server's words on one line, not endless, and without the state.
-fn clean(text: &str, state: &str) -> String {
-    if text.contains(state) {
-        return "words that repeat the state".into();
-    }
-    let is_shown = |c: char| c.is_ascii_graphic() || c.is_alphanumeric();
-    let text = text.chars().take(SHOWN);
-    text.map(|c| if is_shown(c) { c } else { ' ' }).collect()
 }
 
 #[cfg(test)]
@@ -137,22 +149,25 @@ mod tests {
     }
 
     #[test]
-    fn an_errors_words_are_cleaned() {
+    fn p01_the_words_of_a_redirect_are_quoted_and_never_repeat_the_state() {
         let long = "x".repeat(300);
         let query = format!("state=st4te&error=a%0Ab&error_description=say%1B%E2%80%AE{long}");
         let error = read(&query).unwrap().code("http://base").unwrap_err();
         assert_eq!(error.kind(), LoginErrorKind::Refused);
         let text = error.to_string();
         assert!(
-            text.starts_with("http://base ended the login with the error `a b`, \"say  xxx"),
+            text.starts_with(
+                "http://base ended the login with an error (\"a\\nb\", \"say\\u{1b}\\u{202e}xxx"
+            ),
             "{text}"
         );
-        assert!(text.len() < 280, "{text}");
+        assert!(text.len() < 320, "{text}");
+        assert_eq!(error.advice(), Some("log in again"));
         let query = "state=st4te&code=c&error=access_denied&error_description=of+st4te";
-        let text = read(query).unwrap().code("").unwrap_err().to_string();
+        let error = read(query).unwrap().code("http://base").unwrap_err();
         assert_eq!(
-            text,
-            "the login was refused: access_denied, \"words that repeat the state\""
+            error.message(),
+            "http://base refused the login (\"access_denied\", (text that repeats a secret))"
         );
     }
 

@@ -11,7 +11,7 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use serde_json::Value;
-use tower_bearer::{FetchContext, SourceError, auth::Origin, oauth2::SecretText};
+use tower_bearer::{FetchContext, ForeignText, SourceError, auth::Origin, oauth2::SecretText};
 use zeroize::Zeroizing;
 
 use super::{
@@ -122,7 +122,10 @@ impl CliFiles {
         };
         match Origin::parse(&with_scheme) {
             Ok(origin) if origin == *control_plane.origin() => Ok(()),
-            Ok(origin) => Err(format!("its control plane is {origin}")),
+            Ok(origin) => Err(format!(
+                "its control plane is {}",
+                ForeignText::new(&origin.to_string())
+            )),
             Err(error) => Err(format!("its control plane's URL is invalid: {error}")),
         }
     }
@@ -239,8 +242,9 @@ impl Credential for CliCredentials {
                     files.is_for(control_plane).map_err(|why| {
                         let base = control_plane.base();
                         SourceError::invalid_credentials(format!(
-                            "the {name} is not for {base}: {why}; {ADVICE} there"
+                            "the {name} is not for {base}: {why}"
                         ))
+                        .with_advice(format!("{ADVICE} for {base}"))
                     })
                 })
             };
@@ -306,7 +310,7 @@ mod tests {
             (r#"{"control_plane.url":"https://acme.run.ai:443"}"#, None),
             (
                 r#"{"control_plane":{"url":"https://acme.run.ai.evil.example"}}"#,
-                Some("its control plane is https://acme.run.ai.evil.example"),
+                Some("its control plane is \"https://acme.run.ai.evil.example\""),
             ),
             (
                 r#"{"control_plane":{"url":"http://acme.run.ai"}}"#,

@@ -2,11 +2,12 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use tower_bearer::{BoxError, FetchContext, SourceError, oauth2::SecretText};
+use tower_bearer::{BoxError, FetchContext, ForeignText, SourceError, oauth2::SecretText};
 
 use super::{
     credential::{Credential, Credentials, Fetching},
     files,
+    unreadable::unreadable,
 };
 use crate::{
     error::{SetupError, SetupErrorKind},
@@ -100,8 +101,8 @@ impl ClientCredentials {
         let both = files::pair(&path);
         // Each fetch reads them. This reports at once what the first fetch would report later.
         both.read().map_err(|error| {
-            let message = format!("no client id and secret: {error}");
-            SetupError::new(SetupErrorKind::Credentials, message).with_source(error)
+            let message = format!("no client id and secret: {}", error.message());
+            SetupError::new(SetupErrorKind::Credentials, message).with_file(error)
         })?;
         Ok(Self::of(Pair::Files { path, both }))
     }
@@ -124,8 +125,12 @@ impl ClientCredentials {
 
     async fn current(&self) -> Result<(String, SecretText), SourceError> {
         let missing = |error: BoxError| {
-            SourceError::transient(format!("there is no secret for {}", self.subject().name))
-                .with_source(error)
+            let message = format!("there is no secret for {}", self.subject().name);
+            unreadable(
+                &message,
+                error,
+                "check the place that the secret is read from",
+            )
         };
         match &*self.pair {
             Pair::Configured { id, secret } => {
@@ -148,16 +153,16 @@ impl Credential for ClientCredentials {
         let name = match &*self.pair {
             Pair::Configured {
                 id: Id::Text(id), ..
-            } => format!("application `{id}`"),
+            } => application(id),
             Pair::Configured {
                 id: Id::InFile(file),
                 ..
             } => match file.last() {
-                Some(id) => format!("application `{}`", id.expose_secret().trim()),
+                Some(id) => application(id.expose_secret().trim()),
                 None => "the application of the environment".into(),
             },
             Pair::Files { path, both } => match both.last() {
-                Some((id, _)) => format!("application `{id}`"),
+                Some((id, _)) => application(&id),
                 None => format!("the application in {}", path.display()),
             },
         };
@@ -193,6 +198,10 @@ impl Credential for ClientCredentials {
             Ok(exchange.issue(&grant, &self.subject()).await?.token)
         })
     }
+}
+
+fn application(id: &str) -> String {
+    format!("application {}", ForeignText::new(id))
 }
 
 impl From<ClientCredentials> for Credentials {

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use tower_bearer::{FetchContext, SourceError};
+use tower_bearer::FetchContext;
 
-use super::credential::{Credential, Credentials, Fetching};
+use super::{
+    credential::{Credential, Credentials, Fetching},
+    unreadable::unreadable,
+};
 use crate::{
     exchange::{Exchange, Grant, Subject},
     secret::Secret,
@@ -50,7 +53,8 @@ impl Credential for ExternalToken {
     fn fetch<'a>(&'a self, exchange: &'a Arc<Exchange>, _cx: &'a FetchContext) -> Fetching<'a> {
         Box::pin(async move {
             let token = self.token.current().await.map_err(|error| {
-                SourceError::transient("there is no external token").with_source(error)
+                let advice = "check the place that it is read from";
+                unreadable("there is no external token", error, advice)
             })?;
             let grant = Grant::External { token };
             Ok(exchange.issue(&grant, &self.subject()).await?.token)

@@ -11,7 +11,10 @@ use tower_bearer::{
     oauth2::{JwtTimes, SecretText},
 };
 
-use super::credential::{Credential, Credentials, Fetching};
+use super::{
+    credential::{Credential, Credentials, Fetching},
+    unreadable::unreadable,
+};
 use crate::{
     exchange::{Exchange, Subject},
     secret::Secret,
@@ -86,9 +89,8 @@ impl Credential for GivenToken {
     fn fetch<'a>(&'a self, _: &'a Arc<Exchange>, _: &'a FetchContext) -> Fetching<'a> {
         Box::pin(async move {
             let text = self.token.current().await.map_err(|error| {
-                let Self { name, advice, .. } = self;
-                SourceError::transient(format!("{name} cannot be read: {advice}"))
-                    .with_source(error)
+                let message = format!("{} cannot be read", self.name);
+                unreadable(&message, error, self.advice)
             })?;
             given_token(&text, None, &self.name, self.advice)
         })
@@ -108,7 +110,9 @@ pub(super) fn given_token(
 ) -> Result<Token, SourceError> {
     let text = text.expose_secret().trim();
     let token = Token::new(text).map_err(|error| {
-        SourceError::malformed(format!("{name} is not allowed in a header")).with_source(error)
+        SourceError::malformed(format!("{name} is not allowed in a header"))
+            .with_advice(advice)
+            .with_source(error)
     })?;
     let in_token = JwtTimes::read(text).and_then(JwtTimes::expires_at);
     let expires_at = match (in_token, expires_at) {
@@ -121,10 +125,10 @@ pub(super) fn given_token(
     let left = JwtTimes::left_until(expires_at);
     if left.is_zero() {
         let at = UNIX_EPOCH + Duration::try_from_secs_f64(expires_at.max(0.0)).unwrap_or_default();
-        return Err(SourceError::invalid_credentials(format!(
-            "{name} expired on {} by this machine's clock and cannot be refreshed: {advice}",
-            httpdate::fmt_http_date(at)
-        )));
+        let at = httpdate::fmt_http_date(at);
+        let message =
+            format!("{name} expired on {at} by this machine's clock, and cannot be refreshed");
+        return Err(SourceError::invalid_credentials(message).with_advice(advice));
     }
     Ok(token.expires_in(left))
 }

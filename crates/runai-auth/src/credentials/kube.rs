@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use tower_bearer::{
-    BoxError, FetchContext, SourceError, Token,
+    BoxError, FetchContext, ForeignText, SourceError, Token,
     auth::Origin,
     oauth2::{Issued, Metadata, SecretText, TokenRequest},
 };
@@ -13,12 +13,16 @@ use super::{
     credential::{Credential, Credentials, Fetching},
     given_token::given_token,
     stored_login::{Encoding, StoredLogin, StoredSecret, StoredTokens},
+    unreadable::unreadable,
 };
 use crate::{
     exchange::{Exchange, Parties, Subject},
     files::{FileError, FileKind, read_line, warn_if_others_may_read},
     kubeconfig::{self, Kubeconfig, KubeconfigError, LoginMethod, Oidc, User},
 };
+
+/// The longest URL of an issuer, in bytes.
+const MAX_ISSUER: usize = 2000;
 
 const OIDC_ADVICE: &str = "run `runai login`";
 const OTHER_ADVICE: &str = "log in again, with `oc login` or the tool that made this profile";
@@ -49,6 +53,7 @@ impl Profile {
             };
             let origin = Origin::parse(&oidc.issuer)?;
             if origin != *issuer {
+                let origin = ForeignText::new(&origin.to_string());
                 let what = format!("names another issuer now: {origin}");
                 return Err(FileError::new(&user.file, what).into());
             }
@@ -122,7 +127,7 @@ impl KubeconfigCredentials {
 
     fn name(&self) -> String {
         match &self.profile.context {
-            Some(name) => format!("the kubeconfig's context `{name}`"),
+            Some(name) => format!("the kubeconfig's context {}", ForeignText::new(name)),
             None => "the kubeconfig's current context".into(),
         }
     }
@@ -205,19 +210,21 @@ impl Credential for KubeconfigCredentials {
                 let base = asked.base();
                 return Err(SourceError::invalid_credentials(format!(
                     "{place} was found for another control plane and is not for {base}"
-                )));
+                ))
+                .with_advice("discover the credentials of that control plane"));
             }
             let reading = tokio::task::spawn_blocking(move || profile.user()).await;
-            let cannot = || SourceError::invalid_credentials(format!("{place} gives no token"));
+            let cannot =
+                |error| unreadable(&format!("{place} gives no token"), error, OTHER_ADVICE);
             let user = match reading {
                 Ok(Ok(user)) => user,
-                Ok(Err(error)) => return Err(cannot().with_source(error)),
-                Err(ended) => return Err(cannot().with_source(ended)),
+                Ok(Err(error)) => return Err(cannot(error)),
+                Err(ended) => return Err(cannot(ended.into())),
             };
             let name = format!(
-                "login of user `{}` (context `{}`) in {}",
-                user.name,
-                user.context,
+                "login of user {} (context {}) in {}",
+                ForeignText::new(&user.name),
+                ForeignText::new(&user.context),
                 user.file.display()
             );
             let identity = identity(&user);
@@ -228,15 +235,15 @@ impl Credential for KubeconfigCredentials {
                 }
                 LoginMethod::TokenFile(path) => {
                     let text = read_line(&path, FileKind::Secret);
-                    let mut text = text.map_err(|error| cannot().with_source(error))?;
+                    let mut text = text.map_err(|error| cannot(error.into()))?;
                     let text = std::mem::take(&mut *text).into();
                     given_token(&text, None, &format!("the {name}"), OTHER_ADVICE)
                 }
                 LoginMethod::Exec(exec) => {
                     let got = exec.run().await;
                     let got = got.map_err(|error| {
-                        SourceError::transient(format!("the {name} gives no token"))
-                            .with_source(error)
+                        let message = format!("the {name} gives no token");
+                        unreadable(&message, error.into(), OTHER_ADVICE)
                     })?;
                     let text = got.token.as_str().into();
                     given_token(&text, got.expires_at, &format!("the {name}"), OTHER_ADVICE)
@@ -249,9 +256,10 @@ impl Credential for KubeconfigCredentials {
                     };
                     self.by_oidc(oidc, subject, &identity, exchange, cx).await
                 }
-                LoginMethod::None(instead) => Err(SourceError::invalid_credentials(format!(
-                    "the {name} has no token but {instead}: {OTHER_ADVICE}"
-                ))),
+                LoginMethod::None(instead) => Err(SourceError::no_credentials(format!(
+                    "the {name} has no token but {instead}"
+                ))
+                .with_advice(OTHER_ADVICE)),
             }
         })
     }
@@ -285,12 +293,14 @@ async fn refresh(
     token: SecretText,
 ) -> Result<Issued, SourceError> {
     let issuer = &oidc.issuer;
-    let is_safe = Origin::parse(issuer).is_ok_and(|origin| origin.is_safe());
+    let is_plain = issuer.len() <= MAX_ISSUER && issuer.bytes().all(|b| b.is_ascii_graphic());
+    let is_safe = is_plain && Origin::parse(issuer).is_ok_and(|origin| origin.is_safe());
     if !is_safe {
-        return Err(SourceError::malformed(format!(
-            "the issuer {issuer} of the {} is not reached over TLS, so the refresh token is not sent there",
-            subject.name
-        )));
+        let (issuer, name) = (ForeignText::new(issuer), &subject.name);
+        let message = format!(
+            "the issuer {issuer} of the {name} is not an https URL, so the refresh token is not sent there"
+        );
+        return Err(SourceError::malformed(message).with_advice(OIDC_ADVICE));
     }
     let transport = exchange.transport()?;
     let metadata = Metadata::discover(transport, issuer).await?;
@@ -307,11 +317,11 @@ async fn refresh(
         subject,
     };
     let answer = transport.send(request).await;
-    let answer = answer.map_err(|failure| parties.failure(failure))?;
-    let tried = [metadata.token_endpoint];
+    let answer = answer.map_err(|error| parties.no_answer(error))?;
+    let tried = [ForeignText::new(&metadata.token_endpoint).to_string()];
     let mut issued = answer
         .token()
-        .map_err(|flaw| parties.flaw(flaw, &answer, &tried))?;
+        .map_err(|error| parties.no_token(error, &answer, &tried))?;
     // The profile's bearer token is the ID token, as in kubectl.
     if let Some(id_token) = &issued.id_token {
         issued.token = given_token(

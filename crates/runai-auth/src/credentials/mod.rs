@@ -10,6 +10,7 @@ mod files;
 mod given_token;
 mod kube;
 mod stored_login;
+mod unreadable;
 mod user;
 
 pub use self::{

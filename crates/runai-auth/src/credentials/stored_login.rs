@@ -13,11 +13,11 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use tower_bearer::{
-    BoxError, FetchContext, Reason, SourceError, Token,
+    BoxError, FetchContext, Reason, Report, SourceError, Token,
     oauth2::{Issued, JwtTimes, RefreshTokenStore, RefreshTokens, SecretText},
 };
 
-use super::given_token::given_token;
+use super::{given_token::given_token, unreadable::unreadable};
 use crate::{
     exchange::Subject,
     files::{FileError, Watched},
@@ -116,12 +116,15 @@ impl StoredLogin {
     {
         let Subject { name, advice, .. } = subject;
         let stored = self.inner.file.current().await.map_err(|error| {
-            SourceError::invalid_credentials(format!("there is no {name}: {advice}"))
-                .with_source(error)
+            let message = format!("there is no {name}");
+            unreadable(&message, error.into(), advice).with_advice(*advice)
         })?;
         let changed = {
             let name = name.clone();
-            move || SourceError::transient(format!("{name}: the file is being changed"))
+            move || {
+                SourceError::transient(format!("the {name} changed while it was read"))
+                    .with_advice("wait until the program that changes it is done")
+            }
         };
         if stored.identity != identity {
             return Err(changed());
@@ -141,9 +144,8 @@ impl StoredLogin {
             }
         }
         if !can_refresh {
-            return Err(SourceError::invalid_credentials(format!(
-                "there is no {name}: {advice}"
-            )));
+            let message = format!("the {name} has no token");
+            return Err(SourceError::no_credentials(message).with_advice(*advice));
         }
         let file = stored.file.clone();
         let writable = tokio::task::spawn_blocking(move || can_write_back(&file)).await;
@@ -153,12 +155,14 @@ impl StoredLogin {
             Err(ended) => Some(ended.into()),
         };
         if let Some(problem) = problem {
-            return Err(SourceError::invalid_credentials(format!(
-                "{name} has expired, and its refresh token is not redeemed because the new one could not \
-                 be written to {}: make that file writable, or {advice}",
+            let message = format!(
+                "the {name} has expired, and its refresh token is not redeemed because the new one could \
+                 not be written to {}",
                 stored.file.display()
-            ))
-            .with_source(problem));
+            );
+            return Err(SourceError::invalid_credentials(message)
+                .with_advice(format!("make that file writable, or {advice}"))
+                .with_source(problem));
         }
         let inner = self.inner.clone();
         let identity: Arc<str> = identity.into();
@@ -182,7 +186,7 @@ impl StoredLogin {
                         // The refresh token stays, and only the token beside it is new.
                         if let Err(error) = Store(inner).save(&refresh_token).await {
                             tracing::warn!(
-                                error = &*error as &(dyn std::error::Error + 'static),
+                                error = %Report::new(&*error),
                                 "the new token could not be written back"
                             );
                         }

@@ -10,11 +10,13 @@ use std::{
 #[cfg(feature = "user-login")]
 use tower_bearer::SourceError;
 use tower_bearer::{
-    FetchContext,
+    FetchContext, ForeignText,
     oauth2::{RefreshTokens, SecretText},
 };
 
 use super::credential::{Credential, Credentials, Fetching};
+#[cfg(feature = "user-login")]
+use super::unreadable::unreadable;
 use crate::exchange::{Exchange, Grant, Subject};
 #[cfg(feature = "user-login")]
 use crate::secret::Secret;
@@ -44,20 +46,20 @@ enum Proof {
 /// accounts are locked after a few wrong attempts.
 #[cfg(feature = "user-login")]
 #[derive(Debug, Default)]
-struct RejectedPasswords(Mutex<BTreeMap<String, (SecretText, String)>>);
+struct RejectedPasswords(Mutex<BTreeMap<String, (SecretText, SourceError)>>);
 
 #[cfg(feature = "user-login")]
 impl RejectedPasswords {
     /// Returns the error with which a control plane rejected this very password.
-    fn error(&self, base: &str, password: &SecretText) -> Option<String> {
+    fn error(&self, base: &str, password: &SecretText) -> Option<SourceError> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (rejected, error) = all.get(base)?;
         (rejected == password).then(|| error.clone())
     }
 
-    fn remember(&self, base: String, password: SecretText, error: &SourceError) {
+    fn remember(&self, base: String, password: SecretText, error: SourceError) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.insert(base, (password, error.to_string()));
+        all.insert(base, (password, error));
     }
 }
 
@@ -117,14 +119,17 @@ impl Credential for UserCredentials {
             Proof::Password {
                 username, password, ..
             } => Subject {
-                name: format!("user `{username}`"),
+                name: format!("user {}", ForeignText::new(username)),
                 advice: "check the email and the password, and log in to the UI once: it may ask for a new \
                          password, a second factor or single sign-on; the password is not sent again \
                          before it changes",
                 single_use: password.tells_changes(),
             },
             Proof::RefreshToken(_) => Subject {
-                name: format!("the refresh token of client `{}`", self.client_id),
+                name: format!(
+                    "the refresh token of client {}",
+                    ForeignText::new(&self.client_id)
+                ),
                 advice: "log in again; the session has ended, or the token was used elsewhere",
                 single_use: true,
             },
@@ -150,17 +155,12 @@ impl Credential for UserCredentials {
                 } => {
                     let subject = self.subject();
                     let password = password.current().await.map_err(|error| {
-                        let name = &subject.name;
-                        SourceError::transient(format!("there is no password for {name}"))
-                            .with_source(error)
+                        let message = format!("there is no password for {}", subject.name);
+                        unreadable(&message, error, "check the place that it is read from")
                     })?;
                     let base = exchange.control_plane().base();
-                    if let Some(message) = rejected.error(&base, &password) {
-                        let error = SourceError::invalid_credentials(message);
-                        return Err(match subject.single_use {
-                            true => error.until_changed(),
-                            false => error,
-                        });
+                    if let Some(error) = rejected.error(&base, &password) {
+                        return Err(error);
                     }
                     let grant = Grant::Password {
                         username: username.clone(),
@@ -168,12 +168,10 @@ impl Credential for UserCredentials {
                         client_id: self.client_id.clone(),
                     };
                     let issued = exchange.issue(&grant, &subject).await;
-                    if let Some(error) = issued
-                        .as_ref()
-                        .err()
-                        .filter(|it| it.is_invalid_credentials())
-                    {
-                        rejected.remember(base, password, error);
+                    if let Err(error) = &issued {
+                        if error.is_invalid_credentials() {
+                            rejected.remember(base, password, error.clone());
+                        }
                     }
                     Ok(issued?.token)
                 }

@@ -60,8 +60,15 @@ impl Exchange {
         if let Some(transport) = self.transport.get() {
             return Ok(transport);
         }
-        let client = HttpClient::new(&self.control_plane.network)
-            .map_err(|error| SourceError::malformed(error.to_string()).with_source(error))?;
+        let client = HttpClient::new(&self.control_plane.network).map_err(|error| {
+            let advice = error
+                .advice()
+                .unwrap_or("check the certificates")
+                .to_owned();
+            SourceError::malformed(error.message().to_owned())
+                .with_advice(advice)
+                .with_source(error)
+        })?;
         Ok(self.transport.get_or_init(|| Transport::new(client)))
     }
 
@@ -85,14 +92,14 @@ impl Exchange {
         };
         if !grant.exists_at(first.version) {
             return Err(SourceError::malformed(format!(
-                "{} cannot be redeemed at the token endpoint that is configured for {}: only \
-                 /api/v1/token accepts it",
+                "{} cannot be redeemed at the token endpoint that is configured for {}",
                 subject.name, parties.base
-            )));
+            ))
+            .with_advice("use /api/v1/token, the only one that accepts it"));
         }
-        let (flaw, answer) = match self.send(grant, &first, &parties).await? {
+        let (error, answer) = match self.send(grant, &first, &parties).await? {
             Outcome::Issued(issued) => return Ok(issued),
-            Outcome::Absent(flaw, answer) => (flaw, answer),
+            Outcome::Absent(error, answer) => (error, answer),
         };
         self.remember(None);
         let mut tried = vec![first.uri.path().to_owned()];
@@ -108,14 +115,14 @@ impl Exchange {
                 };
                 return match self.send(grant, &detected, &parties).await? {
                     Outcome::Issued(issued) => Ok(issued),
-                    Outcome::Absent(flaw, answer) => {
+                    Outcome::Absent(error, answer) => {
                         let path = [detected.uri.path().to_owned()];
-                        Err(parties.flaw(flaw, &answer, &path))
+                        Err(parties.no_token(error, &answer, &path))
                     }
                 };
             }
         }
-        Err(parties.flaw(flaw, &answer, &tried))
+        Err(parties.no_token(error, &answer, &tried))
     }
 
     /// Detects the version of the endpoint that a grant will go to, without sending a secret, and
@@ -160,10 +167,10 @@ impl Exchange {
                 self.remember(Some(to.clone()));
                 Ok(Outcome::Issued(issued))
             }
-            Err(flaw @ (AnswerError::Absent | AnswerError::WebPage)) => {
-                Ok(Outcome::Absent(flaw, answer))
+            Err(error @ (AnswerError::Absent | AnswerError::WebPage)) => {
+                Ok(Outcome::Absent(error, answer))
             }
-            Err(flaw) => Err(parties.flaw(flaw, &answer, &[])),
+            Err(error) => Err(parties.no_token(error, &answer, &[])),
         }
     }
 
@@ -175,7 +182,7 @@ impl Exchange {
         let agent = self.control_plane.user_agent.clone();
         let request = request.header(header::USER_AGENT, agent);
         let sent = self.transport()?.send(request).await;
-        sent.map_err(|failure| parties.failure(failure))
+        sent.map_err(|error| parties.no_answer(error))
     }
 
     /// Probes an endpoint without sending a secret. Returns it if it answers like a token endpoint of its
@@ -194,7 +201,7 @@ impl Exchange {
         let is_json = !answer.is_web_page();
         let is_it = match (answer.status().as_u16(), usual.version) {
             (408 | 425 | 429 | 500..=599, _) => {
-                return Err(parties.flaw(AnswerError::Unavailable, &answer, &[]));
+                return Err(parties.no_token(AnswerError::Unavailable, &answer, &[]));
             }
             (404 | 405 | 410, _) => false,
             (400..=499, EndpointVersion::V1) => is_json && answer.message().is_some(),

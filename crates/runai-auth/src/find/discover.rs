@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use tower_bearer::auth::Origin;
+use tower_bearer::{ForeignText, auth::Origin};
 
 use super::{env, machine::Machine};
 use crate::{
@@ -127,7 +127,7 @@ pub(super) fn url(machine: &Machine<'_>) -> Result<String, SetupError> {
     let why = match CliFiles::new(machine.lookup) {
         Some(files) => match files.control_plane() {
             Ok(url) => return Ok(url),
-            Err(error) => error.to_string(),
+            Err(error) => error.message(),
         },
         None => "there is no home directory".into(),
     };
@@ -161,8 +161,13 @@ fn files(machine: &Machine<'_>) -> Result<Finding, SetupError> {
     match ClientCredentials::from_files(path) {
         Ok(client) => Ok(Found(client.into())),
         Err(error) if configured.is_some() => {
-            let message = format!("{FILES} is set, but: {}", error.message());
-            Err(SetupError::new(SetupErrorKind::Credentials, message).with_source(error))
+            let message = format!("{FILES} is set, but there are {}", error.message());
+            let advice = error.advice().map(str::to_owned);
+            let error = SetupError::new(SetupErrorKind::Credentials, message).with_source(error);
+            Err(match advice {
+                Some(advice) => error.with_advice(advice),
+                None => error,
+            })
         }
         Err(error) => Err(error),
     }
@@ -178,8 +183,13 @@ fn cli(machine: &Machine<'_>, control_plane: &ControlPlane) -> Result<Finding, S
     }
     // A login without its control plane is incomplete.
     files.control_plane().map_err(|error| {
-        let message = format!("the Run:ai CLI's login is for an unknown control plane: {error}");
-        SetupError::new(SetupErrorKind::Credentials, message).with_source(error)
+        let message = format!(
+            "the Run:ai CLI's login is for an unknown control plane: {}",
+            error.message()
+        );
+        SetupError::new(SetupErrorKind::Credentials, message)
+            .with_advice("run `runai login`")
+            .with_source(error)
     })?;
     if let Err(why) = files.is_for(control_plane) {
         return Ok(Nothing(why));
@@ -196,7 +206,7 @@ fn kubeconfig(machine: &Machine<'_>, control_plane: &ControlPlane) -> Result<Fin
         SetupError::new(SetupErrorKind::Credentials, message)
             .with_advice(format!("repair it, or {ADVICE}"))
     };
-    let broken = |error: KubeconfigError| unusable(error.to_string()).with_source(error);
+    let broken = |error: KubeconfigError| unusable(error.message().to_owned()).with_source(error);
     let paths = kubeconfig::paths(machine.lookup);
     if paths.is_empty() {
         let is_set = (machine.lookup)("KUBECONFIG").is_some_and(|list| !list.is_empty());
@@ -224,14 +234,16 @@ fn kubeconfig(machine: &Machine<'_>, control_plane: &ControlPlane) -> Result<Fin
         Ok(origin) if origin == *control_plane.origin() => {
             if oidc.id_token.is_none() && oidc.refresh_token.is_none() {
                 return Err(unusable(format!(
-                    "the login of its context `{context}` has neither id-token nor refresh-token"
+                    "the login of its context {} has neither id-token nor refresh-token",
+                    ForeignText::new(&context)
                 )));
             }
             let kubeconfig = KubeconfigCredentials::discovered(paths, context, origin);
             Ok(Found(kubeconfig.into()))
         }
         Ok(origin) => Ok(Nothing(format!(
-            "the issuer of its current context is {origin}"
+            "the issuer of its current context is {}",
+            ForeignText::new(&origin.to_string())
         ))),
         Err(error) => Ok(Nothing(format!(
             "the issuer of its current context: {error}"

@@ -108,7 +108,8 @@ fn lacks(url: bool, pair: &Pair) -> SetupError {
     .into_iter()
     .filter_map(|(missing, name)| missing.then_some(name))
     .collect();
-    failed(format!("the environment lacks {}", missing.join(" and ")))
+    let missing = missing.join(" and ");
+    failed(format!("the environment lacks {missing}")).with_advice("set what is missing")
 }
 
 fn failed(message: impl Into<String>) -> SetupError {
@@ -143,7 +144,7 @@ fn value(lookup: Lookup<'_>, [name, file_name]: [&str; 2]) -> Result<Option<Valu
     // Each fetch reads the file. This reports at once what the first fetch would report later.
     match file.check() {
         Ok(()) => Ok(Some(Value::File(file))),
-        Err(error) => Err(failed(format!("{file_name}: {error}")).with_source(error)),
+        Err(error) => Err(failed(format!("{file_name}: {}", error.message())).with_file(error)),
     }
 }
 
@@ -175,7 +176,7 @@ mod tests {
         assert_eq!(
             error,
             "the environment lacks RUNAI_BASE_URL and RUNAI_CLIENT_SECRET (or \
-             RUNAI_CLIENT_SECRET_FILE)"
+             RUNAI_CLIENT_SECRET_FILE): set what is missing"
         );
     }
 

@@ -300,7 +300,7 @@ fn discovery_logs_its_choice_once_and_why_it_skipped_the_other_places() {
         panic!("{lines:?}");
     };
     assert_eq!(info["place"], "the kubeconfig");
-    assert_eq!(info["who"], "the kubeconfig's context `runai`");
+    assert_eq!(info["who"], "the kubeconfig's context \"runai\"");
     assert_eq!(info["control_plane"], "https://acme.run.ai");
     let passed: Vec<_> = at(Level::DEBUG, &lines)
         .into_iter()

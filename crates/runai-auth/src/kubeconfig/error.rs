@@ -8,6 +8,7 @@ use tower_bearer::BoxError;
 #[derive(Debug)]
 pub(crate) struct KubeconfigError {
     message: String,
+    advice: Option<String>,
     source: Option<BoxError>,
 }
 
@@ -15,6 +16,7 @@ impl KubeconfigError {
     pub(super) fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
+            advice: None,
             source: None,
         }
     }
@@ -24,15 +26,33 @@ impl KubeconfigError {
         Self::new(format!("{}: {message}", file.display()))
     }
 
+    pub(super) fn with_advice(mut self, advice: impl Into<String>) -> Self {
+        self.advice = Some(advice.into());
+        self
+    }
+
     pub(super) fn with_source(mut self, source: impl Into<BoxError>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// What is wrong, without the advice.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    pub(crate) fn advice(&self) -> Option<&str> {
+        self.advice.as_deref()
     }
 }
 
 impl fmt::Display for KubeconfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.message)?;
+        match &self.advice {
+            Some(advice) => write!(f, ": {advice}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
 };
 
 use serde_json::{Map, Value};
+use tower_bearer::ForeignText;
 use zeroize::Zeroizing;
 
 use super::{
@@ -102,7 +103,7 @@ fn entries(
             .insert(name.to_owned(), Entry { file, value })
             .is_some()
         {
-            return Err(format!("{list} has {name:?} twice"));
+            return Err(format!("{list} has {} twice", ForeignText::new(name)));
         }
     }
     Ok(entries)

@@ -4,6 +4,7 @@ use std::{fmt, path::PathBuf};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
+use tower_bearer::ForeignText;
 use zeroize::Zeroizing;
 
 use super::{
@@ -19,11 +20,11 @@ pub(crate) enum LoginMethod {
     TokenFile(PathBuf),
     Exec(Exec),
     Oidc(Oidc),
-    /// By nothing that gives a token; the text says what there is instead.
+    /// By nothing that gives a token. The text says what there is instead.
     None(String),
 }
 
-/// A login by OpenID Connect, as `kubectl`'s former auth provider and the Run:ai CLI keep it.
+/// A login by OpenID Connect, as `kubectl`'s former auth provider and the Run:ai CLI write it.
 pub(crate) struct Oidc {
     pub(crate) client_id: String,
     pub(crate) client_secret: Option<Zeroizing<String>>,
@@ -32,10 +33,10 @@ pub(crate) struct Oidc {
     pub(crate) refresh_token: Option<Zeroizing<String>>,
 }
 
-/// Reads how a user logs in, and whether its command wants to be told the cluster.
+/// Reads how a user logs in, and whether its command needs the cluster.
 ///
-/// As in client-go, a token comes before all, a token's file before a token, and a command and an auth
-/// provider exclude each other.
+/// As in client-go, a token file comes first, then a token. A command and an auth provider exclude each
+/// other.
 pub(super) fn read(user: &Entry) -> Result<(LoginMethod, bool), Shape> {
     let view = View::new(&user.value, "");
     let exec = view.map("exec")?;
@@ -84,7 +85,10 @@ fn secret(view: &View<'_>, key: &str) -> Result<Option<Zeroizing<String>>, Shape
 fn auth_provider(provider: &View<'_>) -> Result<LoginMethod, Shape> {
     let name = provider.text("name")?.unwrap_or_default();
     if name != "oidc" {
-        return Ok(LoginMethod::None(format!("the auth provider {name:?}")));
+        return Ok(LoginMethod::None(format!(
+            "the auth provider {}",
+            ForeignText::new(name)
+        )));
     }
     let none = Value::Null;
     let config = provider.map("config")?;
@@ -102,7 +106,7 @@ fn auth_provider(provider: &View<'_>) -> Result<LoginMethod, Shape> {
     }))
 }
 
-/// A cluster as a command is told it: `spec.cluster` of an `ExecCredential`.
+/// Returns the cluster as a command receives it: `spec.cluster` of an `ExecCredential`.
 pub(super) fn cluster(entry: &Entry) -> Result<Value, Shape> {
     let view = View::new(&entry.value, "");
     let mut cluster = json!({ "server": view.text("server")?.unwrap_or_default() });
@@ -119,7 +123,7 @@ pub(super) fn cluster(entry: &Entry) -> Result<Value, Shape> {
     let authority = match view.text("certificate-authority-data")? {
         Some(data) => Some(data.to_owned()),
         None => match view.text("certificate-authority")? {
-            // A command is told contents only, since it knows nothing of this file's folder.
+            // A command receives the contents, because it does not know this file's folder.
             Some(path) => {
                 let read = read_bytes(&entry.path(path), FileKind::Certificates);
                 let unreadable = |error| format!("its certificate-authority: {error}");
@@ -131,7 +135,7 @@ pub(super) fn cluster(entry: &Entry) -> Result<Value, Shape> {
     if let Some(authority) = authority {
         cluster["certificate-authority-data"] = authority.into();
     }
-    // What the cluster's entry has for such commands alone.
+    // Settings in the cluster's entry for such commands only.
     for extension in view.maps("extensions")? {
         if extension.text("name")? == Some("client.authentication.k8s.io/exec") {
             if let Some(config) = extension.value().get("extension") {

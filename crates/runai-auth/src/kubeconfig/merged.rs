@@ -8,6 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use tower_bearer::ForeignText;
+
 use super::{
     error::KubeconfigError,
     file::{self, Entry},
@@ -99,11 +101,14 @@ impl Kubeconfig {
             Some(name) => name,
             None => return Err(self.no_context("there is no current context")),
         };
+        let context_name = ForeignText::new(name);
         let Some(context) = self.contexts.get(name) else {
-            return Err(self.no_context(&format!("there is no context {name:?}")));
+            return Err(self.no_context(&format!("there is no context {context_name}")));
         };
-        let wrong =
-            |shape| KubeconfigError::about(&context.file, format!("context {name:?}: {shape}"));
+        let wrong = |shape| {
+            let message = format!("context {context_name}: {shape}");
+            KubeconfigError::about(&context.file, message)
+        };
         let view = View::new(&context.value, "");
         let user_name = view.text("user").map_err(wrong)?;
         let cluster = view.text("cluster").map_err(wrong)?.unwrap_or_default();
@@ -111,24 +116,29 @@ impl Kubeconfig {
             return Err(wrong("it names no user".to_owned()));
         };
         let Some(user) = self.users.get(user_name) else {
-            let missing = format!("it names user {user_name:?}, which is missing");
-            return Err(wrong(missing));
+            let user = ForeignText::new(user_name);
+            return Err(wrong(format!("it names user {user}, which is missing")));
         };
 
-        let wrong = |shape| {
-            let whose = format!("user {user_name:?} of context {name:?}: {shape}");
-            KubeconfigError::about(&user.file, whose)
-        };
+        let owner = format!(
+            "user {} of context {context_name}",
+            ForeignText::new(user_name)
+        );
+        let wrong = |shape| KubeconfigError::about(&user.file, format!("{owner}: {shape}"));
         let (mut login, provide_cluster) = login::read(user).map_err(wrong)?;
         if let LoginMethod::Exec(exec) = &mut login {
-            exec.user = format!("user {user_name:?} of context {name:?}");
+            exec.user = owner.clone();
             if provide_cluster {
                 let Some(entry) = self.clusters.get(cluster) else {
                     let needs = "its command needs the cluster";
-                    return Err(wrong(format!("{needs} {cluster:?}, which is missing")));
+                    let cluster = ForeignText::new(cluster);
+                    return Err(wrong(format!("{needs} {cluster}, which is missing")));
                 };
                 exec.cluster = Some(login::cluster(entry).map_err(|shape| {
-                    KubeconfigError::about(&entry.file, format!("cluster {cluster:?}: {shape}"))
+                    KubeconfigError::about(
+                        &entry.file,
+                        format!("cluster {}: {shape}", ForeignText::new(cluster)),
+                    )
                 })?);
             }
         }
@@ -150,7 +160,9 @@ impl Kubeconfig {
             return KubeconfigError::new(format!("{problem}: no kubeconfig was found ({looked})"));
         }
         let names = self.contexts.keys().take(LISTED);
-        let names: Vec<_> = names.map(|name| format!("{name:?}")).collect();
+        let names: Vec<_> = names
+            .map(|name| ForeignText::new(name).to_string())
+            .collect();
         let names = match (names.len(), self.contexts.len()) {
             (0, _) => "no contexts".to_owned(),
             (some, all) if some < all => {

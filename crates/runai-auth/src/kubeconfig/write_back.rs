@@ -260,7 +260,7 @@ impl Lock {
             if !wait(tries) {
                 let path = path.display();
                 let advice = format!("remove {path} if no other program is changing it");
-                return Err(KubeconfigError::about(file, format!("locked; {advice}")));
+                return Err(KubeconfigError::about(file, "locked").with_advice(advice));
             }
         }
     }

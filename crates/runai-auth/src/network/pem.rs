@@ -107,7 +107,7 @@ impl PemError {
         match self {
             Self::NoPem(source) | Self::NoKey(source) => error.with_source(source),
             Self::Tls(source) => error.with_source(source),
-            Self::File(source) => error.with_source(source),
+            Self::File(source) => error.with_file(source),
             Self::NoCertificate => error,
         }
     }

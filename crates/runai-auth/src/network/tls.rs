@@ -20,6 +20,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 use rustls_platform_verifier::Verifier;
+use tower_bearer::Report;
 
 use super::pem::{
     Certificates, IdentityPem, PemError, certificates, certified, identity_in, roots_in,
@@ -136,10 +137,10 @@ impl Tls {
         });
         let roots = read.read().map_err(|error| {
             let problem = match replacing.as_deref() == Some(error.path()) {
-                true => format!("{}: it is what {SSL_CERT_FILE} names", error.message()),
-                false => error.to_string(),
+                true => format!("{}, and {SSL_CERT_FILE} names it", error.message()),
+                false => error.message(),
             };
-            SetupError::new(SetupErrorKind::Tls, problem).with_source(error)
+            SetupError::new(SetupErrorKind::Tls, problem).with_file(error)
         })?;
         // Sets the baseline: the first connection looks for changes since now.
         read.written(roots.clone());
@@ -207,7 +208,7 @@ impl FollowingVerifier {
             }
             Err(error) => {
                 tracing::warn!(
-                    error = &error as &(dyn std::error::Error + 'static),
+                    error = %Report::new(&error),
                     "the new root certificates cannot be used: the old ones stay in use"
                 );
                 // The same files are not tried again before they change.
@@ -341,7 +342,7 @@ impl fmt::Debug for ClientIdentity {
 fn tls_error(error: impl Into<PemError>) -> SetupError {
     match error.into() {
         PemError::File(error) => {
-            SetupError::new(SetupErrorKind::Tls, error.to_string()).with_source(error)
+            SetupError::new(SetupErrorKind::Tls, error.message()).with_file(error)
         }
         PemError::Tls(error) => {
             SetupError::new(SetupErrorKind::Tls, "TLS cannot be set up").with_source(error)

@@ -203,7 +203,7 @@ fn a_lock_that_stays_is_named_and_left() {
     let file = folder.file("config", "a: old\n");
     let lock = folder.file("config.lock", "");
     let expected = format!(
-        "{}: locked; remove {} if no other program is changing it",
+        "{}: locked: remove {} if no other program is changing it",
         file.display(),
         lock.display()
     );
