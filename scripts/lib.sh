@@ -152,6 +152,8 @@ has_line() { [[ "$(wc -l <"$1")" -gt 0 ]]; }
 start() {
     local name="$1"
     shift
+    # Both are there before they are read.
+    : >"$run/$name.json" >"$run/$name.log"
     "$@" >"$run/$name.json" 2>"$run/$name.log" &
     latest="$!"
     started+=("$latest")
