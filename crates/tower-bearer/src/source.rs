@@ -4,35 +4,35 @@ use std::{borrow::Cow, fmt, future::Future, pin::Pin, time::Duration};
 
 use crate::{error::SourceError, observe::Reason, token::Token};
 
-/// Where a [`TokenCache`](crate::TokenCache) gets its tokens from.
+/// Fetches tokens for a [`TokenCache`](crate::TokenCache).
 ///
-/// For a source without a type of its own see [`source_fn`].
+/// [`source_fn`] makes a source from a function.
 ///
 /// # Cancel safety
 ///
-/// The future is dropped when it takes longer than an attempt may, when the secret changes, and when
-/// the last handle of its cache is dropped.
+/// The cache drops the future of a fetch that exceeds its time-out, when the secret changes, and when the
+/// last handle of the cache is dropped.
 pub trait TokenSource: Send + Sync + 'static {
-    /// Fetches a token, once: the cache decides when to try again.
+    /// Fetches one token, once. The cache decides when to call it again.
     ///
     /// # Errors
     ///
-    /// A [`SourceError`], which says whether trying again can help.
+    /// A [`SourceError`], which says whether another attempt can help.
     fn fetch(&self, cx: &FetchContext) -> impl Future<Output = Result<Token, SourceError>> + Send;
 
-    /// A number that grows when the secret changes.
+    /// Returns a number that grows when the secret changes.
     ///
-    /// It is read whenever a request does not find a fresh token, so it must be quick. When it has
-    /// grown, a refresh under way is given up and a remembered failure is forgotten. What the source
-    /// itself changes while it fetches, a rotated refresh token, say, must not raise it.
+    /// The cache reads it each time that a request does not find a fresh token, so it must be quick. When
+    /// it has grown, the cache gives up a refresh in flight and forgets a remembered failure. A change by
+    /// the source's own fetch, a rotated refresh token for example, must not raise it.
     ///
     /// Defaults to 0: the secret never changes.
     fn epoch(&self) -> u64 {
         0
     }
 
-    /// What the cache's own errors call the source: the endpoint, and whose token it is asked for; never
-    /// a secret. It begins a sentence like "… did not answer within 10 s".
+    /// Returns what the cache's own errors call the source: the endpoint and the application, never a
+    /// secret. It begins a sentence such as "… did not answer within 10 s".
     ///
     /// Defaults to `the token source`.
     fn describe(&self) -> Cow<'_, str> {
@@ -40,7 +40,7 @@ pub trait TokenSource: Send + Sync + 'static {
     }
 }
 
-/// What a source is told about the fetch.
+/// What a source may want to know about a fetch.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FetchContext {
@@ -58,26 +58,26 @@ impl FetchContext {
         }
     }
 
-    /// Why a token is wanted.
+    /// Returns why a token is fetched.
     #[must_use]
     pub fn reason(&self) -> Reason {
         self.reason
     }
 
-    /// Which attempt of the refresh this is, from 1.
+    /// Returns the number of the attempt within its refresh, from 1.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
 
-    /// How long the fetch may take before it is dropped.
+    /// Returns how long the fetch may take before the cache drops it.
     #[must_use]
     pub fn time_left(&self) -> Duration {
         self.time_left
     }
 }
 
-/// Makes a source of a function.
+/// Makes a source from a function.
 ///
 /// ```
 /// use std::time::Duration;
@@ -123,7 +123,7 @@ where
     }
 }
 
-/// A source whose type is forgotten, so that no handle is generic over it. The box is one per fetch.
+/// A source with its type erased, so that no handle is generic over it. It costs one box per fetch.
 pub(crate) trait ErasedSource: Send + Sync {
     fn fetch<'a>(&'a self, cx: &'a FetchContext) -> Fetch<'a>;
     fn epoch(&self) -> u64;

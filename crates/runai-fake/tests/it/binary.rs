@@ -41,8 +41,8 @@ async fn it_takes_people_a_realm_and_forms() {
         "--user=ada:p:w",
         "--user=grace:hopper",
         "--realm=acme",
-        "--without-form=v2",
-        "--without-form=keycloak",
+        "--without-endpoint-version=v2",
+        "--without-endpoint-version=keycloak",
         "--external-token=out:side:grace",
     ];
     let (_fake, line) = run(&arguments).await;
@@ -132,7 +132,7 @@ async fn a_bad_argument_is_explained() {
         ("--user=no-password", "NAME:PASSWORD"),
         ("--user=:no-name", "NAME:PASSWORD"),
         ("--external-token=no-client:", "TOKEN:CLIENT"),
-        ("--without-form=v3", "v1, v2, keycloak"),
+        ("--without-endpoint-version=v3", "v1, v2, keycloak"),
     ] {
         let ended = program(&[argument]).end().await;
         assert!(!ended.status.success(), "{argument}");

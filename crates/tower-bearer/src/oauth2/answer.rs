@@ -1,20 +1,20 @@
-//! What an answer of the token endpoint means: a token, or what is wrong with it (G21).
+//! Reads the answer of a token endpoint: a token, or why it is not one (G21).
 //!
-//! | answer | taken for |
+//! | answer | result |
 //! | --- | --- |
 //! | 2xx with a JSON object and a token | a token |
-//! | 2xx with HTML, no JSON, no object, no token, another `token_type`, a lifetime that is none | malformed |
-//! | 2xx with an `error` member | refused if it names the credentials, else malformed |
-//! | 3xx | malformed: a redirect would hand the secret on |
+//! | 2xx with HTML, without JSON, without an object, without a token, with another `token_type`, or with an impossible lifetime | malformed |
+//! | 2xx with an `error` member | invalid credentials if it names them, else malformed |
+//! | 3xx | malformed: a redirect would pass the secret on |
 //! | 404, 405, 410 | malformed: there is no such endpoint |
 //! | 408, 425, 429, 5xx | transient, with its `Retry-After` |
-//! | any other 4xx | refused |
+//! | any other 4xx | invalid credentials |
 //!
-//! | lifetime told | taken for |
+//! | stated lifetime | result |
 //! | --- | --- |
 //! | `3600`, `3600.5`, `"3600"` | that many seconds |
-//! | `9223372036854775807` | the longest that is believed |
-//! | none, `null` | unknown: the JWT's, else the default |
+//! | `9223372036854775807` | the longest that the cache accepts |
+//! | missing, `null` | the JWT's, else the default |
 //! | `0`, `-1`, `"abc"`, `true` | malformed |
 
 use std::{error, fmt, time::Duration};
@@ -35,13 +35,13 @@ use crate::{
     token::{InvalidToken, Token},
 };
 
-/// The answer of a token endpoint, read whole. It may hold a token, so its memory is wiped, and `Debug`
-/// shows none of it.
+/// The whole answer of a token endpoint. It may hold a token, so its memory is wiped, and `Debug` shows
+/// none of it.
 pub struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Zeroizing<Vec<u8>>,
-    /// What was sent and may not be repeated.
+    /// The secrets of the request, which no error may repeat.
     pub(crate) secrets: Vec<SecretText>,
 }
 
@@ -49,13 +49,13 @@ pub struct Answer {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Issued {
-    /// The access token, with its lifetime as far as it is known.
+    /// The access token, with its lifetime if that is known.
     pub token: Token,
-    /// A refresh token, where one came.
+    /// The refresh token, if there is one.
     pub refresh_token: Option<SecretText>,
-    /// An ID token, where one came.
+    /// The ID token, if there is one.
     pub id_token: Option<SecretText>,
-    /// The `scope` that was granted, where the answer says so.
+    /// The granted `scope`, if the answer states it. It is the server's text: do not log it as it is.
     pub scope: Option<String>,
 }
 
@@ -160,30 +160,30 @@ struct TokenAnswer {
 }
 
 impl Answer {
-    /// Its status.
+    /// Returns the status.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// Its headers.
+    /// Returns the headers.
     #[must_use]
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
     }
 
-    /// Its body, which may hold secrets.
+    /// Returns the body, which may hold secrets.
     #[must_use]
     pub fn expose_body(&self) -> &[u8] {
         &self.body
     }
 
-    /// The token in it, checked: a 2xx status, a JSON object, a token that can stand in a header, a
-    /// bearer token, and a lifetime that is one.
+    /// Validates the answer: a 2xx status, a JSON object, a bearer token that can stand in a header, and a
+    /// positive lifetime.
     ///
     /// # Errors
     ///
-    /// What is wrong with it.
+    /// Why the answer is not a usable token.
     pub fn token(&self) -> Result<Issued, AnswerError> {
         self.token_at(wall::seconds_since_1970())
     }
@@ -211,9 +211,9 @@ impl Answer {
         let refresh_token = parsed.refresh_token.or(parsed.refresh_token_v1);
         let refresh_token = refresh_token.map(SecretText::from);
         let id_token = parsed.id_token.or(parsed.id_token_v1).map(SecretText::from);
-        let told =
+        let is_error =
             |error: &Value| !matches!(error, Value::Null | Value::Bool(false)) && error != "";
-        if let Some(error) = parsed.error.filter(told) {
+        if let Some(error) = parsed.error.filter(is_error) {
             let name = error.as_str().unwrap_or("unnamed");
             let is_refusal = matches!(
                 name,
@@ -235,14 +235,14 @@ impl Answer {
         let token = token
             .ok_or(AnswerError::NoToken)?
             .map_err(AnswerError::BadToken)?;
-        let told = match parsed.expires_in.or(parsed.expires_in_v1) {
+        let stated = match parsed.expires_in.or(parsed.expires_in_v1) {
             None | Some(Value::Null) => None,
             Some(value) => Some(seconds(&value).ok_or(AnswerError::Lifetime)?),
         };
         let read = JwtTimes::read(token.expose_secret())
             .and_then(|times| jwt::lifetime(times, self.date(), local));
-        let lifetime = match (told, read) {
-            (Some(told), Some(read)) => Some(told.min(read)),
+        let lifetime = match (stated, read) {
+            (Some(stated), Some(read)) => Some(stated.min(read)),
             (one, other) => one.or(other),
         };
         Ok(Issued {
@@ -258,7 +258,7 @@ impl Answer {
         })
     }
 
-    /// What `Retry-After` asks for (RFC 9110, section 10.2.3): seconds, or a date.
+    /// Returns the delay of `Retry-After` (RFC 9110, section 10.2.3): seconds, or a date.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after_at(wall::seconds_since_1970())
@@ -287,7 +287,7 @@ impl Answer {
         self.foreign(text.split(['?', '#']).next().unwrap_or_default())
     }
 
-    /// Whether it is a web page, as a wrong URL often gets.
+    /// Returns true if the answer is a web page, which a wrong URL often gets.
     #[must_use]
     pub fn is_web_page(&self) -> bool {
         let says_so = self.headers.get(header::CONTENT_TYPE).is_some_and(|value| {

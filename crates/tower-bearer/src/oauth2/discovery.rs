@@ -40,11 +40,11 @@ enum Place {
 }
 
 impl Endpoint {
-    /// The token endpoint's own URL.
+    /// The URL of the token endpoint.
     ///
     /// # Errors
     ///
-    /// If it is not a URL, or a network would carry the secret without TLS.
+    /// If it is not a URL, or if it is reached over a network without TLS.
     pub fn new(url: &str) -> Result<Self, InvalidOrigin> {
         let uri = checked(url)?;
         Ok(Self {
@@ -52,7 +52,8 @@ impl Endpoint {
         })
     }
 
-    /// The same, also without TLS, where everybody on the way can read the secret and the token.
+    /// Like [`new`](Self::new), but also without TLS. Everybody on the way can then read the secret and the
+    /// token.
     ///
     /// # Errors
     ///
@@ -65,10 +66,10 @@ impl Endpoint {
         })
     }
 
-    /// An issuer, whose document says where its token endpoint is. It is read at the first fetch, and
-    /// again when the endpoint has gone.
+    /// An issuer, whose discovery document names the token endpoint. The document is read at the first
+    /// fetch, and again when the endpoint has disappeared.
     ///
-    /// The document must be the issuer's own, and its token endpoint on the issuer's origin; see
+    /// The document must name this issuer, and its token endpoint must be on the issuer's origin; see
     /// [`also_on`](Self::also_on).
     ///
     /// # Errors
@@ -85,8 +86,7 @@ impl Endpoint {
         })
     }
 
-    /// Lets the token endpoint that is discovered be on this origin too, where the secret then goes: for
-    /// issuers that keep it elsewhere.
+    /// Allows the discovered token endpoint to be on this origin too. The secret then goes there.
     ///
     /// Defaults to the issuer's origin alone.
     ///
@@ -101,7 +101,7 @@ impl Endpoint {
         Ok(self)
     }
 
-    /// What errors call it.
+    /// Returns what errors call it.
     pub(crate) fn name(&self) -> String {
         match &self.place {
             Place::Configured(uri) => uri.to_string(),
@@ -109,7 +109,7 @@ impl Endpoint {
         }
     }
 
-    /// The token endpoint, from the issuer's document if need be.
+    /// Returns the token endpoint, and discovers it if that is necessary.
     pub(crate) async fn resolve(&self, transport: &Transport) -> Result<Uri, SourceError> {
         let (issuer, origins, found) = match &self.place {
             Place::Configured(uri) => return Ok(uri.clone()),
@@ -129,7 +129,7 @@ impl Endpoint {
         Ok(uri)
     }
 
-    /// The endpoint has gone, so the document is read anew next time.
+    /// Forgets a discovered endpoint that has disappeared, so that the next fetch reads the document again.
     pub(crate) fn forget(&self) {
         if let Place::Discovered { found, .. } = &self.place {
             *found.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -146,18 +146,18 @@ fn checked(url: &str) -> Result<Uri, InvalidOrigin> {
     url.parse().map_err(|_| InvalidOrigin::no_url(url))
 }
 
-/// What an issuer's document says, as far as it is needed here.
+/// The members of an issuer's discovery document that this crate needs.
 #[derive(Clone, Debug, Deserialize)]
 #[non_exhaustive]
 pub struct Metadata {
-    /// The issuer, as it calls itself.
+    /// The issuer's name of itself.
     pub issuer: String,
     /// Where tokens are asked for.
     pub token_endpoint: String,
     /// Where a person logs in.
     #[serde(default)]
     pub authorization_endpoint: Option<String>,
-    /// The PKCE methods (RFC 7636) that it knows.
+    /// The PKCE methods (RFC 7636) that it supports.
     #[serde(default)]
     pub code_challenge_methods_supported: Vec<String>,
 }
@@ -167,11 +167,11 @@ impl Metadata {
     ///
     /// # Errors
     ///
-    /// If there is none, or it is another issuer's.
+    /// If there is none, or if it is another issuer's.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it drops the request.
+    /// Dropping the future drops the request.
     pub async fn discover(transport: &Transport, issuer: &str) -> Result<Self, SourceError> {
         let issuer = issuer.trim_end_matches('/');
         for url in well_known(issuer) {
@@ -218,7 +218,7 @@ impl Metadata {
         )
     }
 
-    /// The token endpoint, if it is on the issuer's own origin or one of these.
+    /// Returns the token endpoint, if it is on the issuer's own origin or on one of these.
     ///
     /// # Errors
     ///

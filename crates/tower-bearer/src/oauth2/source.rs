@@ -50,7 +50,7 @@ struct Exchange {
 }
 
 impl OAuth2Source {
-    /// Tokens for the client itself (RFC 6749, section 4.4): for programs that act for nobody else.
+    /// Tokens for the client itself (RFC 6749, section 4.4), for programs that act on their own behalf.
     pub fn client_credentials<S, B>(http: S, endpoint: Endpoint, client: Client) -> Self
     where
         S: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + Sync + 'static,
@@ -68,8 +68,7 @@ impl OAuth2Source {
         )
     }
 
-    /// Tokens for a person who has logged in somewhere (RFC 6749, section 6), with the refresh token
-    /// that the login gave.
+    /// Tokens for a person who has logged in (RFC 6749, section 6), with the refresh token of that login.
     pub fn refresh_token<S, B>(
         http: S,
         endpoint: Endpoint,
@@ -100,7 +99,7 @@ impl OAuth2Source {
         }
     }
 
-    /// Asks for these scopes, a list with spaces (RFC 6749, section 3.3).
+    /// Asks for these scopes, separated by spaces (RFC 6749, section 3.3).
     ///
     /// Defaults to none: the provider decides.
     #[must_use]
@@ -108,7 +107,7 @@ impl OAuth2Source {
         self.parameter("scope", scope)
     }
 
-    /// Asks for a token for this audience, as some providers have it.
+    /// Asks for a token for this audience, a parameter that some providers have.
     ///
     /// Defaults to none.
     #[must_use]
@@ -124,7 +123,7 @@ impl OAuth2Source {
         self.parameter("resource", resource)
     }
 
-    /// Adds a parameter of the provider's own. It may show in the server's logs, so do not put a secret
+    /// Adds a parameter that the provider defines. It may show in the server's logs, so do not put a secret
     /// into it.
     ///
     /// Defaults to none.

@@ -1,4 +1,4 @@
-//! How a token request goes out, whatever client does it.
+//! Sends token requests over any HTTP client.
 
 use std::{
     error, fmt,
@@ -22,9 +22,9 @@ const ANSWER_CAP: usize = Transport::ANSWER_CAP;
 /// Why there is no answer. There is no third way for one to be missing, so the enum is exhaustive.
 #[derive(Debug)]
 pub enum TransportError {
-    /// It did not come, or broke off.
+    /// The exchange failed before the answer was complete.
     Broken(BoxError),
-    /// It was larger than [`Transport::ANSWER_CAP`].
+    /// The answer was larger than [`Transport::ANSWER_CAP`].
     TooLarge,
 }
 
@@ -49,8 +49,8 @@ impl error::Error for TransportError {
 type Read = Result<(StatusCode, HeaderMap, Zeroizing<Vec<u8>>), TransportError>;
 type Sending = Pin<Box<dyn Future<Output = Read> + Send>>;
 
-/// An HTTP client whose type is forgotten: any tower service. It must not follow redirects, which would
-/// hand a secret on. Clones are the same client.
+/// An HTTP client with its type erased: any tower service. It must not follow redirects, which would pass
+/// a secret on. Clones are the same client.
 #[derive(Clone)]
 pub struct Transport {
     send: Arc<dyn Fn(Request<Full<Bytes>>) -> Sending + Send + Sync>,
@@ -60,7 +60,7 @@ impl Transport {
     /// The most that is read of an answer, in bytes: 1 MiB. A token answer has a few kilobytes.
     pub const ANSWER_CAP: usize = 1024 * 1024;
 
-    /// Forgets a service's type.
+    /// Erases a service's type.
     pub fn new<S, B>(service: S) -> Self
     where
         S: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + Sync + 'static,
@@ -88,11 +88,11 @@ impl Transport {
     ///
     /// # Errors
     ///
-    /// If none came, it broke off, or was too large.
+    /// If no whole answer came, or if it was too large.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it drops the request, which may have been served.
+    /// Dropping the future drops the request. The server may have processed it.
     pub async fn send(&self, request: TokenRequest) -> Result<Answer, TransportError> {
         let secrets = request.secrets.clone();
         let (status, headers, body) = (self.send)(request.into_http()).await?;

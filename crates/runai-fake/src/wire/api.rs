@@ -1,4 +1,4 @@
-//! The few endpoints that a token is tried on.
+//! A small part of the API, on which tests try their tokens.
 
 use bytes::Bytes;
 use http::{Method, header, request};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     answer::Answer,
     behaviour::HTML,
-    state::{Access, State},
+    state::{AccessStatus, State},
 };
 
 const SUBMISSIONS: [&str; 4] = [
@@ -21,30 +21,33 @@ const SUBMISSIONS: [&str; 4] = [
 const CLUSTER: &str = "71f69d83-ba66-4822-adf5-55ce55efd210";
 const CREATED: &str = "2026-01-01T00:00:00Z";
 
-/// The answer, or the one that was told instead; either way it is seen whose token it was.
+/// Answers an API request, with the behaviour's answer if it has one. Both know whose token it was, for
+/// the journal.
 pub(crate) fn answer(
     state: &State,
     head: &request::Parts,
     body: &Bytes,
-    instead: Option<Answer>,
+    configured: Option<Answer>,
 ) -> Answer {
     let bearer = head
         .headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.strip_prefix("Bearer "));
-    let (access, owner) = state.check(bearer);
-    let (generation, client) = owner.unzip();
+    let access = state.lock().check(bearer);
+    let (generation, client) = access.owner.unzip();
     let path = head.uri.path();
-    let answer = match (instead, access) {
-        (Some(instead), _) => instead,
-        // An unknown path outside the API is answered by the UI.
+    let answer = match (configured, access.status) {
+        (Some(configured), _) => configured,
+        // Outside `/api/`, the UI answers every path.
         _ if !path.starts_with("/api/") => Answer::new(200, "text/html; charset=utf-8", HTML),
-        (None, Access::Unauthenticated) => Answer::documented(401, false),
-        (None, Access::Forbidden) => Answer::documented(403, false),
-        (None, Access::Granted) => granted(state, &head.method, path, body, client.as_deref()),
+        (None, AccessStatus::Unauthenticated) => Answer::documented(401, false),
+        (None, AccessStatus::Forbidden) => Answer::documented(403, false),
+        (None, AccessStatus::Granted) => {
+            granted(state, &head.method, path, body, client.as_deref())
+        }
     };
-    answer.of(generation, client)
+    answer.owned_by(generation, client)
 }
 
 fn granted(
@@ -68,7 +71,7 @@ fn granted(
     }
 }
 
-/// Taken, with what was received, so that a test can compare it.
+/// Accepts a workload. The headers say what was received, so that a test can compare it.
 fn submission(body: &Bytes) -> Answer {
     let Ok(request) = serde_json::from_slice::<Value>(body) else {
         return Answer::documented(400, false);
@@ -104,7 +107,7 @@ fn project() -> Value {
     json!({
         "id": "4500001",
         "name": "fake-project",
-        "description": "a project of the fake's",
+        "description": "a project of the fake",
         "clusterId": CLUSTER,
         "parentId": "4500000",
         "requestedNamespace": "runai-fake-project",
@@ -125,7 +128,7 @@ fn project() -> Value {
 }
 
 fn rules(state: &State, client: Option<&str>) -> Value {
-    let is_user = client.is_some_and(|it| !state.has_application(it));
+    let is_user = client.is_some_and(|it| !state.lock().applications.contains(it));
     json!({"accessRules": {"totalRecords": 1, "displayRecords": 1, "accessRules": [{
         "id": 32,
         "tenantId": 1001,

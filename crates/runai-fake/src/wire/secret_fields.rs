@@ -1,10 +1,10 @@
-//! Whether a request brought something that nobody else may see.
+//! Finds secrets in token requests, whichever endpoint version they were meant for.
 
 use http::{HeaderMap, header};
 use serde_json::Value;
 
-/// The names of what is secret in any form, in small letters.
-const SECRETS: [&str; 8] = [
+/// The names of the secret fields of every endpoint version, in lower case.
+const SECRET_FIELDS: [&str; 8] = [
     "appsecret",
     "clientsecret",
     "client_secret",
@@ -15,23 +15,23 @@ const SECRETS: [&str; 8] = [
     "externaltoken",
 ];
 
-/// Whether the body of a token request, or its authorization, carries a secret.
-pub(crate) fn carries_one(headers: &HeaderMap, body: &[u8]) -> bool {
-    headers.contains_key(header::AUTHORIZATION) || is_in(body)
+/// Returns true if the body or the authorization header of a token request carries a secret.
+pub(crate) fn carries_secret(headers: &HeaderMap, body: &[u8]) -> bool {
+    headers.contains_key(header::AUTHORIZATION) || has_secret(body)
 }
 
-fn is_in(body: &[u8]) -> bool {
+fn has_secret(body: &[u8]) -> bool {
     match serde_json::from_slice::<Value>(body) {
         Ok(Value::Object(members)) => members.iter().any(|(name, value)| {
             let empty = value.is_null() || value.as_str() == Some("");
             is_secret(name) && !empty
         }),
         Ok(_) => false,
-        // What was broken off is no JSON any more, but the secret may have been in what came.
+        // The body was cut off, and the secret can be in the part that came.
         Err(_) if body.trim_ascii_start().starts_with(b"{") => {
             let text = String::from_utf8_lossy(body).to_lowercase();
             let text: String = text.split_whitespace().collect();
-            SECRETS.iter().any(|name| {
+            SECRET_FIELDS.iter().any(|name| {
                 let value = text.split_once(&format!("\"{name}\":\""));
                 value.is_some_and(|(_, rest)| !rest.is_empty() && !rest.starts_with('"'))
             })
@@ -43,7 +43,7 @@ fn is_in(body: &[u8]) -> bool {
 }
 
 fn is_secret(name: &str) -> bool {
-    SECRETS.contains(&name.to_lowercase().as_str())
+    SECRET_FIELDS.contains(&name.to_lowercase().as_str())
 }
 
 #[cfg(test)]
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_seen_in_any_form() {
+    fn a_secret_is_seen_in_every_endpoint_version() {
         for body in [
             r#"{"grantType":"app_token","AppId":"a","AppSecret":"s"}"#,
             r#"{"appSecret":"s"}"#,
@@ -66,12 +66,12 @@ mod tests {
             "refresh_token=r",
             "code=c",
         ] {
-            assert!(is_in(body.as_bytes()), "{body}");
+            assert!(has_secret(body.as_bytes()), "{body}");
         }
     }
 
     #[test]
-    fn a_request_without_one_is_seen_through() {
+    fn a_request_without_a_secret_is_recognised() {
         for body in [
             "",
             "{}",
@@ -85,8 +85,8 @@ mod tests {
             "grant_type=refresh_token&client_id=c",
             "grant_type=password&password=",
         ] {
-            assert!(!is_in(body.as_bytes()), "{body}");
+            assert!(!has_secret(body.as_bytes()), "{body}");
         }
-        assert!(!carries_one(&HeaderMap::new(), b"{}"));
+        assert!(!carries_secret(&HeaderMap::new(), b"{}"));
     }
 }

@@ -1,4 +1,4 @@
-//! The Keycloak underneath: `/auth/realms/<realm>/…`.
+//! Keycloak, which lies below `/auth/realms/<realm>/`: its token endpoint, discovery document and login.
 
 use std::borrow::Cow;
 
@@ -6,29 +6,13 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, Uri, header, request};
 use serde_json::json;
 
+use super::oauth2::{self, Client, Fields};
 use crate::{
     answer::Answer,
     behaviour::Behaviour,
-    form::{Endpoint, EndpointVersion},
-    oauth2::{self, Client, Fields},
-    state::{Code, REFRESH_LIFETIME, State},
+    endpoint_version::{Endpoint, EndpointVersion, KEYCLOAK_LOGIN, KEYCLOAK_TOKEN, keycloak_page},
+    state::{AuthorizationCode, REFRESH_TOKEN_LIFETIME, State},
 };
-
-const TOKEN: &str = "protocol/openid-connect/token";
-const LOGIN: &str = "protocol/openid-connect/auth";
-const CONFIGURATION: &str = ".well-known/openid-configuration";
-
-/// The realm of a path and what it is for, if it is one of Keycloak's.
-pub(crate) fn page(path: &str) -> Option<(&str, Endpoint)> {
-    let (realm, page) = path.strip_prefix("/auth/realms/")?.split_once('/')?;
-    let endpoint = match page {
-        TOKEN => Endpoint::Token(EndpointVersion::Keycloak),
-        LOGIN => Endpoint::Login,
-        CONFIGURATION => Endpoint::Configuration,
-        _ => return None,
-    };
-    (!realm.is_empty()).then_some((realm, endpoint))
-}
 
 pub(crate) fn answer(
     state: &State,
@@ -36,9 +20,9 @@ pub(crate) fn answer(
     body: &[u8],
     behaviour: &Behaviour,
 ) -> Answer {
-    match page(head.uri.path()) {
+    match keycloak_page(head.uri.path()) {
         Some((realm, endpoint)) if realm == state.realm() => match endpoint {
-            Endpoint::Configuration => configuration(state, head),
+            Endpoint::Discovery => discovery(state, head),
             Endpoint::Login => login(state, head.uri.query().unwrap_or_default()),
             _ => token(state, &head.headers, body, behaviour),
         },
@@ -46,10 +30,10 @@ pub(crate) fn answer(
     }
 }
 
-/// The discovery document (OpenID Connect Discovery 1.0, section 3), as far as a client for tokens
-/// reads it.
-fn configuration(state: &State, head: &request::Parts) -> Answer {
-    // As it was asked for, since a test may come by another name or through a proxy.
+/// Returns the discovery document (OpenID Connect Discovery 1.0, section 3), with the members that a
+/// token client reads.
+fn discovery(state: &State, head: &request::Parts) -> Answer {
+    // The URLs have the host of the request: a test may use another name, or a proxy.
     let host = head.headers.get(header::HOST);
     let host = host.and_then(|host| host.to_str().ok());
     let host = host.or_else(|| head.uri.authority().map(|it| it.as_str()));
@@ -58,12 +42,11 @@ fn configuration(state: &State, head: &request::Parts) -> Answer {
         _ => state.url().to_owned(),
     };
     let issuer = format!("{base}/auth/realms/{}", state.realm());
-    let token_endpoint = state
-        .token_endpoint()
-        .unwrap_or_else(|| format!("{issuer}/{TOKEN}"));
+    let token_endpoint = state.lock().discovered_token_endpoint.clone();
+    let token_endpoint = token_endpoint.unwrap_or_else(|| format!("{issuer}/{KEYCLOAK_TOKEN}"));
     let document = json!({
         "issuer": issuer,
-        "authorization_endpoint": format!("{issuer}/{LOGIN}"),
+        "authorization_endpoint": format!("{issuer}/{KEYCLOAK_LOGIN}"),
         "token_endpoint": token_endpoint,
         "grant_types_supported": [
             "authorization_code", "client_credentials", "password", "refresh_token",
@@ -75,14 +58,15 @@ fn configuration(state: &State, head: &request::Parts) -> Answer {
     Answer::json(200, &document)
 }
 
-/// Logs the first user in without asking.
+/// Logs the first user in, without a page to fill in.
 fn login(state: &State, query: &str) -> Answer {
-    match redirect(state, &oauth2::parsed(query.as_bytes())) {
+    match redirect(state, &Fields::parse(query.as_bytes())) {
         Ok(location) => Answer::new(302, "text/plain", "").header("location", location),
-        Err(flaw) => Answer::new(400, "text/plain", flaw),
+        Err(problem) => Answer::new(400, "text/plain", problem),
     }
 }
 
+/// Returns the URI to which the login page redirects, or what is wrong with the request.
 fn redirect(state: &State, query: &Fields<'_>) -> Result<String, String> {
     let needed = |name: &str| {
         let value = query.get(name);
@@ -94,10 +78,10 @@ fn redirect(state: &State, query: &Fields<'_>) -> Result<String, String> {
     }
     let (client, redirect_uri) = (needed("client_id")?, needed("redirect_uri")?);
     let oauth_state = needed("state")?;
-    let whole = redirect_uri
+    let is_absolute = redirect_uri
         .parse::<Uri>()
         .is_ok_and(|uri| uri.scheme().is_some() && !redirect_uri.contains('#'));
-    if !whole {
+    if !is_absolute {
         return Err(invalid("redirect_uri"));
     }
     let challenge = match (
@@ -107,11 +91,13 @@ fn redirect(state: &State, query: &Fields<'_>) -> Result<String, String> {
         (Some(challenge), Some("S256")) => Some(challenge.to_owned()),
         (None, None) => None,
         (None, Some(_)) => return Err("Missing parameter: code_challenge".into()),
-        // Without a method it would be `plain`, which is no secret.
+        // Without a method the challenge would be `plain`, which protects nothing.
         (Some(_), _) => return Err(invalid("code_challenge_method")),
     };
-    let user = state.first_user().ok_or("There is nobody to log in")?;
-    let code = state.code_of(Code {
+    let mut memory = state.lock();
+    let user = memory.users.first().ok_or("There is no user to log in")?;
+    let user = user.to_owned();
+    let code = memory.users.new_code(AuthorizationCode {
         user,
         client: client.into(),
         redirect_uri: redirect_uri.into(),
@@ -121,45 +107,40 @@ fn redirect(state: &State, query: &Fields<'_>) -> Result<String, String> {
         .append_pair("state", oauth_state)
         .append_pair("code", &code)
         .finish();
-    let joint = if redirect_uri.contains('?') { '&' } else { '?' };
-    Ok(format!("{redirect_uri}{joint}{answer}"))
+    let separator = if redirect_uri.contains('?') { '&' } else { '?' };
+    Ok(format!("{redirect_uri}{separator}{answer}"))
 }
 
 fn token(state: &State, headers: &HeaderMap, body: &[u8], behaviour: &Behaviour) -> Answer {
-    let fields = match oauth2::fields(headers, body) {
+    let version = EndpointVersion::Keycloak;
+    let fields = match oauth2::fields(version, headers, body) {
         Ok(fields) => fields,
         Err(answer) => return *answer,
     };
-    let grant = client(headers, &fields).and_then(|client| {
-        oauth2::grant(
-            state,
-            &fields,
-            &client,
-            behaviour,
-            EndpointVersion::Keycloak,
-        )
-    });
-    let grant = match grant {
-        Ok(grant) => grant,
+    let granted = client(headers, &fields)
+        .and_then(|client| oauth2::grant(state, &fields, &client, behaviour, version));
+    let granted = match granted {
+        Ok(granted) => granted,
         Err(answer) => return *answer,
     };
-    let mut answer = oauth2::granted(&grant);
-    answer["id_token"] = grant.token.into();
-    answer["scope"] = fields.get("scope").unwrap_or("openid email profile").into();
-    // 0 where there is nothing to refresh with.
-    let lifetime = grant.refresh_token.map_or(0, |_| REFRESH_LIFETIME);
-    answer["refresh_expires_in"] = lifetime.into();
-    oauth2::sent(&answer, grant.generation, grant.client)
+    let mut body = oauth2::success_body(&granted);
+    body["id_token"] = granted.token.into();
+    body["scope"] = fields.get("scope").unwrap_or("openid email profile").into();
+    // Keycloak sends 0 if there is no refresh token.
+    let lifetime = granted.refresh_token.map_or(0, |_| REFRESH_TOKEN_LIFETIME);
+    body["refresh_expires_in"] = lifetime.into();
+    oauth2::success(&body, granted.generation, granted.client)
 }
 
-/// The client by HTTP Basic or in the body, but not by both (RFC 6749, section 2.3).
+/// Returns the client, from HTTP Basic or from the body. A client must not use both (RFC 6749, section
+/// 2.3).
 fn client<'a>(headers: &HeaderMap, fields: &'a Fields<'_>) -> Result<Client<'a>, Box<Answer>> {
     let in_body = Client::in_body(fields);
     let Some(value) = headers.get(header::AUTHORIZATION) else {
         return Ok(in_body);
     };
     let Some((id, secret)) = value.to_str().ok().and_then(basic) else {
-        let text = "the authorization header is not that of a client";
+        let text = "the authorization header is not HTTP Basic";
         return Err(Answer::oauth2(401, "invalid_client", text).into());
     };
     if in_body.secret.is_some() || in_body.id.is_some_and(|it| it != id) {
@@ -168,11 +149,12 @@ fn client<'a>(headers: &HeaderMap, fields: &'a Fields<'_>) -> Result<Client<'a>,
     }
     Ok(Client {
         id: Some(id.into()),
-        // Clients of people send an empty one where they have none.
+        // Public clients send an empty secret.
         secret: (!secret.is_empty()).then_some(Cow::Owned(secret)),
     })
 }
 
+/// Reads HTTP Basic: the id and the secret.
 fn basic(value: &str) -> Option<(String, String)> {
     let (scheme, encoded) = value.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
@@ -183,9 +165,10 @@ fn basic(value: &str) -> Option<(String, String)> {
     Some((decoded(id), decoded(secret)))
 }
 
-/// Each half is encoded as in a form (RFC 6749, section 2.3.1); one that is not stays as it is, as far
-/// as `%` and `+` allow.
+/// Decodes a half, which is encoded as in an HTML form (RFC 6749, section 2.3.1). Without `%` and `+`, a
+/// half that is not encoded stays as it is.
 fn decoded(half: &str) -> String {
+    // These two would end the name.
     let one_name = half.replace('&', "%26").replace('=', "%3D");
     let name = form_urlencoded::parse(one_name.as_bytes()).next();
     name.map(|(name, _)| name.into_owned()).unwrap_or_default()
@@ -196,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn basic_is_read_encoded_or_not() {
+    fn basic_is_read_whether_encoded_or_not() {
         for (pair, id, secret) in [
             ("a:s", "a", "s"),
             ("a%3Ab:s%26%3D%2B+%25", "a:b", "s&=+ %"),
