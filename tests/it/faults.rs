@@ -144,7 +144,7 @@ async fn e04_a_200_with_an_error_member_is_a_failure() {
         let (kind, text) = fails(&setup, Behaviour::json(answer)).await;
         assert_eq!(kind, expected, "{text}");
         assert!(
-            text.contains(&format!("with the error `{error}`")),
+            text.contains(&format!("with the error \"{error}\"")),
             "{text}"
         );
     }
@@ -311,7 +311,12 @@ async fn times_out(setup: &Setup, behaviour: Behaviour) {
     };
     let ((kind, text), ()) = tokio::join!(fails(setup, behaviour), passed);
     assert_eq!(kind, Kind::TimedOut);
-    assert!(text.ends_with("BASE (application `ci-bot`) did not answer within 10 s: check that it is up and in reach"), "{text}");
+    assert!(
+        text.contains(
+            "BASE (application `ci-bot`) did not answer within 10 s: check that it is up and in reach"
+        ),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -338,7 +343,7 @@ async fn the_servers_own_words_are_cut_and_never_repeat_the_secret() {
     let behaviour = Behaviour::status(401).body("application/json", long);
     let (_, text) = fails(&setup, behaviour).await;
     assert!(
-        text.contains("(401, \"no  way xxx") && text.contains("xxx…\")"),
+        text.contains("(401, \"no\\n\\u{202e}way xxx") && text.contains("xxx…\")"),
         "{text}"
     );
     assert!(text.len() < 600, "{text}");
@@ -346,13 +351,13 @@ async fn the_servers_own_words_are_cut_and_never_repeat_the_secret() {
     let behaviour = Behaviour::status(401).body("application/json", echo);
     let (_, text) = fails(&setup, behaviour).await;
     assert!(
-        text.contains("(401, \"words that repeat the secret\")"),
+        text.contains("(401, (text that repeats a secret))"),
         "{text}"
     );
     let there = format!("https://elsewhere.example/token?secret={SECRET}");
     let (_, text) = fails(&setup, Behaviour::redirect(307, there)).await;
     assert!(
-        text.contains("to https://elsewhere.example/token (307)"),
+        text.contains("to \"https://elsewhere.example/token\" (307)"),
         "{text}"
     );
 }

@@ -300,5 +300,5 @@ async fn no_secret_shows() {
     let error = finished.unwrap_err();
     let shown = format!("{} {error:?}", chain(&error));
     assert!(!shown.contains(&code) && !shown.contains(&state), "{shown}");
-    assert!(shown.contains("words that repeat the secret"), "{shown}");
+    assert!(shown.contains("text that repeats a secret"), "{shown}");
 }

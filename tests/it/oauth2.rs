@@ -153,13 +153,13 @@ async fn errors_name_the_endpoint_the_client_and_what_the_server_said() {
         (
             None,
             Kind::InvalidCredentials,
-            "BASE/api/v2/token refused client `ci-bot` (401, `invalid_client`, \"Client authentication \
+            "BASE/api/v2/token refused client \"ci-bot\" (401, \"invalid_client\", \"Client authentication \
              failed\"): check the client's id and secret",
         ),
         (
             Some(Behaviour::status(503)),
             Kind::Unavailable,
-            "BASE/api/v2/token cannot give a token to client `ci-bot` at present (503",
+            "BASE/api/v2/token cannot give a token to client \"ci-bot\" at present (503",
         ),
         (
             Some(Behaviour::status(404)),
@@ -172,7 +172,7 @@ async fn errors_name_the_endpoint_the_client_and_what_the_server_said() {
                 "https://elsewhere.example/token?x=1",
             )),
             Kind::Malformed,
-            "redirects token requests to https://elsewhere.example/token (307), which is not followed",
+            "redirects token requests to \"https://elsewhere.example/token\" (307), which is not followed",
         ),
         (
             Some(Behaviour::html()),
@@ -182,7 +182,7 @@ async fn errors_name_the_endpoint_the_client_and_what_the_server_said() {
         (
             Some(Behaviour::json(r#"{"error":"invalid_scope"}"#)),
             Kind::Malformed,
-            "answered client `ci-bot` with the error `invalid_scope`",
+            "answered client \"ci-bot\" with the error \"invalid_scope\"",
         ),
     ] {
         if let Some(behaviour) = behaviour {
@@ -242,12 +242,12 @@ async fn an_issuer_without_a_document_or_with_another_ones_gets_no_secret() {
         (
             issuer(&fake),
             Some(Behaviour::json("[]")),
-            "is no document of an issuer",
+            "is not an issuer's document",
         ),
         (
             issuer(&fake),
             Some(Behaviour::status(503)),
-            "cannot say at present",
+            "cannot be read at present",
         ),
     ] {
         fake.always_on_version(EndpointVersion::Keycloak, form);

@@ -7,7 +7,7 @@ use http::{Request, StatusCode, header::AUTHORIZATION};
 use http_body_util::{BodyExt, Full};
 use runai_auth::{
     Auth, BoxError, Client, ControlPlane, Credentials, TokenEndpoint,
-    tower_bearer::{Kind, clock::ManualClock},
+    tower_bearer::{Kind, Report, clock::ManualClock},
 };
 use runai_fake::RunaiFake;
 use test_support::wait_for;
@@ -127,15 +127,9 @@ pub(crate) fn kind(error: &BoxError) -> &Kind {
         .kind()
 }
 
-/// The whole chain of an error, as people print it.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text = format!("{text}: {source}");
-        next = source.source();
-    }
-    text
+/// An error and its causes, as people print it.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    Report::new(error).to_string()
 }
 
 /// The headers of a request without the token.
