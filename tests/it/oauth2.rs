@@ -41,7 +41,7 @@ fn issuer(fake: &RunaiFake) -> String {
     format!("{}/auth/realms/runai", fake.url())
 }
 
-fn told(fake: &RunaiFake) -> Endpoint {
+fn configured(fake: &RunaiFake) -> Endpoint {
     Endpoint::new(&format!("{}/api/v2/token", fake.url())).unwrap()
 }
 
@@ -51,12 +51,12 @@ fn cache(source: OAuth2Source, clock: &ManualClock) -> TokenCache {
 }
 
 #[tokio::test]
-async fn client_credentials_by_post_and_basic_at_a_told_and_a_discovered_endpoint() {
+async fn client_credentials_by_post_and_basic_at_a_configured_and_a_discovered_endpoint() {
     let fake = fake().await;
     let discovered = || Endpoint::discover(&issuer(&fake)).unwrap();
     for (id, secret) in [(APPLICATION, SECRET), ("odd: id", "s3cr3t/+\"&\u{e9}")] {
         for (endpoint, client) in [
-            (told(&fake), Client::post(id, secret)),
+            (configured(&fake), Client::post(id, secret)),
             (discovered(), Client::post(id, secret)),
             (discovered(), Client::basic(id, secret)),
             (
@@ -78,7 +78,7 @@ async fn client_credentials_by_post_and_basic_at_a_told_and_a_discovered_endpoin
 async fn the_layer_goes_on_with_it() {
     let fake = fake().await;
     let client = Client::post(APPLICATION, SECRET);
-    let source = OAuth2Source::client_credentials(http(), told(&fake), client);
+    let source = OAuth2Source::client_credentials(http(), configured(&fake), client);
     let layer = BearerAuthLayer::new(TokenCache::new(source))
         .allow(fake.url())
         .unwrap();
@@ -95,7 +95,7 @@ async fn scopes_audiences_resources_and_other_parameters_go_along() {
     let assertion = || async { Ok("the.signed.jwt".into()) };
     let source = OAuth2Source::client_credentials(
         http(),
-        told(&fake),
+        configured(&fake),
         Client::assertion(APPLICATION, assertion),
     )
     .scope("things:read things:write")
@@ -189,7 +189,7 @@ async fn errors_name_the_endpoint_the_client_and_what_the_server_said() {
             fake.on_token(behaviour);
         }
         let client = Client::post(APPLICATION, "a wrong secret");
-        let source = OAuth2Source::client_credentials(http(), told(&fake), client);
+        let source = OAuth2Source::client_credentials(http(), configured(&fake), client);
         let error = cache(source, &ManualClock::new())
             .token()
             .await

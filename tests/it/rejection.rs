@@ -8,7 +8,7 @@ use runai_fake::{Behaviour, Fault};
 use crate::support::{APPLICATION, BOTH, CLUSTERS, SUBMIT, bare, setup, setup_over};
 
 #[tokio::test]
-async fn d01_a_revoked_token_heals_inside_the_request() {
+async fn d01_a_revoked_token_is_replaced_inside_the_request() {
     for wire in BOTH {
         let setup = setup_over(wire).await;
         setup.get(CLUSTERS).await.unwrap();
