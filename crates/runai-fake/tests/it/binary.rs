@@ -45,7 +45,7 @@ async fn it_says_where_it_is() {
 }
 
 #[tokio::test]
-async fn it_takes_people_a_realm_and_forms() {
+async fn it_takes_users_a_realm_and_endpoint_versions() {
     let arguments = [
         "--user=ada:p:w",
         "--user=grace:hopper",
@@ -81,7 +81,7 @@ async fn it_takes_people_a_realm_and_forms() {
     let page = "/auth/realms/acme/.well-known/openid-configuration";
     assert_eq!(client.get(page, "").await.status, 404);
 
-    // Without the flags there are a user, a realm and all forms.
+    // The defaults: one user, a realm and every endpoint version.
     let (_child, line) = run(&["--realm=acme"]).await;
     let client = at(&line).await;
     let users = json!([{"name": "test-user", "password": "test-password"}]);
@@ -99,7 +99,7 @@ async fn at(line: &Value) -> Client {
 }
 
 #[tokio::test]
-async fn it_writes_its_ca_where_told() {
+async fn it_writes_its_ca_to_the_given_file() {
     let file = format!(
         "{}/ca-{}.pem",
         env!("CARGO_TARGET_TMPDIR"),
@@ -145,7 +145,7 @@ async fn help_says_that_it_is_unofficial() {
 
 #[tokio::test]
 async fn a_bad_argument_is_explained() {
-    for (argument, told) in [
+    for (argument, expected) in [
         ("--application=no-secret", "ID:SECRET"),
         ("--user=no-password", "NAME:PASSWORD"),
         ("--user=:no-name", "NAME:PASSWORD"),
@@ -158,6 +158,6 @@ async fn a_bad_argument_is_explained() {
         let output = output.await.expect("it runs");
         assert!(!output.status.success(), "{argument}");
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(text.contains(told), "{argument}: {text}");
+        assert!(text.contains(expected), "{argument}: {text}");
     }
 }
