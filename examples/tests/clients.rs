@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
-mod support;
-
-use support::Program;
+use test_support::{Program, Scratch};
 
 #[tokio::test]
 async fn the_hyper_clients_story_goes_as_told() {
-    let output = Program::start("hyper_client", &[], &[]).end().await;
+    let output = Program::example("hyper_client").end().await;
     let told = output.success();
     let expected = [
         "HTTP/1.1: a list: 200 OK",
@@ -22,7 +20,7 @@ async fn the_hyper_clients_story_goes_as_told() {
 
 #[tokio::test]
 async fn d25_the_grpc_clients_story_goes_as_told() {
-    let output = Program::start("grpc", &[], &[]).end().await;
+    let output = Program::example("grpc").end().await;
     let told = output.success();
     let expected = [
         "a unary call: job-1",
@@ -37,7 +35,7 @@ async fn d25_the_grpc_clients_story_goes_as_told() {
 
 #[tokio::test]
 async fn the_reqwest_clients_story_goes_as_told() {
-    let output = Program::start("reqwest_client", &[], &[]).end().await;
+    let output = Program::example("reqwest_client").end().await;
     let told = output.success();
     let expected = [
         "a list: 200 OK",
@@ -57,34 +55,31 @@ async fn e14_ssl_cert_file_takes_the_place_of_the_systems_certificates() {
         .start()
         .await
         .unwrap();
-    let place = std::env::temp_dir().join(format!("runai-examples-{}.pem", std::process::id()));
-    std::fs::write(&place, fake.ca_pem().unwrap()).unwrap();
+    let scratch = Scratch::new();
+    let ca = scratch.write("ca.pem", fake.ca_pem().unwrap());
+    let missing = scratch.name("missing.pem");
     let run = |certificates: &str| {
-        let variables = [
-            ("RUNAI_BASE_URL", fake.url()),
-            ("RUNAI_CLIENT_ID", "test-app"),
-            ("RUNAI_CLIENT_SECRET", "test-secret"),
-            ("SSL_CERT_FILE", certificates),
-        ];
-        Program::start("every_grant", &["client"], &variables)
+        Program::example("every_grant")
+            .args(&["client"])
+            .application(fake.url(), "test-app", "test-secret")
+            .var("SSL_CERT_FILE", certificates)
     };
-    let output = run(place.to_str().unwrap()).end().await;
+    let output = run(&ca).end().await;
     let told = output.success();
     assert!(told.starts_with("ok: token of "), "{told}");
     // Without it the private CA is nobody's; a file that is not there is an error, and is named.
     for (certificates, says) in [
-        ("", "is not trusted"),
+        ("", "is not trusted".to_owned()),
         (
-            "/no/such.pem",
-            "/no/such.pem cannot be read: it is what SSL_CERT_FILE names",
+            &missing,
+            format!("{missing} cannot be read: it is what SSL_CERT_FILE names"),
         ),
     ] {
         let output = run(certificates).end().await;
         assert!(
-            !output.status.success() && output.stdout.contains(says),
+            !output.status.success() && output.stdout.contains(&says),
             "{}",
             output.stdout
         );
     }
-    std::fs::remove_file(place).unwrap();
 }

@@ -1,24 +1,18 @@
 //! The daemon's program, run as a user runs it.
 
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
-use std::{env, fs, process, time::Duration};
-
 use runai_fake::RunaiFake;
+use test_support::{Program, Scratch, Signal, wait_for};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::timeout,
 };
 
-mod support;
-
-use support::Program;
-
-#[cfg(unix)]
 #[tokio::test]
 async fn the_daemons_story_goes_as_told() {
-    let output = Program::start("daemon", &[], &[]).end().await;
+    let output = Program::example("daemon").end().await;
     let told = output.success();
     for line in [
         "GET /readyz: 200 OK",
@@ -52,18 +46,19 @@ async fn the_daemons_story_goes_as_told() {
     }
 }
 
-#[cfg(unix)]
 #[tokio::test]
 async fn with_the_variables_it_polls_that_control_plane_until_sigterm() {
     let fake = RunaiFake::builder().start().await.unwrap();
-    let file = env::temp_dir().join(format!("daemon-test-{}", process::id()));
-    fs::write(&file, "test-secret\n").unwrap();
-    let variables = [
-        ("RUNAI_BASE_URL", fake.url()),
-        ("RUNAI_CLIENT_ID", "test-app"),
-        ("RUNAI_CLIENT_SECRET_FILE", file.to_str().unwrap()),
-    ];
-    let mut daemon = Program::start("daemon", &["127.0.0.1:0"], &variables);
+    let scratch = Scratch::new();
+    let mut daemon = Program::example("daemon")
+        .args(&["127.0.0.1:0"])
+        .var("RUNAI_BASE_URL", fake.url())
+        .var("RUNAI_CLIENT_ID", "test-app")
+        .var(
+            "RUNAI_CLIENT_SECRET_FILE",
+            scratch.write("secret", "test-secret\n"),
+        )
+        .start();
     let line = daemon.line().await;
     let (control_plane, address) = line
         .split_once(" is polled, and how that goes is told at http://")
@@ -81,45 +76,38 @@ async fn with_the_variables_it_polls_that_control_plane_until_sigterm() {
             .starts_with("HTTP/1.1 200 OK\r\n")
     );
     // The measures of a refresh follow on its token, which may have been used by then.
-    let measured = async {
-        while !get(address, "/metrics")
+    wait_for("the measures of the refresh", async || {
+        get(address, "/metrics")
             .await
             .contains("tower_bearer_authenticated{cache=\"default\"} 1")
-        {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(30), measured)
-        .await
-        .unwrap();
+    })
+    .await;
 
-    daemon.signal("TERM");
+    daemon.signal(Signal::TERM);
     let output = daemon.end().await;
     let last = output.success().lines().last().unwrap();
     assert!(
         last.starts_with("summary: polls=1 failed=0 token_fetches=1 "),
         "{last}"
     );
-    fs::remove_file(file).unwrap();
 }
 
-#[cfg(unix)]
 #[tokio::test]
 async fn a_refused_secret_makes_it_not_ready_and_does_not_end_it() {
     let fake = RunaiFake::builder().start().await.unwrap();
-    let variables = [
-        ("RUNAI_BASE_URL", fake.url()),
-        ("RUNAI_CLIENT_ID", "test-app"),
-        ("RUNAI_CLIENT_SECRET", "a-wrong-secret"),
-    ];
-    let mut daemon = Program::start("daemon", &["127.0.0.1:0"], &variables);
+    let mut daemon = Program::example("daemon")
+        .args(&["127.0.0.1:0"])
+        .application(fake.url(), "test-app", "a-wrong-secret")
+        .start();
     let line = daemon.line().await;
     let (_, address) = line.split_once(" is told at http://").unwrap();
     fake.wait_for(|journal| journal.iter().any(|it| it.status == Some(401)))
         .await;
     // The answer is on its way to the daemon still.
-    let failed = async { while !get(address, "/livez").await.contains("polls=1 failed=1 ") {} };
-    timeout(Duration::from_secs(60), failed).await.unwrap();
+    wait_for("the failed poll", async || {
+        get(address, "/livez").await.contains("polls=1 failed=1 ")
+    })
+    .await;
     let told = get(address, "/readyz").await;
     assert!(
         told.starts_with("HTTP/1.1 503 Service Unavailable\r\n"),
@@ -127,7 +115,7 @@ async fn a_refused_secret_makes_it_not_ready_and_does_not_end_it() {
     );
     assert!(told.contains("application `test-app`"), "{told}");
 
-    daemon.signal("TERM");
+    daemon.signal(Signal::TERM);
     let output = daemon.end().await;
     let told = output.success();
     assert!(

@@ -3,18 +3,17 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use runai_fake::RunaiFake;
+use test_support::Program;
+#[cfg(unix)]
+use test_support::Signal;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
-mod support;
-
-use support::Program;
-
 #[tokio::test]
 async fn the_gateways_story_goes_as_told() {
-    let output = Program::start("gateway", &[], &[]).end().await;
+    let output = Program::example("gateway").end().await;
     let told = output.success();
     for line in [
         "a list: 200 OK",
@@ -39,15 +38,14 @@ async fn the_gateways_story_goes_as_told() {
     assert!(!told.contains("s3cr3t"), "{told}");
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn with_the_variables_it_serves_that_control_plane_until_ctrl_c() {
     let fake = RunaiFake::builder().start().await.unwrap();
-    let variables = [
-        ("RUNAI_BASE_URL", fake.url()),
-        ("RUNAI_CLIENT_ID", "test-app"),
-        ("RUNAI_CLIENT_SECRET", "test-secret"),
-    ];
-    let mut gateway = Program::start("gateway", &["127.0.0.1:0"], &variables);
+    let mut gateway = Program::example("gateway")
+        .args(&["127.0.0.1:0"])
+        .application(fake.url(), "test-app", "test-secret")
+        .start();
     let line = gateway.line().await;
     let (control_plane, address) = line.split_once(" is served at http://").unwrap();
     assert_eq!(control_plane, fake.url());
@@ -67,14 +65,14 @@ async fn with_the_variables_it_serves_that_control_plane_until_ctrl_c() {
     assert_eq!(sent.query.as_deref(), Some("verbose=1"));
     assert_eq!(sent.headers["host"], fake.addr().to_string());
 
-    gateway.signal("INT");
-    gateway.end().await.success();
+    gateway.signal(Signal::INT);
+    assert_eq!(gateway.end().await.code(), 0);
 }
 
 #[tokio::test]
 async fn with_some_of_the_variables_it_says_what_is_missing() {
-    let variables = [("RUNAI_BASE_URL", "http://127.0.0.1:9")];
-    let output = Program::start("gateway", &[], &variables).end().await;
+    let gateway = Program::example("gateway").var("RUNAI_BASE_URL", "http://127.0.0.1:9");
+    let output = gateway.end().await;
     assert!(!output.status.success());
     assert!(
         output

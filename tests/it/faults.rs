@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use runai_auth::tower_bearer::Kind;
 use runai_fake::{Behaviour, Fault, TokenShape};
+use test_support::Scratch;
 
 use crate::support::{CLUSTERS, SECRET, Setup, Wire, authenticate, chain, kind, setup, setup_over};
 
@@ -359,8 +360,8 @@ async fn the_servers_own_words_are_cut_and_never_repeat_the_secret() {
 #[tokio::test]
 async fn e13_a_rotated_secret_file_is_used_by_the_next_fetch() {
     let setup = setup().await;
-    let path = std::env::temp_dir().join(format!("runai-auth-e13-{}", std::process::id()));
-    std::fs::write(&path, format!("{SECRET}\n")).unwrap();
+    let scratch = Scratch::new();
+    let path = scratch.write("secret", format!("{SECRET}\n"));
     let clock = setup.clock.clone();
     let auth = runai_auth::ControlPlane::new(setup.fake.url())
         .unwrap()
@@ -370,11 +371,11 @@ async fn e13_a_rotated_secret_file_is_used_by_the_next_fetch() {
         );
     auth.cache().token().await.unwrap();
     assert!(setup.fake.rotate_secret("ci-bot", "another"));
-    std::fs::write(&path, "another\n").unwrap();
+    scratch.write("secret", "another\n");
     setup.advance(3600);
     auth.cache().token().await.unwrap();
     // Without a file the last good secret is used on.
-    std::fs::remove_file(&path).unwrap();
+    scratch.remove("secret");
     setup.advance(3600);
     auth.cache().token().await.unwrap();
     let journal = setup.fake.journal();

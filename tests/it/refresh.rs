@@ -18,7 +18,9 @@ async fn b01_in_the_window_nobody_waits() {
     gate.reached().await;
     gate.release();
     setup
-        .until(|auth| auth.status().generation == Some(2))
+        .until("the second token", |auth| {
+            auth.status().generation == Some(2)
+        })
         .await;
     setup.get(CLUSTERS).await.unwrap();
     let generations: Vec<_> = setup

@@ -10,6 +10,7 @@ use runai_auth::{
     tower_bearer::{Kind, clock::ManualClock},
 };
 use runai_fake::RunaiFake;
+use test_support::wait_for;
 use tower::ServiceExt;
 
 pub(crate) const APPLICATION: &str = "ci-bot";
@@ -93,11 +94,9 @@ impl Setup {
         self.fake.advance_clock(Duration::from_secs(secs));
     }
 
-    /// Lets other tasks run until `done`.
-    pub(crate) async fn until(&self, done: impl Fn(&Auth) -> bool) {
-        while !done(&self.auth) {
-            tokio::task::yield_now().await;
-        }
+    /// Waits until the cache says so of itself.
+    pub(crate) async fn until(&self, what: &str, holds: impl Fn(&Auth) -> bool) {
+        wait_for(what, async || holds(&self.auth)).await;
     }
 }
 

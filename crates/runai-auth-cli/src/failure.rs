@@ -100,14 +100,7 @@ impl From<tower_bearer::Error> for Failure {
             _ if error.is_transient() => UNREACHABLE,
             _ => OTHER,
         };
-        // What the source says is what a person needs; the cache's own words are for programs.
-        match error
-            .source()
-            .and_then(|source| source.downcast_ref::<SourceError>())
-        {
-            Some(source) => Self::of_source(code, source),
-            None => Self::split(code, &chain(&error)),
-        }
+        Self::described(code, error.message(), error.advice(), &error)
     }
 }
 
@@ -118,27 +111,30 @@ impl From<SourceError> for Failure {
             (_, true) => UNREACHABLE,
             _ => OTHER,
         };
-        Self::of_source(code, &error)
+        Self::described(code, error.message(), error.advice(), &error)
     }
 }
 
 impl Failure {
-    fn of_source(code: u8, source: &SourceError) -> Self {
-        let mut split = Self::split(code, &source.to_string());
+    fn described(code: u8, message: &str, advice: Option<&str>, error: &dyn Error) -> Self {
+        let mut split = match advice {
+            Some(advice) => Self::new(code, message, sentence(advice)),
+            None => Self::split(code, message),
+        };
         // To the library these may pass; here a person must put a file in its place.
         if split.error.starts_with("the certificate of ") {
             split.code = REFUSED;
         }
         if split.error.starts_with("there is no secret for ") {
             let hint = "Check that the file is there, can be read, and holds the secret";
-            return Self::new(REFUSED, chain(source), hint);
+            return Self::new(REFUSED, chain(error), hint);
         }
         match split.hint.is_empty() {
             false => split,
             // The causes tell more.
             true => Self::new(
                 code,
-                chain(source),
+                chain(error),
                 "Run `runai-auth check` to find out where it fails",
             ),
         }

@@ -9,7 +9,7 @@ use http_body_util::Full;
 use tower_bearer::{
     BoxError, Builder, SourceError,
     auth::Origin,
-    oauth2::{Failure, Transport},
+    oauth2::{Transport, TransportError},
 };
 use tower_service::Service;
 
@@ -329,7 +329,7 @@ impl ControlPlane {
     /// Dropping it gives the attempt up.
     pub async fn connect(&self) -> Result<Connection, SourceError> {
         let connected = client::connect(self).await;
-        connected.map_err(|error| explain::explained(&self.base(), Failure::Broken(error)))
+        connected.map_err(|error| explain::explained(&self.base(), TransportError::Broken(error)))
     }
 
     /// The full URL of a path of its API.

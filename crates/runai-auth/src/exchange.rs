@@ -5,7 +5,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use http::{Uri, header};
 use tower_bearer::{
     SourceError,
-    oauth2::{Answer, Flaw, Issued, Metadata, TokenRequest, Transport},
+    oauth2::{Answer, AnswerError, Issued, Metadata, TokenRequest, Transport},
 };
 
 use crate::{
@@ -37,7 +37,7 @@ struct Found {
 enum Outcome {
     Issued(Issued),
     /// There is no such endpoint.
-    Absent(Flaw, Answer),
+    Absent(AnswerError, Answer),
 }
 
 impl Exchange {
@@ -158,7 +158,9 @@ impl Exchange {
                 self.remember(Some(to.clone()));
                 Ok(Outcome::Issued(issued))
             }
-            Err(flaw @ (Flaw::Absent | Flaw::WebPage)) => Ok(Outcome::Absent(flaw, answer)),
+            Err(flaw @ (AnswerError::Absent | AnswerError::WebPage)) => {
+                Ok(Outcome::Absent(flaw, answer))
+            }
             Err(flaw) => Err(scene.flaw(flaw, &answer, &[])),
         }
     }
@@ -185,7 +187,7 @@ impl Exchange {
         let is_json = !answer.is_web_page();
         let is_it = match (answer.status().as_u16(), usual.form) {
             (408 | 425 | 429 | 500..=599, _) => {
-                return Err(scene.flaw(Flaw::Unavailable, &answer, &[]));
+                return Err(scene.flaw(AnswerError::Unavailable, &answer, &[]));
             }
             (404 | 405 | 410, _) => false,
             (400..=499, EndpointVersion::V1) => is_json && answer.message().is_some(),

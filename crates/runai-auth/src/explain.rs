@@ -5,7 +5,7 @@ use std::{error, io};
 
 use tower_bearer::{
     SourceError,
-    oauth2::{Answer, Failure, Flaw, Transport},
+    oauth2::{Answer, AnswerError, Transport, TransportError},
 };
 
 use crate::{credentials::Who, proxy::ProxyError};
@@ -18,49 +18,49 @@ pub(crate) struct Scene<'a> {
 
 impl Scene<'_> {
     /// There was no answer.
-    pub(crate) fn failure(&self, failure: Failure) -> SourceError {
+    pub(crate) fn failure(&self, failure: TransportError) -> SourceError {
         explained(&self.base, failure)
     }
 
     /// The answer is no token. `tried` are the paths at which there is no endpoint.
-    pub(crate) fn flaw(&self, flaw: Flaw, answer: &Answer, tried: &[String]) -> SourceError {
+    pub(crate) fn flaw(&self, flaw: AnswerError, answer: &Answer, tried: &[String]) -> SourceError {
         let base = &self.base;
         let Who { name, advice, once } = self.who;
         let status = answer.status().as_u16();
         let said = answer
             .message()
-            .map_or_else(String::new, |words| format!(", \"{words}\""));
+            .map_or_else(String::new, |words| format!(", {words}"));
         let message = match &flaw {
-            Flaw::Refused => format!("{base} refused {name} ({status}{said}): {advice}"),
-            Flaw::ErrorMember(error, _) => {
-                format!("{base} answered {name} with the error `{error}`: {advice}")
+            AnswerError::Refused => format!("{base} refused {name} ({status}{said}): {advice}"),
+            AnswerError::ErrorMember(error, _) => {
+                format!("{base} answered {name} with the error {error}: {advice}")
             }
-            Flaw::Unavailable => {
+            AnswerError::Unavailable => {
                 format!("{base} cannot give a token to {name} at present ({status}{said})")
             }
-            Flaw::Redirect(location) => format!(
+            AnswerError::Redirect(location) => format!(
                 "{base} redirects token requests to {location} ({status}), which is not followed, since the \
                  secret would go along: if that is the control plane, make it the URL"
             ),
-            Flaw::Absent => format!(
+            AnswerError::Absent => format!(
                 "there is no {} at {base} ({status}): check that the URL is the control plane's own",
                 tried.join(" and no ")
             ),
-            Flaw::WebPage => format!(
+            AnswerError::WebPage => format!(
                 "{base} answered with a web page where a token was asked for: check that the URL is the \
                  control plane's own, without a path of its UI"
             ),
-            Flaw::NotJson => self.no_token("its answer is not the JSON of a token"),
-            Flaw::NoToken => self.no_token("its answer has no access token"),
-            Flaw::TokenType => self.no_token("its token is not a bearer token"),
-            Flaw::Lifetime => {
+            AnswerError::NotJson => self.no_token("its answer is not the JSON of a token"),
+            AnswerError::NoToken => self.no_token("its answer has no access token"),
+            AnswerError::TokenType => self.no_token("its token is not a bearer token"),
+            AnswerError::Lifetime => {
                 self.no_token("its token's lifetime is no positive number of seconds")
             }
-            Flaw::BadToken(_) => self.no_token("its access token cannot stand in a header"),
+            AnswerError::BadToken(_) => self.no_token("its access token cannot stand in a header"),
             _ => self.no_token("its answer is not known here"),
         };
         // A page is a firewall's word, and no reason to give a secret up for good.
-        if *once && matches!(flaw, Flaw::Refused) && answer.message().is_none() {
+        if *once && matches!(flaw, AnswerError::Refused) && answer.message().is_none() {
             return SourceError::malformed(message);
         }
         let error = flaw.into_error(answer, message);
@@ -77,14 +77,14 @@ impl Scene<'_> {
 }
 
 /// Why nothing came of an exchange with a control plane.
-pub(crate) fn explained(base: &str, failure: Failure) -> SourceError {
+pub(crate) fn explained(base: &str, failure: TransportError) -> SourceError {
     match failure {
-        Failure::TooLarge => SourceError::malformed(format!(
+        TransportError::TooLarge => SourceError::malformed(format!(
             "{base} answered with more than {} KiB where a token was asked for: check that the URL is the \
              control plane's own",
             Transport::ANSWER_CAP / 1024
         )),
-        Failure::Broken(error) => {
+        TransportError::Broken(error) => {
             let what = match cause(&*error) {
                 Cause::Certificate => format!(
                     "the certificate of {base} is not trusted: if its CA is a private one, add it with \

@@ -10,8 +10,9 @@ use runai_auth::{
     TokenEndpoint, tower_bearer::clock::ManualClock,
 };
 use runai_fake::{Behaviour, RunaiFake};
+use test_support::{Scratch, wait_for};
 
-use super::{ENDPOINTS, Folder, authenticate, last_body};
+use super::{ENDPOINTS, authenticate, last_body};
 use crate::support::{APPLICATION, SECRET, chain};
 
 async fn fake() -> RunaiFake {
@@ -70,7 +71,7 @@ async fn a_password_at_each_endpoint() {
 #[tokio::test]
 async fn a_refused_password_is_not_sent_again_before_it_changes() {
     let fake = fake().await;
-    let folder = Folder::new();
+    let folder = Scratch::new();
     let path = folder.write("password", "wrong\n");
     let clock = ManualClock::new();
     let credentials = Credentials::password("ada@example.com", Secret::file(path));
@@ -101,14 +102,10 @@ async fn a_refused_password_is_not_sent_again_before_it_changes() {
     assert_eq!(auth.status().next_try_in, None);
     folder.write("password", "pass&word\n");
     // The file is looked at once a second at most, by the machine's own clock.
-    let changed = async {
-        while auth.cache().token().await.is_err() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), changed)
-        .await
-        .unwrap();
+    wait_for("a token for the new password", async || {
+        auth.cache().token().await.is_ok()
+    })
+    .await;
     assert_eq!(fake.token_requests(), 2);
 }
 
@@ -181,7 +178,7 @@ async fn a_refresh_token_whose_session_has_ended_is_refused_once_and_for_all() {
 #[tokio::test]
 async fn an_outside_token_from_a_file_a_program_or_a_function() {
     let fake = fake().await;
-    let folder = Folder::new();
+    let folder = Scratch::new();
     let path = folder.write("projected", "outside-1\n");
     let found = || async { Ok(SecretText::from("outside-1")) };
     for token in [
@@ -216,7 +213,7 @@ async fn a_fixed_token_and_a_token_file() {
     let auth = authenticate(&fake, &clock, TokenEndpoint::V1, by_client);
     let token = auth.cache().token().await.unwrap();
     let text = token.expose_secret().to_owned();
-    let folder = Folder::new();
+    let folder = Scratch::new();
     let path = folder.write("token", &format!("{text}\n"));
     for credentials in [
         Credentials::token(text.as_str()),
@@ -270,7 +267,7 @@ async fn a_password_of_a_function_is_not_sent_again_and_a_new_one_is_found() {
 #[tokio::test]
 async fn a_wrong_password_is_sent_once_however_late_its_file_is_looked_at() {
     let fake = fake().await;
-    let folder = Folder::new();
+    let folder = Scratch::new();
     let path = folder.write("password", "pass&word");
     let clock = ManualClock::new();
     let credentials = Credentials::password("ada@example.com", Secret::file(path));
@@ -285,7 +282,7 @@ async fn a_wrong_password_is_sent_once_however_late_its_file_is_looked_at() {
             .unwrap_err()
             .is_invalid_credentials()
     );
-    // The file is looked at once a second at most, by the machine's own clock.
+    // The file is read once a second at most, by the machine's own clock, and nothing shows when that was.
     tokio::time::sleep(Duration::from_millis(1100)).await;
     assert!(
         auth.cache()

@@ -2,7 +2,9 @@
 
 use runai_fake::{Behaviour, RunaiFake};
 
-use crate::support::{CLUSTERS, Proxy, command, ended, get, get_with, request, send, until};
+use test_support::wait_for;
+
+use crate::support::{CLUSTERS, Proxy, command, ended, get, get_with, request, send};
 
 #[tokio::test]
 async fn the_admin_is_told_and_can_refresh() {
@@ -15,7 +17,7 @@ async fn the_admin_is_told_and_can_refresh() {
     assert_eq!(get(&url("/else")).await.status, 404);
     assert_eq!(fake.token_requests(), 1);
     // Right after the start the first one is still the answer.
-    until(async || {
+    wait_for("a second token", async || {
         let refreshed = send(request("POST", &url("/refresh"), &[], "")).await;
         assert_eq!(refreshed.status, 200);
         assert_eq!(refreshed.json()["refreshed"], true);
@@ -97,7 +99,7 @@ async fn readiness_is_about_the_token() {
     let ready = async || get(&proxy.named_url("admin", "/readyz")).await;
     // The endpoint is down, but there is a token.
     fake.always_on_token(Some(Behaviour::status(503)));
-    until(async || {
+    wait_for("a refresh that fails", async || {
         let refresh = request("POST", &proxy.named_url("admin", "/refresh"), &[], "");
         let answer = send(refresh).await;
         if answer.status == 200 {
@@ -153,7 +155,10 @@ async fn an_outage_ends_by_itself() {
     let url = proxy.named_url("admin", "/readyz");
     proxy.get(CLUSTERS).await;
     // Nobody asks for anything, and yet it gets well.
-    until(async || get(&url).await.status == 200 && fake.issued().len() == 1).await;
+    wait_for("a token", async || {
+        get(&url).await.status == 200 && fake.issued().len() == 1
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -163,12 +168,14 @@ async fn health_says_whether_a_proxy_is_ready() {
     let base = proxy.named_url("health", "");
     let (code, ..) = ended(command(&["health", "--url", &base])).await;
     assert_eq!(code, Some(0));
-    let mut by_variable = command(&["health"]);
-    by_variable.env("RUNAI_AUTH_HEALTH_URL", &base);
+    let by_variable = command(&["health"]).var("RUNAI_AUTH_HEALTH_URL", &base);
     assert_eq!(ended(by_variable).await.0, Some(0));
 
     drop(proxy);
-    until(async || ended(command(&["health", "--url", &base])).await.0 == Some(1)).await;
+    wait_for("no proxy", async || {
+        ended(command(&["health", "--url", &base])).await.0 == Some(1)
+    })
+    .await;
     let (code, _, stderr) = ended(command(&["health"])).await;
     assert_eq!(code, Some(2), "{stderr}");
     let (code, ..) = ended(command(&["health", "--url", "https://x"])).await;
@@ -186,6 +193,9 @@ async fn a_rejected_token_that_nothing_replaces_makes_it_not_ready() {
     assert_eq!(proxy.get(CLUSTERS).await.status, 503);
     assert_eq!(ready().await, 503);
     fake.always_on_token(None);
-    until(async || proxy.get(CLUSTERS).await.status == 200).await;
+    wait_for("another token", async || {
+        proxy.get(CLUSTERS).await.status == 200
+    })
+    .await;
     assert_eq!(ready().await, 200);
 }

@@ -3,20 +3,22 @@
 use runai_fake::Behaviour;
 use tokio::{io::AsyncReadExt, io::AsyncWriteExt, net::TcpListener};
 
-use crate::program::{Folder, ID, Program, SECRET, builder, fake};
+use test_support::{Program, Scratch};
+
+use crate::support::{ID, SECRET, builder, command, fake};
 
 /// What is read, with the URL as BASE, and the exit code. No secret is in it.
 async fn read(program: Program, url: &str) -> (i32, String) {
     let ended = program.end().await;
     assert_eq!(ended.stdout, "");
     assert!(!ended.stderr.contains(SECRET), "{}", ended.stderr);
-    (ended.code, ended.stderr.replace(url, "BASE"))
+    (ended.code(), ended.stderr.replace(url, "BASE"))
 }
 
 #[tokio::test]
 async fn a_wrong_secret() {
     let fake = fake().await;
-    let program = Program::new(&["token"]).client(fake.url());
+    let program = command(&["token"]).application(fake.url(), ID, SECRET);
     let program = program.var("RUNAI_CLIENT_SECRET", "wrong-one");
     assert_eq!(
         read(program, fake.url()).await,
@@ -32,7 +34,7 @@ async fn a_wrong_secret() {
 
 #[tokio::test]
 async fn no_credentials() {
-    let program = Program::new(&["token", "--base-url", "https://acme.run.ai"]);
+    let program = command(&["token", "--base-url", "https://acme.run.ai"]);
     let (code, text) = read(program, "https://acme.run.ai").await;
     assert_eq!(code, 3);
     for told in [
@@ -57,7 +59,11 @@ async fn a_web_page_instead_of_a_token() {
         Some(Behaviour::html()),
     );
     assert_eq!(
-        read(Program::new(&["token"]).client(fake.url()), fake.url()).await,
+        read(
+            command(&["token"]).application(fake.url(), ID, SECRET),
+            fake.url()
+        )
+        .await,
         (
             1,
             "error: BASE answered with a web page where a token was asked for\n\
@@ -71,7 +77,11 @@ async fn a_web_page_instead_of_a_token() {
 async fn a_private_ca() {
     let fake = builder().tls(true).start().await.unwrap();
     assert_eq!(
-        read(Program::new(&["token"]).client(fake.url()), fake.url()).await,
+        read(
+            command(&["token"]).application(fake.url(), ID, SECRET),
+            fake.url()
+        )
+        .await,
         (
             3,
             "error: the certificate of BASE is not trusted\n\
@@ -85,7 +95,7 @@ async fn a_private_ca() {
 async fn an_unknown_host() {
     let url = "https://no-such-host.invalid";
     assert_eq!(
-        read(Program::new(&["token"]).client(url), url).await,
+        read(command(&["token"]).application(url, ID, SECRET), url).await,
         (
             4,
             "error: the host of BASE is not known\n\
@@ -99,7 +109,7 @@ async fn an_unknown_host() {
 async fn no_answer() {
     let fake = fake().await;
     fake.always_on_token(Some(Behaviour::fault(runai_fake::Fault::Silence)));
-    let program = Program::new(&["token", "--timeout", "100ms"]).client(fake.url());
+    let program = command(&["token", "--timeout", "100ms"]).application(fake.url(), ID, SECRET);
     let (code, text) = read(program, fake.url()).await;
     assert_eq!(code, 4);
     // The last attempt has what is left of the whole time.
@@ -124,7 +134,7 @@ async fn a_forward_proxy_that_refuses() {
         }
     });
     let url = "https://acme.run.ai";
-    let program = Program::new(&["token"]).client(url);
+    let program = command(&["token"]).application(url, ID, SECRET);
     let program = program.var("HTTPS_PROXY", &format!("http://user:pr0xy-s3cr3t@{proxy}"));
     let (code, text) = read(program, url).await;
     assert_eq!(code, 4);
@@ -140,14 +150,14 @@ async fn a_forward_proxy_that_refuses() {
 #[tokio::test]
 async fn a_login_that_ended() {
     let fake = fake().await;
-    let folder = Folder::new();
+    let scratch = Scratch::new();
     let config = format!(r#"{{"control_plane":{{"url":"{}"}}}}"#, fake.url());
-    folder.write("config.json", &config);
+    scratch.write("config.json", &config);
     // Its claims are `{"exp":1}`.
     let token = r#"{"accessToken":"ZTMwLmV5SmxlSEFpT2pGOS5jMmxu"}"#;
-    folder.write("authentication.json", token);
-    let program = Program::new(&["token", "--method=cli"])
-        .var("RUNAI_CLI_CONFIG_PATH", folder.root().to_str().unwrap());
+    scratch.write("authentication.json", token);
+    let program = command(&["token", "--method=cli"])
+        .var("RUNAI_CLI_CONFIG_PATH", scratch.root().to_str().unwrap());
     let (code, text) = read(program, fake.url()).await;
     assert_eq!(code, 3);
     assert!(
@@ -162,24 +172,30 @@ async fn a_login_that_ended() {
 
 #[tokio::test]
 async fn what_is_wrong_on_the_command_line() {
+    let scratch = Scratch::new();
+    let missing = scratch.name("missing");
     for (program, error, hint) in [
         (
-            Program::new(&["token"]),
+            command(&["token"]),
             "there is no URL of a control plane",
             "Give --base-url",
         ),
         (
-            Program::new(&["token", "--base-url", "acme.run.ai", "--client-id", ID]),
+            command(&["token", "--base-url", "acme.run.ai", "--client-id", ID]),
             "there is no client secret",
             "Give --client-secret-file",
         ),
         (
-            Program::new(&["token", "--client-secret-file", "/x"]).client("https://acme.run.ai"),
+            command(&["token", "--client-secret-file", &missing]).application(
+                "https://acme.run.ai",
+                ID,
+                SECRET,
+            ),
             "both RUNAI_CLIENT_SECRET and RUNAI_CLIENT_SECRET_FILE (or --client-secret-file) are given",
             "Unset one of them",
         ),
         (
-            Program::new(&[
+            command(&[
                 "token",
                 "--base-url",
                 "http://acme.run.ai",
@@ -191,13 +207,17 @@ async fn what_is_wrong_on_the_command_line() {
             "Use https\n",
         ),
         (
-            Program::new(&["token", "--ca-file", "/no/such"]).client("https://acme.run.ai"),
-            "the file /no/such cannot be read",
+            command(&["token", "--ca-file", &missing]).application(
+                "https://acme.run.ai",
+                ID,
+                SECRET,
+            ),
+            &format!("the file {missing} cannot be read"),
             "",
         ),
     ] {
         let ended = program.end().await;
-        assert_eq!(ended.code, 2, "{ended:?}");
+        assert_eq!(ended.code(), 2, "{ended:?}");
         let text = &ended.stderr;
         assert!(text.starts_with(&format!("error: {error}")), "{text}");
         assert!(
@@ -209,20 +229,24 @@ async fn what_is_wrong_on_the_command_line() {
 
 #[tokio::test]
 async fn a_secret_file_that_is_not_there() {
-    let program = Program::new(&[
+    let scratch = Scratch::new();
+    let missing = scratch.name("missing");
+    let program = command(&[
         "token",
         "--base-url",
         "https://acme.run.ai",
         "--client-id",
         ID,
     ])
-    .var("RUNAI_CLIENT_SECRET_FILE", "/no/such/secret");
+    .var("RUNAI_CLIENT_SECRET_FILE", &missing);
     let (code, text) = read(program, "https://acme.run.ai").await;
     assert_eq!(code, 3);
     assert_eq!(
         text,
-        "error: there is no secret for application `ci-bot`: the file /no/such/secret is not there: No such \
-         file or directory (os error 2)\n\
-         hint: Check that the file is there, can be read, and holds the secret\n"
+        format!(
+            "error: there is no secret for application `ci-bot`: the file {missing} is not there: No such \
+             file or directory (os error 2)\n\
+             hint: Check that the file is there, can be read, and holds the secret\n"
+        )
     );
 }

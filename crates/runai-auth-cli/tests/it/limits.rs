@@ -6,7 +6,9 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{CLUSTERS, Proxy, get_with, raw, within};
+use test_support::within;
+
+use crate::support::{CLUSTERS, Proxy, get_with, raw};
 
 #[tokio::test]
 async fn more_requests_than_allowed_are_told_to_wait() {

@@ -13,7 +13,6 @@ mod errors;
 mod exec;
 mod limits;
 mod listening;
-mod program;
 mod stopping;
 mod streams;
 mod support;

@@ -4,16 +4,14 @@ use bytes::Bytes;
 use http::Version;
 use http_body_util::BodyExt;
 use runai_fake::{Behaviour, Fault, RunaiFake};
+use test_support::{Scratch, within};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
 use crate::{
-    support::{
-        CLUSTERS, Proxy, SUBMIT, Scratch, client, get_with, h2c_client, raw, read, request, send,
-        within,
-    },
+    support::{CLUSTERS, Proxy, SUBMIT, client, get_with, h2c_client, raw, read, request, send},
     upstream::{TOKEN, Upstream},
 };
 
@@ -132,7 +130,7 @@ async fn upgraded_connections_are_passed_both_ways() {
 async fn http2_is_spoken_on_both_sides() {
     let fake = RunaiFake::builder().tls(true).start().await.unwrap();
     let scratch = Scratch::new();
-    let ca = scratch.file("ca.pem", fake.ca_pem().unwrap());
+    let ca = scratch.write("ca.pem", fake.ca_pem().unwrap());
     let proxy = Proxy::of(&fake, &["--ca-file", &ca]).await;
     let client = h2c_client();
     let asked: Vec<_> = (0..20)
@@ -203,7 +201,7 @@ async fn what_is_about_one_side_stays_there() {
 async fn locations_lead_back_to_the_proxy() {
     let upstream = Upstream::start().await;
     let scratch = Scratch::new();
-    let key = scratch.file("key", "a-long-key-of-the-proxy\n");
+    let key = scratch.write("key", "a-long-key-of-the-proxy\n");
     let mut arguments = V1.to_vec();
     arguments.extend(["--inbound-key-file", &key]);
     let proxy = Proxy::at(&upstream.url, &arguments).await;

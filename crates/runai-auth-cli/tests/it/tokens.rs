@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use runai_fake::{Behaviour, RunaiFake};
 
-use crate::support::{CLUSTERS, Proxy, SUBMIT, Scratch, command_for, ended, request, send, within};
+use test_support::{Scratch, within};
+
+use crate::support::{CLUSTERS, Proxy, SUBMIT, command_for, ended, request, send};
 
 #[tokio::test]
 async fn a_revoked_token_is_nothing_that_callers_see() {

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use runai_fake::{Behaviour, TokenShape};
 use serde_json::json;
+use test_support::within;
 
-use crate::client::{Client, SECRET, start, within};
+use crate::client::{Client, SECRET, start};
 
 #[tokio::test]
 async fn a_status_has_the_documented_body() {

@@ -4,12 +4,13 @@ use std::{io::ErrorKind, time::Duration};
 
 use runai_fake::{Behaviour, Fault, RunaiFake};
 use serde_json::json;
+use test_support::within;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
-use crate::client::{Client, ID, SECRET, start, within};
+use crate::client::{Client, ID, SECRET, start};
 
 async fn start_tls() -> RunaiFake {
     let builder = RunaiFake::builder().application(ID, SECRET).tls(true);

@@ -1,9 +1,10 @@
 //! The contents of the journal.
 
 use runai_fake::{Behaviour, Kind};
+use test_support::within;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-use crate::client::{Client, ID, SECRET, start, within};
+use crate::client::{Client, ID, SECRET, start};
 
 #[tokio::test]
 async fn an_exchange_tells_all_about_a_request() {

@@ -1,4 +1,4 @@
-//! Token requests: a form, as RFC 6749 has it, or a JSON text.
+//! Token requests: a form (RFC 6749) or a JSON text.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::secret::SecretText;
 
-/// A request to a token endpoint. Its body is in memory that is wiped, and `Debug` shows none of it.
+/// A request to a token endpoint. The memory of its body is wiped, and `Debug` shows none of it.
 ///
 /// ```
 /// use tower_bearer::oauth2::TokenRequest;
@@ -29,7 +29,7 @@ pub struct TokenRequest {
 }
 
 impl TokenRequest {
-    /// A form, empty as yet (RFC 6749, appendix B).
+    /// An empty form (RFC 6749, appendix B).
     #[must_use]
     pub fn form(endpoint: Uri) -> Self {
         const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
@@ -47,7 +47,7 @@ impl TokenRequest {
             .header(header::ACCEPT, HeaderValue::from_static("*/*"))
     }
 
-    /// A question without a body: for a discovery document.
+    /// A `GET` without a body, for a discovery document.
     #[must_use]
     pub fn get(endpoint: Uri) -> Self {
         Self::new(Method::GET, endpoint, Vec::new())
@@ -67,7 +67,7 @@ impl TokenRequest {
     /// Adds a parameter to a form.
     #[must_use]
     pub fn parameter(mut self, name: &str, value: &str) -> Self {
-        // An encoded byte takes three, so the buffer grows once and what it leaves behind is wiped.
+        // An encoded byte takes three. So the new buffer never grows, and the old one is wiped.
         let len = self.body.len() + 2 + 3 * (name.len() + value.len());
         let mut body = Zeroizing::new(Vec::with_capacity(len));
         body.extend_from_slice(&self.body);
@@ -87,7 +87,7 @@ impl TokenRequest {
         self.parameter(name, value.expose_secret()).secret(value)
     }
 
-    /// Names a secret that is in the request, so that no error repeats it: for JSON bodies.
+    /// Names a secret that is in a JSON body, so that no error repeats it.
     #[must_use]
     pub fn secret(mut self, secret: &SecretText) -> Self {
         self.secrets.push(secret.clone());

@@ -12,7 +12,7 @@ use super::{
     lifetime::{self, Schedule, Standing},
     state::{Phase, State},
 };
-use crate::{clock::Reading, observe::Reason, source::SourceError, token::Token};
+use crate::{clock::Reading, error::SourceError, observe::Reason, token::Token};
 
 /// After so many refreshes in a row whose secret changed meanwhile it cools.
 const MAX_SUPERSEDED: u32 = 3;
@@ -53,7 +53,8 @@ impl Core {
                 // Such a source would be asked without end.
                 let error = SourceError::transient(format!(
                     "{described} changed its secret during each of the last {MAX_SUPERSEDED} fetches"
-                ));
+                ))
+                .with_advice("find out who changes it");
                 Completion::Failed(state.cool(error, None, now))
             }
         } else if result

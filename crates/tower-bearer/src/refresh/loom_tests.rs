@@ -10,8 +10,9 @@ use super::*;
 use crate::token::Token;
 use crate::{
     clock::ManualClock,
+    error::SourceError,
     refresh::{Completion, Waiter},
-    source::{SourceError, source_fn},
+    source::source_fn,
 };
 
 fn core() -> Arc<Core> {

@@ -6,9 +6,8 @@ use tokio::runtime::Handle;
 
 use crate::{
     clock::Reading,
-    error::{Error, Kind},
+    error::{Error, SourceError},
     observe::Reason,
-    source::SourceError,
     token::Token,
 };
 
@@ -214,7 +213,7 @@ impl State {
         left: Option<Duration>,
         now: Reading,
     ) -> Error {
-        let refused = error.kind() == Kind::InvalidCredentials;
+        let refused = error.is_invalid_credentials();
         let in_a_row = if refused {
             &mut self.refusals
         } else {

@@ -14,8 +14,8 @@ use tracing::Instrument;
 
 use crate::{
     clock::{Reading, Sleep},
-    error::Kind,
-    source::{ErasedSource, Fetch, FetchContext, SourceError},
+    error::{Kind, SourceError},
+    source::{ErasedSource, Fetch, FetchContext},
     token::Token,
 };
 
@@ -125,7 +125,7 @@ fn next_attempt(
     result: &Result<Token, SourceError>,
 ) -> Option<Duration> {
     let error = result.as_ref().err()?;
-    if attempt >= refresh.attempts || !error.is_worth_another_attempt() {
+    if attempt >= refresh.attempts || !error.is_transient() {
         return None;
     }
     let backoff = limit::attempt_delay(attempt, core.chance());
@@ -140,9 +140,8 @@ fn timed_out(source: &dyn ErasedSource, after: Duration) -> SourceError {
         secs => format!("{secs:.0} s"),
     };
     let source = source.describe();
-    let message =
-        format!("{source} did not answer within {after}: check that it is up and in reach");
-    SourceError::new(Kind::TimedOut, message)
+    let message = format!("{source} did not answer within {after}");
+    SourceError::new(Kind::TimedOut, message).with_advice("check that it is up and in reach")
 }
 
 /// A fetch whose panic is a failure (A06).
@@ -168,7 +167,8 @@ impl Future for Caught<'_> {
                 Err(_) => *self = Self::Panicked,
             }
         }
-        let error = SourceError::new(Kind::Panicked, "the token source panicked");
+        let error = SourceError::new(Kind::Panicked, "the token source panicked")
+            .with_advice("mend the source: its panic is a bug");
         Poll::Ready(Err(error))
     }
 }

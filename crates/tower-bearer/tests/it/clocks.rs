@@ -123,7 +123,7 @@ async fn e11_a_secret_that_changes_during_each_fetch_ends_in_an_error_that_says_
         fetching.token(&format!("t{turn}"));
     }
     let error = caller.await.unwrap().unwrap_err();
-    let text = crate::support::chain(&error);
+    let text = format!("{error:#}");
     assert!(
         text.contains("changed its secret during each of the last 3 fetches"),
         "{text}"

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_test::{assert_pending, assert_ready, task};
 use tower_bearer::{Kind, Phase, Reason, SourceError};
 
-use crate::support::{cache, chain, settle};
+use crate::support::{cache, settle};
 
 #[tokio::test]
 async fn d02_a_hundred_rejections_of_one_token_cost_one_fetch() {
@@ -74,9 +74,9 @@ async fn d24_a_source_that_hands_out_the_rejected_token_is_a_typed_outcome() {
     let error = rejecter.await.unwrap().unwrap_err();
     assert_eq!(*error.kind(), Kind::Malformed);
     assert!(
-        chain(&error).contains("the token source gave the token again that was rejected"),
+        format!("{error:#}").contains("the token source gave the token again that was rejected"),
         "{}",
-        chain(&error)
+        format!("{error:#}")
     );
     settle().await;
     assert_eq!(control.calls(), 2);
@@ -187,9 +187,9 @@ async fn d24_rejected_tokens_are_not_handed_out_in_turns() {
     control.asked().await.token("t1");
     let error = rejecter.await.unwrap().unwrap_err();
     assert!(
-        chain(&error).contains("the token again that was rejected"),
+        format!("{error:#}").contains("the token again that was rejected"),
         "{}",
-        chain(&error)
+        format!("{error:#}")
     );
 }
 

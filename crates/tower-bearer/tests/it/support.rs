@@ -168,14 +168,3 @@ pub(crate) async fn settle() {
         tokio::task::yield_now().await;
     }
 }
-
-/// The whole chain of an error, as people print it.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text = format!("{text}: {source}");
-        next = source.source();
-    }
-    text
-}
