@@ -113,7 +113,7 @@ async fn a_refused_secret_makes_it_not_ready_and_does_not_end_it() {
         told.starts_with("HTTP/1.1 503 Service Unavailable\r\n"),
         "{told}"
     );
-    assert!(told.contains("application `test-app`"), "{told}");
+    assert!(told.contains("application \"test-app\""), "{told}");
 
     daemon.signal(Signal::TERM);
     let output = daemon.end().await;

@@ -165,7 +165,7 @@ async fn f02_no_secret_shows_anywhere_at_any_level() {
     ] {
         assert!(log.contains(expected), "the log lacks {expected}");
     }
-    assert!(printed.contains("refused application `ci-bot`"));
+    assert!(printed.contains("refused application \"ci-bot\""));
 }
 
 /// What is printed of the rest; it panics if a secret is there.
