@@ -5,9 +5,9 @@
 use test_support::{Program, Scratch};
 
 #[tokio::test]
-async fn the_hyper_clients_story_goes_as_told() {
+async fn the_hyper_clients_story_goes_as_written() {
     let output = Program::example("hyper_client").end().await;
-    let told = output.success();
+    let printed = output.success();
     let expected = [
         "HTTP/1.1: a list: 200 OK",
         "HTTP/1.1: a submission whose token was revoked: 202 Accepted, sent again: true",
@@ -15,13 +15,13 @@ async fn the_hyper_clients_story_goes_as_told() {
         "HTTP/2.0: a submission whose token was revoked: 202 Accepted, sent again: true",
         "summary: token_fetches=3",
     ];
-    assert_eq!(told.lines().collect::<Vec<_>>(), expected);
+    assert_eq!(printed.lines().collect::<Vec<_>>(), expected);
 }
 
 #[tokio::test]
-async fn d25_the_grpc_clients_story_goes_as_told() {
+async fn d25_the_grpc_clients_story_goes_as_written() {
     let output = Program::example("grpc").end().await;
-    let told = output.success();
+    let printed = output.success();
     let expected = [
         "a unary call: job-1",
         "a unary call, the token revoked before: job-2",
@@ -30,13 +30,13 @@ async fn d25_the_grpc_clients_story_goes_as_told() {
         "UNAUTHENTICATED after the first message is passed on",
         "summary: token_fetches=4 retried=3",
     ];
-    assert_eq!(told.lines().collect::<Vec<_>>(), expected);
+    assert_eq!(printed.lines().collect::<Vec<_>>(), expected);
 }
 
 #[tokio::test]
-async fn the_reqwest_clients_story_goes_as_told() {
+async fn the_reqwest_clients_story_goes_as_written() {
     let output = Program::example("reqwest_client").end().await;
-    let told = output.success();
+    let printed = output.success();
     let expected = [
         "a list: 200 OK",
         "a submission whose token was revoked: 202 Accepted, sent again: true",
@@ -45,11 +45,11 @@ async fn the_reqwest_clients_story_goes_as_told() {
          layer, or let requests to other origins pass without a token",
         "summary: token_fetches=2 requests=5",
     ];
-    assert_eq!(told.lines().collect::<Vec<_>>(), expected);
+    assert_eq!(printed.lines().collect::<Vec<_>>(), expected);
 }
 
 #[tokio::test]
-async fn e14_ssl_cert_file_takes_the_place_of_the_systems_certificates() {
+async fn e14_ssl_cert_file_replaces_the_systems_certificates() {
     let fake = runai_fake::RunaiFake::builder()
         .tls(true)
         .start()
@@ -65,9 +65,9 @@ async fn e14_ssl_cert_file_takes_the_place_of_the_systems_certificates() {
             .var("SSL_CERT_FILE", certificates)
     };
     let output = run(&ca).end().await;
-    let told = output.success();
-    assert!(told.starts_with("ok: token of "), "{told}");
-    // Without it the private CA is nobody's; a file that is not there is an error, and is named.
+    let printed = output.success();
+    assert!(printed.starts_with("ok: token of "), "{printed}");
+    // Without it the private CA is not trusted. A missing file is an error that names it.
     for (certificates, says) in [
         ("", "is not trusted".to_owned()),
         (

@@ -11,9 +11,9 @@ use tokio::{
 };
 
 #[tokio::test]
-async fn the_daemons_story_goes_as_told() {
+async fn the_daemons_story_goes_as_written() {
     let output = Program::example("daemon").end().await;
-    let told = output.success();
+    let printed = output.success();
     for line in [
         "GET /readyz: 200 OK",
         "the secret is rotated, in its file too, and the tokens are revoked",
@@ -25,9 +25,12 @@ async fn the_daemons_story_goes_as_told() {
         r#"  {"ready":false,"reason":"it is stopping"}"#,
         "the poll was finished, and the daemon has ended",
     ] {
-        assert!(told.lines().any(|it| it == line), "no `{line}` in {told}");
+        assert!(
+            printed.lines().any(|it| it == line),
+            "no `{line}` in {printed}"
+        );
     }
-    let last = told.lines().last().unwrap();
+    let last = printed.lines().last().unwrap();
     assert!(last.starts_with("summary: polls="), "{last}");
     assert!(last.contains(" failed=0 token_fetches=3 "), "{last}");
     assert!(last.ends_with(" rejections=1 retried=1"), "{last}");
@@ -42,7 +45,10 @@ async fn the_daemons_story_goes_as_told() {
         assert!(log.contains(part), "no `{part}` in {log}");
     }
     for secret in ["the first secret", "the second secret", "Bearer ", "eyJ"] {
-        assert!(!log.contains(secret) && !told.contains(secret), "{secret}");
+        assert!(
+            !log.contains(secret) && !printed.contains(secret),
+            "{secret}"
+        );
     }
 }
 
@@ -93,7 +99,7 @@ async fn with_the_variables_it_polls_that_control_plane_until_sigterm() {
 }
 
 #[tokio::test]
-async fn a_refused_secret_makes_it_not_ready_and_does_not_end_it() {
+async fn a_rejected_secret_makes_it_not_ready_and_does_not_end_it() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let mut daemon = Program::example("daemon")
         .args(&["127.0.0.1:0"])
@@ -108,19 +114,23 @@ async fn a_refused_secret_makes_it_not_ready_and_does_not_end_it() {
         get(address, "/livez").await.contains("polls=1 failed=1 ")
     })
     .await;
-    let told = get(address, "/readyz").await;
+    let printed = get(address, "/readyz").await;
     assert!(
-        told.starts_with("HTTP/1.1 503 Service Unavailable\r\n"),
-        "{told}"
+        printed.starts_with("HTTP/1.1 503 Service Unavailable\r\n"),
+        "{printed}"
     );
+<<<<<<< HEAD
     assert!(told.contains("application \"test-app\""), "{told}");
+=======
+    assert!(printed.contains("application `test-app`"), "{printed}");
+>>>>>>> h-tests
 
     daemon.signal(Signal::TERM);
     let output = daemon.end().await;
-    let told = output.success();
+    let printed = output.success();
     assert!(
-        told.contains("summary: polls=1 failed=1 token_fetches=1 "),
-        "{told}"
+        printed.contains("summary: polls=1 failed=1 token_fetches=1 "),
+        "{printed}"
     );
     assert!(output.stderr.contains("poll failed"), "{}", output.stderr);
     assert!(

@@ -12,9 +12,9 @@ use tokio::{
 };
 
 #[tokio::test]
-async fn the_gateways_story_goes_as_told() {
+async fn the_gateways_story_goes_as_written() {
     let output = Program::example("gateway").end().await;
-    let told = output.success();
+    let printed = output.success();
     for line in [
         "a list: 200 OK",
         "  the caller's Authorization was replaced, its Cookie and hop-by-hop headers stayed",
@@ -28,14 +28,17 @@ async fn the_gateways_story_goes_as_told() {
         "a list: 502 Bad Gateway",
         "the endpoint is up: GET /readyz is 200 again, without a call",
     ] {
-        assert!(told.lines().any(|it| it == line), "no `{line}` in {told}");
+        assert!(
+            printed.lines().any(|it| it == line),
+            "no `{line}` in {printed}"
+        );
     }
-    assert!(told.contains(", all answered 200"), "{told}");
-    assert!(told.contains("  Retry-After: 1, "), "{told}");
-    let last = told.lines().last().unwrap();
+    assert!(printed.contains(", all answered 200"), "{printed}");
+    assert!(printed.contains("  Retry-After: 1, "), "{printed}");
+    let last = printed.lines().last().unwrap();
     assert!(last.starts_with("summary: token_fetches="), "{last}");
     assert!(last.ends_with(" caller_credentials_forwarded=0"), "{last}");
-    assert!(!told.contains("s3cr3t"), "{told}");
+    assert!(!printed.contains("s3cr3t"), "{printed}");
 }
 
 #[cfg(unix)]

@@ -37,7 +37,7 @@ async fn no_credentials() {
     let program = command(&["token", "--base-url", "https://acme.run.ai"]);
     let (code, text) = read(program, "https://acme.run.ai").await;
     assert_eq!(code, 3);
-    for told in [
+    for part in [
         "error: no credentials for BASE were found (the environment: ",
         "mounted files: ",
         "the Run:ai CLI's login: ",
@@ -45,7 +45,7 @@ async fn no_credentials() {
         "\nhint: Set RUNAI_CLIENT_ID and RUNAI_CLIENT_SECRET to those of an application, mount them as the \
          files client-id and client-secret, or run `runai login`\n",
     ] {
-        assert!(text.contains(told), "{told}: {text}");
+        assert!(text.contains(part), "{part}: {text}");
     }
 }
 

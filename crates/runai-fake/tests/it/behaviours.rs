@@ -32,7 +32,7 @@ async fn a_status_has_the_documented_body() {
 }
 
 #[tokio::test]
-async fn headers_and_bodies_are_as_told() {
+async fn headers_and_bodies_are_as_configured() {
     let fake = start().await;
     let client = Client::new(&fake);
     fake.on_api(

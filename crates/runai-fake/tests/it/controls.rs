@@ -121,7 +121,7 @@ async fn credentials_and_time_are_changed() {
 }
 
 #[tokio::test]
-async fn forms_are_broken_and_mended() {
+async fn endpoint_versions_are_broken_and_mended() {
     let (_fake, client, control) = controlled().await;
     let configuration = "/auth/realms/runai/.well-known/openid-configuration";
     let statuses = async || {

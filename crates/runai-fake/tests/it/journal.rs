@@ -1,4 +1,4 @@
-//! What the journal tells.
+//! What the journal holds.
 
 use runai_fake::{Behaviour, Kind};
 use test_support::within;
@@ -7,7 +7,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 use crate::client::{Client, ID, SECRET, start};
 
 #[tokio::test]
-async fn an_exchange_tells_all_about_a_request() {
+async fn an_exchange_describes_its_request() {
     let fake = start().await;
     let client = Client::new(&fake);
     let token = client.token().await;

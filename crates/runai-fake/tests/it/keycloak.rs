@@ -226,13 +226,13 @@ async fn another_realm_does_not_exist() {
         .await;
     let issuer = format!("{}/auth/realms/acme", fake.url());
     assert_eq!(document.json()["issuer"], issuer);
-    // What is no page of Keycloak's that is known here is the UI's, as before.
+    // An unknown page of Keycloak's is the UI's.
     let answer = client.get("/auth/realms/runai/account", "").await;
     assert_eq!(answer.header("content-type"), "text/html; charset=utf-8");
 }
 
 #[tokio::test]
-async fn the_token_endpoint_refuses_what_is_no_request() {
+async fn the_token_endpoint_refuses_invalid_requests() {
     let (_fake, client) = with_people().await;
     error(&ask(&client, &[]).await, 400, "invalid_request");
     let magic = [("grant_type", "magic")];

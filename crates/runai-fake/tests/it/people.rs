@@ -170,7 +170,7 @@ async fn v1_exchanges_a_code_once() {
 }
 
 #[tokio::test]
-async fn v1_exchanges_an_outside_token() {
+async fn v1_exchanges_an_external_token() {
     let (fake, client) = with_people().await;
     let exchange =
         |token: &str| json!({"grantType": "external_token_exchange", "externalToken": token});
