@@ -11,7 +11,7 @@ use crate::support::{CLUSTERS, SECRET, Setup, Wire, authenticate, chain, kind, s
 /// One request against a token endpoint that behaves like this: the kind of the error, and its text
 /// with the URL as `BASE`.
 async fn fails(setup: &Setup, behaviour: Behaviour) -> (Kind, String) {
-    // Credentials of its own, so that no case cools because of the one before.
+    // Credentials of its own, so that no case is in the backoff of the one before.
     let auth = authenticate(&setup.fake, &setup.clock, SECRET);
     setup.fake.on_token(behaviour);
     let error = auth.cache().token().await.unwrap_err();
@@ -21,7 +21,7 @@ async fn fails(setup: &Setup, behaviour: Behaviour) -> (Kind, String) {
 }
 
 #[tokio::test]
-async fn e01_each_fault_is_told_apart() {
+async fn e01_each_fault_has_its_own_error() {
     let setup = setup().await;
     let huge_page = format!("<html>{}", "x".repeat(5000));
     for (behaviour, expected, says) in [
@@ -119,7 +119,7 @@ async fn e01_each_fault_is_told_apart() {
         assert_eq!(kind, expected, "{behaviour:?}: {text}");
         assert!(text.contains(says), "{behaviour:?}: {text}");
     }
-    // A content type or a case that is a little off is none.
+    // An odd content type or status does not make it a failure.
     for behaviour in [
         Behaviour::json("{\"accessToken\":\"t\"}")
             .header("content-type", "text/plain; charset=latin1"),
@@ -168,7 +168,7 @@ async fn e05_the_token_must_be_a_bearer_token() {
 }
 
 #[tokio::test]
-async fn e01_what_fails_before_http_is_told_apart() {
+async fn e01_each_fault_before_http_has_its_own_error() {
     // Nothing listens.
     let stopped = setup().await;
     stopped.fake.shutdown().await;
@@ -251,7 +251,7 @@ async fn e03_a_wrong_secret_costs_a_bounded_number_of_calls() {
 }
 
 #[tokio::test]
-async fn e06_a_token_that_is_no_header_is_refused_and_not_shown() {
+async fn e06_a_token_that_is_not_a_header_is_an_error_that_does_not_show_it() {
     let setup = setup().await;
     for (token, says) in [
         (

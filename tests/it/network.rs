@@ -183,7 +183,7 @@ async fn e14_a_ca_file_that_is_replaced_is_used_for_new_connections() {
         text.contains("is not trusted: if its CA is a private one"),
         "{text}"
     );
-    // A broken file changes nothing, and is no harm.
+    // A broken file changes nothing.
     folder.write("ca.pem", "-----BEGIN CERTIFICATE-----\n");
     clock.advance(Duration::from_secs(600));
     assert!(auth.cache().token().await.is_err());

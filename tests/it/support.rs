@@ -7,7 +7,7 @@ use http::{Request, StatusCode, header::AUTHORIZATION};
 use http_body_util::{BodyExt, Full};
 use runai_auth::{
     Auth, BoxError, Client, ControlPlane, Credentials, TokenEndpoint,
-    tower_bearer::{Kind, clock::ManualClock},
+    tower_bearer::{Kind, Report, clock::ManualClock},
 };
 use runai_fake::RunaiFake;
 use test_support::wait_for;
@@ -57,9 +57,9 @@ pub(crate) async fn setup_over(wire: Wire) -> Setup {
     }
 }
 
-/// Credentials for a fake, on a clock of the test's, with one attempt in a refresh.
+/// Credentials for a fake, on the test's clock, with one attempt in a refresh.
 pub(crate) fn authenticate(fake: &RunaiFake, clock: &ManualClock, secret: &str) -> Auth {
-    // What is found out where v1 is absent is told in `endpoints`.
+    // `endpoints` tests the detection of the version.
     let mut control_plane = ControlPlane::new(fake.url())
         .unwrap()
         .token_endpoint(TokenEndpoint::V1);
@@ -110,7 +110,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Why it is still a stamped.
+    /// Why the rejected request was not retried.
     pub(crate) fn not_retried(&self) -> Option<String> {
         self.stamped
             .as_ref()?
@@ -119,7 +119,7 @@ impl Answer {
     }
 }
 
-/// The kind of an error of the engine's.
+/// The kind of one of the engine's errors.
 pub(crate) fn kind(error: &BoxError) -> &Kind {
     error
         .downcast_ref::<runai_auth::tower_bearer::Error>()
@@ -127,15 +127,9 @@ pub(crate) fn kind(error: &BoxError) -> &Kind {
         .kind()
 }
 
-/// The whole chain of an error, as people print it.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text = format!("{text}: {source}");
-        next = source.source();
-    }
-    text
+/// An error and its causes, as people print it.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    Report::new(error).to_string()
 }
 
 /// The headers of a request without the token.

@@ -177,7 +177,7 @@ impl Running {
 
     /// Sends it a signal.
     #[cfg(unix)]
-    pub fn signal(&self, signal: crate::Signal) {
+    pub fn signal(&self, signal: rustix::process::Signal) {
         let id = self.child.id().expect("it was not waited for");
         let id = i32::try_from(id)
             .ok()
@@ -247,8 +247,10 @@ impl Ended {
 
 #[cfg(all(test, unix))]
 mod tests {
+    use rustix::process::Signal;
+
     use super::*;
-    use crate::{Signal, wait_for};
+    use crate::wait::wait_for;
 
     fn shell(script: &str) -> Program {
         Program::at("sh").args(&["-c", script])

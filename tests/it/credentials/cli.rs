@@ -81,7 +81,7 @@ async fn another_control_planes_login_is_not_used() {
 }
 
 #[tokio::test]
-async fn a_login_that_ended_says_so_and_its_refresh_token_is_not_spent() {
+async fn an_expired_login_says_so_and_its_refresh_token_is_not_redeemed() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let refresh = fake.refresh_token_for("test-user");
     let folder = Scratch::new();
@@ -128,7 +128,7 @@ async fn with_consent_it_is_refreshed_and_written_back() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_refresh_token_that_could_not_be_written_back_is_not_spent() {
+async fn a_refresh_token_that_could_not_be_written_back_is_not_redeemed() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let refresh = fake.refresh_token_for("test-user");
     let folder = Scratch::new();

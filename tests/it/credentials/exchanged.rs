@@ -69,7 +69,7 @@ async fn a_password_at_each_endpoint() {
 }
 
 #[tokio::test]
-async fn a_refused_password_is_not_sent_again_before_it_changes() {
+async fn a_rejected_password_is_not_sent_again_before_it_changes() {
     let fake = fake().await;
     let folder = Scratch::new();
     let path = folder.write("password", "wrong\n");
@@ -102,7 +102,7 @@ async fn a_refused_password_is_not_sent_again_before_it_changes() {
     assert_eq!(fake.token_requests(), 1);
     assert_eq!(auth.status().next_try_in, None);
     folder.write("password", "pass&word\n");
-    // The file is looked at once a second at most, by the machine's own clock.
+    // The file is read once a second at most, by the machine's own clock.
     wait_for("a token for the new password", async || {
         auth.cache().token().await.is_ok()
     })
@@ -110,7 +110,7 @@ async fn a_refused_password_is_not_sent_again_before_it_changes() {
     assert_eq!(fake.token_requests(), 2);
 }
 
-/// A store of the user's own.
+/// The user's own store.
 #[derive(Clone, Default)]
 struct Kept(Arc<Mutex<Vec<String>>>);
 
@@ -149,7 +149,7 @@ async fn a_rotated_refresh_token_is_handed_to_the_store_and_used_next() {
 }
 
 #[tokio::test]
-async fn a_refresh_token_whose_session_has_ended_is_refused_once_and_for_all() {
+async fn a_refresh_token_whose_session_has_ended_is_sent_once() {
     let fake = fake().await;
     let token = fake.refresh_token_for("ada@example.com");
     let clock = ManualClock::new();
@@ -177,7 +177,7 @@ async fn a_refresh_token_whose_session_has_ended_is_refused_once_and_for_all() {
 }
 
 #[tokio::test]
-async fn an_outside_token_from_a_file_a_program_or_a_function() {
+async fn an_external_token_from_a_file_a_program_or_a_function() {
     let fake = fake().await;
     let folder = Scratch::new();
     let path = folder.write("projected", "outside-1\n");
@@ -243,9 +243,9 @@ async fn a_fixed_token_and_a_token_file() {
 async fn a_password_of_a_function_is_not_sent_again_and_a_new_one_is_found() {
     let fake = fake().await;
     let password = Arc::new(Mutex::new("wrong"));
-    let told = password.clone();
+    let current = password.clone();
     let secret = Secret::from_fn(move || {
-        let text = *told.lock().unwrap();
+        let text = *current.lock().unwrap();
         async move { Ok(text.into()) }
     });
     let clock = ManualClock::new();
@@ -299,7 +299,7 @@ async fn a_wrong_password_is_sent_once_however_late_its_file_is_looked_at() {
 }
 
 #[tokio::test]
-async fn a_firewalls_page_is_no_reason_to_give_a_password_or_a_refresh_token_up() {
+async fn a_firewalls_page_does_not_invalidate_a_password_or_a_refresh_token() {
     let fake = fake().await;
     let page = Behaviour::status(403).body("text/html", "<html>blocked</html>");
     let refresh = fake.refresh_token_for("ada@example.com");

@@ -51,7 +51,7 @@ async fn the_id_token_until_it_ends_then_the_refresh_token_at_the_issuer() {
     let first = auth.cache().token().await.unwrap();
     assert_eq!(first.expose_secret(), id_token);
     assert!(fake.journal().is_empty());
-    // Revoked, or about to end: the refresh token is spent, at the issuer's discovered endpoint.
+    // Revoked, or about to expire: the refresh token is redeemed at the issuer's discovered endpoint.
     fake.revoke_all();
     let second = auth.cache().reject(&first).await.unwrap();
     assert!(fake.accepts(second.expose_secret()));
@@ -213,7 +213,7 @@ async fn another_contexts_refresh_token_goes_to_no_other_issuer() {
 }
 
 #[tokio::test]
-async fn a_context_with_another_sort_of_login_ends_the_memory_of_a_refusal() {
+async fn a_context_with_another_sort_of_login_is_tried_at_once() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let folder = Scratch::new();
     let text = |current| two((&fake, "spent-already"), (&fake, "r"), current);

@@ -16,7 +16,7 @@ pub(crate) const ENDPOINTS: [(TokenEndpoint, EndpointVersion); 3] = [
     (TokenEndpoint::Keycloak, EndpointVersion::Keycloak),
 ];
 
-/// One attempt a refresh, and a clock of the test's.
+/// One attempt per refresh, on the test's clock.
 pub(crate) fn authenticate(
     fake: &RunaiFake,
     clock: &ManualClock,

@@ -16,7 +16,7 @@ async fn soon_gets_a_token(auth: &runai_auth::Auth) {
 }
 
 #[tokio::test]
-async fn e13_a_new_secret_clears_the_memory_of_a_refusal_at_once() {
+async fn e13_a_new_secret_is_tried_at_once() {
     let fake = RunaiFake::builder()
         .application(APPLICATION, SECRET)
         .application("other-app", "other-secret")
@@ -75,7 +75,7 @@ async fn e13_a_new_secret_clears_the_memory_of_a_refusal_at_once() {
 }
 
 #[tokio::test]
-async fn files_that_are_not_whole_are_an_error_at_once() {
+async fn incomplete_files_are_an_error_at_once() {
     let folder = Scratch::new();
     folder.write("half/client-id", APPLICATION);
     for (name, says) in [

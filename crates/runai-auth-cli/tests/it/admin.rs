@@ -1,4 +1,4 @@
-//! What the proxy tells of itself.
+//! What the proxy reports about itself.
 
 use runai_fake::{Behaviour, RunaiFake};
 
@@ -7,7 +7,7 @@ use test_support::wait_for;
 use crate::support::{CLUSTERS, Proxy, command, ended, get, get_with, request, send};
 
 #[tokio::test]
-async fn the_admin_is_told_and_can_refresh() {
+async fn the_admin_endpoints_report_and_can_refresh() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let proxy = Proxy::of(&fake, &["--admin-listen", "127.0.0.1:0"]).await;
     let url = |path| proxy.named_url("admin", path);
@@ -77,7 +77,7 @@ async fn metrics_count_and_hold_no_secret() {
 }
 
 #[tokio::test]
-async fn probes_are_answered_to_anybody_and_nothing_else_is() {
+async fn the_health_port_answers_probes_only() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let arguments = ["--health-listen", "127.0.0.1:0"];
     let proxy = Proxy::of(&fake, &arguments).await;
@@ -129,7 +129,7 @@ async fn readiness_is_about_the_token() {
     assert!(!unready.json()["reason"].as_str().unwrap().is_empty());
     assert_eq!(get(&proxy.named_url("admin", "/livez")).await.status, 200);
 
-    // `health` tells the same.
+    // `health` reports the same.
     let base = proxy.named_url("admin", "");
     let (code, stdout, stderr) = ended(command(&["health", "--url", &base])).await;
     assert_eq!(code, Some(1), "{stderr}");
@@ -158,7 +158,7 @@ async fn an_outage_ends_by_itself() {
     let proxy = Proxy::of(&fake, &arguments).await;
     let url = proxy.named_url("admin", "/readyz");
     proxy.get(CLUSTERS).await;
-    // Nobody asks for anything, and yet it gets well.
+    // It recovers without a request.
     wait_for("a token", async || {
         get(&url).await.status == 200 && fake.issued().len() == 1
     })

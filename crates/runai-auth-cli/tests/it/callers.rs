@@ -1,4 +1,4 @@
-//! Who is let in, and with what.
+//! Which callers are let in, and with what.
 
 use runai_fake::RunaiFake;
 
@@ -16,7 +16,7 @@ async fn status(proxy: &Proxy, head: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn hostile_requests_reach_nobody() {
+async fn hostile_requests_do_not_reach_the_control_plane() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let proxy = Proxy::of(&fake, &[]).await;
     let addr = proxy.addr();

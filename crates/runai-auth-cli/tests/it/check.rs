@@ -111,7 +111,7 @@ async fn it_ends_at_the_step_that_is_wrong() {
     let ended = run().end().await;
     let (step, detail, hint) = last(&ended.stdout);
     assert_eq!((step.as_str(), ended.code()), ("clock", 1), "{ended:?}");
-    // The fake tells whole seconds.
+    // The fake states whole seconds.
     let said = ["599", "600", "601"].map(|it| format!("is {it} s ahead of the control plane's"));
     assert!(said.iter().any(|said| detail.contains(said)), "{detail}");
     assert!(hint.contains("NTP"), "{hint}");
@@ -130,7 +130,7 @@ async fn it_ends_at_the_step_that_is_wrong() {
 }
 
 #[tokio::test]
-async fn the_form_that_answered_is_told() {
+async fn the_endpoint_version_that_answered_is_shown() {
     let fake = builder()
         .endpoint_version(EndpointVersion::V1, false)
         .start()

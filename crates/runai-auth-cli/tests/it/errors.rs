@@ -37,7 +37,7 @@ async fn no_credentials() {
     let program = command(&["token", "--base-url", "https://acme.run.ai"]);
     let (code, text) = read(program, "https://acme.run.ai").await;
     assert_eq!(code, 3);
-    for told in [
+    for part in [
         "error: no credentials for BASE were found (the environment: ",
         "mounted files: ",
         "the Run:ai CLI's login: ",
@@ -45,7 +45,7 @@ async fn no_credentials() {
         "\nhint: Set RUNAI_CLIENT_ID and RUNAI_CLIENT_SECRET to those of an application, mount them as the \
          files client-id and client-secret, or run `runai login`\n",
     ] {
-        assert!(text.contains(told), "{told}: {text}");
+        assert!(text.contains(part), "{part}: {text}");
     }
 }
 
@@ -66,7 +66,7 @@ async fn a_web_page_instead_of_a_token() {
         .await,
         (
             1,
-            "error: BASE answered with a web page where a token was asked for\n\
+            "error: BASE answered a token request with a web page\n\
              hint: Check that the URL is the control plane's own, without a path of its UI\n"
                 .into()
         )
@@ -98,8 +98,8 @@ async fn an_unknown_host() {
         read(command(&["token"]).application(url, ID, SECRET), url).await,
         (
             4,
-            "error: the host of BASE is not known\n\
-             hint: Check the URL, and that this machine's DNS knows it\n"
+            "error: the host of BASE is unknown\n\
+             hint: Check the URL, and that this machine's DNS knows the host\n"
                 .into()
         )
     );
@@ -141,8 +141,8 @@ async fn a_forward_proxy_that_refuses() {
     assert_eq!(
         text,
         format!(
-            "error: the forward proxy {proxy} does not let the connection to BASE through\n\
-             hint: Check its address, user and password, and whether NO_PROXY should name the host\n"
+            "error: the forward proxy {proxy} does not connect to BASE\n\
+             hint: Check the proxy's address, user and password, and whether NO_PROXY should name the host\n"
         )
     );
 }
@@ -163,7 +163,7 @@ async fn a_login_that_ended() {
     assert!(
         text.starts_with("error: login of the Run:ai CLI in ")
             && text.contains(
-                " ended on Thu, 01 Jan 1970 00:00:01 GMT, by this machine's clock, and cannot be refreshed\n"
+                " expired on Thu, 01 Jan 1970 00:00:01 GMT by this machine's clock, and cannot be refreshed\n"
             )
             && text.ends_with("hint: Run `runai login`\n"),
         "{text}"
@@ -212,8 +212,8 @@ async fn what_is_wrong_on_the_command_line() {
                 ID,
                 SECRET,
             ),
-            &format!("the file {missing} cannot be read"),
-            "",
+            &format!("the file {missing} does not exist"),
+            "Check its path",
         ),
     ] {
         let ended = program.end().await;
@@ -258,9 +258,8 @@ async fn a_secret_file_that_is_not_there() {
     assert_eq!(
         text,
         format!(
-            "error: there is no secret for application \"ci-bot\": the file {missing} is not there: No such \
-             file or directory (os error 2)\n\
-             hint: Check that the file is there, can be read, and holds the secret\n"
+            "error: there is no secret for application \"{ID}\": the file {missing} does not exist\n\
+             hint: Check its path\n"
         )
     );
 }

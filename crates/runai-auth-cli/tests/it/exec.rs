@@ -90,7 +90,7 @@ async fn signals_reach_the_command() {
         let (program, _) = started(exec(&fake, &script)).await;
         assert_eq!(signalled(program, signal).await.code(), 9, "{name}");
     }
-    // And what they do to it is told as shells tell it.
+    // The exit code is the one that a shell gives.
     let (code, ..) = ended(exec(&fake, "kill -KILL $$")).await;
     assert_eq!(code, Some(137));
     let (program, _) = started(exec(&fake, "echo ready; exec sleep 1000")).await;
@@ -100,7 +100,7 @@ async fn signals_reach_the_command() {
 }
 
 #[tokio::test]
-async fn a_command_that_is_none_is_told_as_shells_tell_it() {
+async fn a_command_that_cannot_run_has_the_exit_code_of_a_shell() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let scratch = Scratch::new();
     let file = scratch.write("file", "no program");

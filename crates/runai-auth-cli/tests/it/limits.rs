@@ -11,7 +11,7 @@ use test_support::within;
 use crate::support::{CLUSTERS, Proxy, get_with, raw};
 
 #[tokio::test]
-async fn more_requests_than_allowed_are_told_to_wait() {
+async fn more_requests_than_allowed_get_503_with_retry_after() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let proxy = Proxy::of(&fake, &["--max-requests", "1"]).await;
     let gate = fake.hold_api();
@@ -101,7 +101,7 @@ async fn an_answer_is_seen_though_the_body_is_not_wanted() {
     within(stream.read_to_string(&mut rest)).await.unwrap();
     assert!(rest.contains("HTTP/1.1 200"), "{rest}");
 
-    // Who waits for leave to send it gets none.
+    // A client that waits for `100 Continue` does not get it.
     let asked = format!(
         "POST {CLUSTERS} HTTP/1.1\r\nHost: {}\r\nExpect: 100-continue\r\nConnection: close\r\n\
          Content-Length: 10\r\n\r\n",

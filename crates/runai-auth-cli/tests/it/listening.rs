@@ -39,7 +39,7 @@ async fn the_socket_is_for_its_owner() {
     let answer = ask(&socket, "evil.example").await;
     assert!(answer.starts_with("HTTP/1.1 421"), "{answer}");
 
-    // Another one does not take its place.
+    // Another proxy does not replace it.
     let arguments = ["proxy", "--listen", &listening];
     let (code, stdout, stderr) = ended(command_for(fake.url(), &arguments)).await;
     assert_eq!(code, Some(1), "{stderr}");
@@ -101,7 +101,7 @@ async fn other_machines_are_let_in_only_on_purpose_and_with_a_key() {
 }
 
 #[tokio::test]
-async fn what_is_no_address_is_a_usage_error() {
+async fn an_invalid_address_is_a_usage_error() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let scratch = Scratch::new();
     let (elsewhere, missing) = (format!("unix:{}", scratch.name("x")), scratch.name("key"));
@@ -181,7 +181,7 @@ async fn each_flag_has_a_variable() {
 }
 
 #[tokio::test]
-async fn an_empty_variable_counts_as_none() {
+async fn an_empty_variable_counts_as_unset() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let mut command = command_for(fake.url(), &["proxy", "--listen", "127.0.0.1:0"]);
     for name in [

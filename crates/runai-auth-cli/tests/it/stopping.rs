@@ -56,7 +56,7 @@ async fn a_request_on_a_connection_that_is_kept_is_still_answered() {
     let mut first = [0; 12];
     within(kept.read_exact(&mut first)).await.unwrap();
     assert_eq!(&first, b"HTTP/1.1 200");
-    // The second comes when the first is long answered, and the proxy is told to stop.
+    // The second comes when the first has been answered and the proxy is stopping.
     proxy.signal(Signal::TERM);
     stopping(&proxy).await;
     kept.write_all(asked.as_bytes()).await.unwrap();
@@ -119,7 +119,7 @@ async fn a_second_signal_ends_it_at_once() {
 }
 
 #[tokio::test]
-async fn a_hangup_brings_another_token_with_the_secret_of_now() {
+async fn a_hangup_refreshes_the_token_with_the_current_secret() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let scratch = Scratch::new();
     let file = scratch.write("secret", "test-secret\n");

@@ -24,7 +24,7 @@ async fn bodies_of_any_size_come_through_unchanged() {
     for size in [0, 1, 65_535, 65_536, 65_537, 1 << 20] {
         let body: Vec<u8> = (0..size).map(|at: u32| (at % 251) as u8).collect();
         let url = proxy.url("/echo?a=%2F&b=c+d");
-        // Without a body the client says nothing of its length, unless it is told to.
+        // Without a body the client sends a length only if it is given one.
         let length = size.to_string();
         let headers = [("content-length", length.as_str())];
         let answer = send(request("POST", &url, &headers, body.clone())).await;
@@ -120,7 +120,7 @@ async fn upgraded_connections_are_passed_both_ways() {
     stream.shutdown().await.unwrap();
     assert_eq!(within(stream.read(&mut [0])).await.unwrap(), 0);
 
-    // To HTTP/2 nobody upgrades: it is a request like any other.
+    // An upgrade to HTTP/2 is ignored: it is a request like any other.
     let headers = [("connection", "upgrade"), ("upgrade", "h2c")];
     let answer = get_with(&proxy.url("/upgrade"), &headers).await;
     assert_eq!(answer.status, 426);
@@ -157,7 +157,7 @@ async fn http2_is_spoken_on_both_sides() {
 }
 
 #[tokio::test]
-async fn what_is_about_one_side_stays_there() {
+async fn hop_by_hop_headers_stay_on_their_side() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let proxy = Proxy::of(&fake, &[]).await;
     let headers = [
@@ -210,7 +210,7 @@ async fn locations_lead_back_to_the_proxy() {
         let answer = get_with(&proxy.url(path), &headers).await;
         assert_eq!(answer.status, 302);
         let location = answer.headers["location"].to_str().unwrap().to_owned();
-        // No token is in what is told.
+        // The location holds no token.
         assert!(!location.contains(TOKEN));
         location
     };

@@ -101,7 +101,7 @@ async fn each_place_of_a_secret_and_each_method() {
             .var("RUNAI_AUTH_KUBECONFIG", &kubeconfig),
         command(&["token", "--method=discover", "--token-endpoint=v2"])
             .application(url, ID, SECRET),
-        // What is empty counts as none.
+        // An empty variable counts as unset.
         command(&["token"])
             .application(url, ID, SECRET)
             .var("RUNAI_CLIENT_SECRET_FILE", "")
@@ -135,7 +135,7 @@ async fn the_least_time_left_is_asked_for_or_refused() {
 }
 
 #[tokio::test]
-async fn nothing_secret_is_logged_however_much_is() {
+async fn no_secret_is_logged_at_any_level() {
     let fake = fake().await;
     for format in ["text", "json"] {
         let ended = command(&["token", "-vvv", "--log-format", format])
@@ -153,8 +153,8 @@ async fn nothing_secret_is_logged_however_much_is() {
 async fn help_and_usage() {
     let ended = command(&["--help"]).end().await;
     assert_eq!(ended.code(), 0);
-    for told in ["Exit codes:", "token", "check"] {
-        assert!(ended.stdout.contains(told), "{}", ended.stdout);
+    for part in ["Exit codes:", "token", "check"] {
+        assert!(ended.stdout.contains(part), "{}", ended.stdout);
     }
     for args in [
         &[][..],
@@ -170,7 +170,10 @@ async fn help_and_usage() {
 async fn a_typing_error_gets_a_suggestion() {
     for (arguments, meant) in [
         (&["tokn"][..], "token"),
-        (&["token", "--client-secret", "x"], "--client-secret-file"),
+        (
+            &["token", "--client-secret-fil", "x"],
+            "--client-secret-file",
+        ),
         (&["proxy", "--read-onyl"], "--read-only"),
     ] {
         let ended = command(arguments).end().await;
@@ -195,7 +198,7 @@ async fn a_switch_is_true_or_false_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn an_empty_variable_counts_as_none() {
+async fn an_empty_variable_counts_as_unset() {
     let fake = fake().await;
     for name in [
         "RUNAI_AUTH_METHOD",

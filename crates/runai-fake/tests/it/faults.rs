@@ -1,4 +1,4 @@
-//! Connections that break, end too soon, or say nothing.
+//! Connections that break, end early, or stay silent.
 
 use std::{io::ErrorKind, time::Duration};
 
@@ -174,7 +174,7 @@ async fn silence_may_follow_the_head() {
             .expect("the head comes");
         seen.push(byte[0]);
     }
-    // What comes next is the end, and that only because the fake is stopped.
+    // The end comes next, and only because the fake stops.
     within(fake.shutdown()).await;
     let mut rest = Vec::new();
     let _end = within(stream.read_to_end(&mut rest)).await;
@@ -182,7 +182,7 @@ async fn silence_may_follow_the_head() {
 }
 
 #[tokio::test]
-async fn it_stops_when_told_and_when_dropped() {
+async fn it_stops_on_shutdown_and_when_dropped() {
     let fake = start().await;
     let addr = fake.addr();
     let mut stream = TcpStream::connect(addr).await.expect("it listens");
