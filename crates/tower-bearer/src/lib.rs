@@ -68,7 +68,6 @@ mod error;
 pub mod oauth2;
 mod observe;
 mod refresh;
-mod registry;
 mod shard;
 mod source;
 mod sync;

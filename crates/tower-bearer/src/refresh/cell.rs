@@ -19,8 +19,7 @@ use super::lifetime::{Schedule, Standing};
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) token: Token,
-    /// The header's value again, for threads to take each its own: to count the references of one is what
-    /// threads would wait for each other for.
+    /// The header's value, with a reference count for each of a few threads.
     headers: Shards<HeaderValue>,
     pub(crate) schedule: Schedule,
     /// Rejected by a server, not expired. It is never taken back: only another entry replaces it.
@@ -30,7 +29,7 @@ pub(crate) struct Entry {
 impl Entry {
     pub(crate) fn new(token: Token, schedule: Schedule) -> Self {
         Self {
-            headers: Shards::of(|| token.copied_header_value()),
+            headers: Shards::default(),
             token,
             schedule,
             rejected: AtomicBool::new(false),
@@ -40,7 +39,9 @@ impl Entry {
     /// The header's value, this thread's own.
     #[inline]
     pub(crate) fn header_value(&self) -> HeaderValue {
-        self.headers.own().clone()
+        self.headers
+            .own(|| self.token.recounted_header_value())
+            .clone()
     }
 
     #[inline]

@@ -23,7 +23,6 @@ use crate::{
     clock::{Clock, Reading, Sleep},
     error::{Error, Kind},
     observe::{Reason, Telemetry},
-    registry::CacheNumber,
     source::ErasedSource,
     sync::{Mutex, MutexGuard},
 };
@@ -46,7 +45,6 @@ impl Settings {
 
 /// What all clones of one cache share.
 pub(crate) struct Core {
-    pub(crate) number: CacheNumber,
     pub(crate) cell: Cell,
     pub(crate) source: Arc<dyn ErasedSource>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -67,7 +65,6 @@ impl Core {
         chance: fastrand::Rng,
     ) -> Self {
         Self {
-            number: CacheNumber::next(),
             cell: Cell::default(),
             source,
             clock,
@@ -399,7 +396,6 @@ impl Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
-        self.number.forget();
         self.warm.end();
         let phase = std::mem::replace(&mut self.lock().phase, Phase::Idle);
         if let Phase::Refreshing { refresh, .. } = phase {
