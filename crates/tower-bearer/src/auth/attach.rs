@@ -80,11 +80,7 @@ impl Stamper {
             Ok(_) => return Plan::Pass,
             Err(error) => return Plan::Refuse(error),
         }
-        let core = self.cache.core();
-        if let Some(stamp) = core.fresh(options.remaining()) {
-            return Plan::Send(stamp);
-        }
-        match core.look(Want::lasting(options.remaining())) {
+        match self.cache.core().look(Want::lasting(options.remaining())) {
             Look::Serve(token) => Plan::Send(token.into()),
             look => Plan::Wait(look),
         }

@@ -36,8 +36,9 @@ pub(super) struct Sent<S, B> {
     pub(super) generation: u64,
     /// How long the token should last, if that can be had.
     pub(super) remaining: Duration,
-    /// Where the request went; known only if the rules ask where its response came from.
-    pub(super) sent_to: Option<Uri>,
+    /// Where the request went; known only if the rules ask where its response came from. In a box, because
+    /// few layers ask.
+    pub(super) sent_to: Option<Box<Uri>>,
     /// What happens if the token is rejected.
     pub(super) on_rejection: OnRejection<B>,
 }
@@ -121,10 +122,9 @@ where
     B: Body,
 {
     let limit = shared.stamper.rules.replay_limit;
+    let mut sent = Sent::new(shared, request.uri(), stamp.generation);
     // The head is copied before it gets the token: a retry gets another one.
-    let on_rejection = OnRejection::of(&request, &shared.stamper);
-    let mut sent = Sent::new(shared, request.uri(), stamp.generation, on_rejection);
-    sent.remaining = RequestOptions::of(&request).remaining();
+    sent.prepare_retry(&request);
     attach(request.headers_mut(), stamp);
     let response = match &mut sent.on_rejection {
         OnRejection::Retry(again) => {
@@ -148,8 +148,8 @@ pub(super) fn again<S, B, R>(
 where
     S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
 {
-    let on_rejection = OnRejection::Final { first };
-    let sent = Sent::new(shared, request.uri(), stamp.generation, on_rejection);
+    let mut sent = Sent::new(shared, request.uri(), stamp.generation);
+    sent.on_rejection = OnRejection::Final { first };
     attach(request.headers_mut(), stamp);
     let response = service.call(request);
     sent.shared.put_aside(&mut service);
@@ -157,35 +157,34 @@ where
 }
 
 impl<S, B> Sent<S, B> {
-    fn new(
-        shared: Arc<Shared<S>>,
-        uri: &Uri,
-        generation: u64,
-        on_rejection: OnRejection<B>,
-    ) -> Box<Self> {
+    /// A request that is not sent again.
+    fn new(shared: Arc<Shared<S>>, uri: &Uri, generation: u64) -> Box<Self> {
         let asks_where = shared.stamper.rules.final_uri.is_some();
         Box::new(Self {
             shared,
             generation,
             remaining: RequestOptions::NO_MINIMUM,
-            sent_to: asks_where.then(|| uri.clone()),
-            on_rejection,
+            sent_to: asks_where.then(|| Box::new(uri.clone())),
+            on_rejection: OnRejection::GiveUp(NotReplayable::TurnedOff),
         })
     }
-}
 
-impl<B: Body> OnRejection<B> {
-    /// Decides it for a request that is about to be sent for the first time.
-    fn of(request: &Request<B>, stamper: &Stamper) -> Self {
-        if !(stamper.rules.retry && RequestOptions::of(request).wants_retry()) {
-            return Self::GiveUp(NotReplayable::TurnedOff);
-        }
-        match Replay::of(request.body(), stamper.rules.replay_limit) {
-            Ok(replay) => Self::Retry(Again {
-                head: Head::of(request),
-                replay,
-            }),
-            Err(why) => Self::GiveUp(why),
+    /// Copies what a retry needs of a request, unless retries are turned off or its body is too large.
+    fn prepare_retry(&mut self, request: &Request<B>)
+    where
+        B: Body,
+    {
+        let rules = &self.shared.stamper.rules;
+        let options = RequestOptions::of(request);
+        self.remaining = options.remaining();
+        if rules.retry && options.wants_retry() {
+            match Replay::of(request.body(), rules.replay_limit) {
+                Ok(replay) => {
+                    let head = Head::of(request);
+                    self.on_rejection = OnRejection::Retry(Again { head, replay });
+                }
+                Err(why) => self.on_rejection = OnRejection::GiveUp(why),
+            }
         }
     }
 }

@@ -263,7 +263,7 @@ impl<S, B> Sent<S, B> {
         S: Clone,
     {
         let stamper = &self.shared.stamper;
-        let (is_rejection, response) = stamper.rules.rejects(response, self.sent_to.as_ref());
+        let (is_rejection, response) = stamper.rules.rejects(response, self.sent_to.as_deref());
         if !is_rejection {
             self.note_accepted(&response);
             return Err(match self.on_rejection {
