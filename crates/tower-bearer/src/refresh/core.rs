@@ -33,11 +33,11 @@ use super::{
 /// What all clones of one cache share.
 pub(crate) struct Core {
     pub(crate) cell: Cell,
-    pub(crate) source: Arc<dyn ErasedSource>,
+    pub(super) source: Arc<dyn ErasedSource>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) settings: Settings,
+    pub(super) settings: Settings,
     pub(crate) telemetry: Telemetry,
-    pub(crate) warm: Warm,
+    pub(super) warm: Warm,
     /// [`State::unjudged`] for readers without the lock; 0 for none.
     unjudged: AtomicU64,
     state: Mutex<State>,
