@@ -58,24 +58,23 @@ async fn e14_ssl_cert_file_replaces_the_systems_certificates() {
     let scratch = Scratch::new();
     let ca = scratch.write("ca.pem", fake.ca_pem().unwrap());
     let missing = scratch.name("missing.pem");
-    let run = |certificates: &str| {
+    let run = || {
         Program::example("every_grant")
             .args(&["client"])
             .application(fake.url(), "test-app", "test-secret")
-            .var("SSL_CERT_FILE", certificates)
     };
-    let output = run(&ca).end().await;
+    let output = run().var("SSL_CERT_FILE", &ca).end().await;
     let printed = output.success();
     assert!(printed.starts_with("ok: token of "), "{printed}");
     // Without it the private CA is not trusted. A missing file is an error that names it.
-    for (certificates, says) in [
-        ("", "is not trusted".to_owned()),
+    for (program, says) in [
+        (run(), "is not trusted".to_owned()),
         (
-            &missing,
+            run().var("SSL_CERT_FILE", &missing),
             format!("{missing} cannot be read: it is what SSL_CERT_FILE names"),
         ),
     ] {
-        let output = run(certificates).end().await;
+        let output = program.end().await;
         assert!(
             !output.status.success() && output.stdout.contains(&says),
             "{}",
