@@ -1,11 +1,11 @@
-//! The clients' programs, run as a user runs them.
+//! The client examples, run as a user runs them.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use test_support::{Program, Scratch};
 
 #[tokio::test]
-async fn the_hyper_clients_story_goes_as_written() {
+async fn the_hyper_clients_story_goes_as_expected() {
     let output = Program::example("hyper_client").end().await;
     let printed = output.success();
     let expected = [
@@ -19,13 +19,13 @@ async fn the_hyper_clients_story_goes_as_written() {
 }
 
 #[tokio::test]
-async fn d25_the_grpc_clients_story_goes_as_written() {
+async fn d25_the_grpc_clients_story_goes_as_expected() {
     let output = Program::example("grpc").end().await;
     let printed = output.success();
     let expected = [
         "a unary call: job-1",
         "a unary call, the token revoked before: job-2",
-        "a client stream, refused before its end: 5 jobs, in order",
+        "a client stream, rejected before its end: 5 jobs, in order",
         "a server stream, the token revoked before: 3 jobs",
         "UNAUTHENTICATED after the first message is passed on",
         "summary: token_fetches=4 retried=3",
@@ -34,7 +34,7 @@ async fn d25_the_grpc_clients_story_goes_as_written() {
 }
 
 #[tokio::test]
-async fn the_reqwest_clients_story_goes_as_written() {
+async fn the_reqwest_clients_story_goes_as_expected() {
     let output = Program::example("reqwest_client").end().await;
     let printed = output.success();
     let expected = [
@@ -58,23 +58,26 @@ async fn e14_ssl_cert_file_replaces_the_systems_certificates() {
     let scratch = Scratch::new();
     let ca = scratch.write("ca.pem", fake.ca_pem().unwrap());
     let missing = scratch.name("missing.pem");
-    let run = || {
-        Program::example("every_grant")
-            .args(&["client"])
-            .application(fake.url(), "test-app", "test-secret")
+    let run = |certificates: Option<&str>| {
+        let program = Program::example("every_grant").args(&["client"]);
+        let program = program.application(fake.url(), "test-app", "test-secret");
+        match certificates {
+            Some(file) => program.var("SSL_CERT_FILE", file),
+            None => program,
+        }
     };
-    let output = run().var("SSL_CERT_FILE", &ca).end().await;
+    let output = run(Some(&ca)).end().await;
     let printed = output.success();
     assert!(printed.starts_with("ok: token of "), "{printed}");
-    // Without it the private CA is not trusted. A missing file is an error that names it.
-    for (program, says) in [
-        (run(), "is not trusted".to_owned()),
+    // Without the variable, nobody trusts the private CA. The error names a missing file.
+    for (certificates, says) in [
+        (None, "is not trusted".to_owned()),
         (
-            run().var("SSL_CERT_FILE", &missing),
-            format!("{missing} cannot be read: it is what SSL_CERT_FILE names"),
+            Some(missing.as_str()),
+            format!("{missing} does not exist: it is what SSL_CERT_FILE names"),
         ),
     ] {
-        let output = program.end().await;
+        let output = run(certificates).end().await;
         assert!(
             !output.status.success() && output.stdout.contains(&says),
             "{}",

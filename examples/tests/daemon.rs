@@ -1,4 +1,4 @@
-//! The daemon's program, run as a user runs it.
+//! The daemon example, run as a user runs it.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test may")]
@@ -11,18 +11,18 @@ use tokio::{
 };
 
 #[tokio::test]
-async fn the_daemons_story_goes_as_written() {
+async fn the_daemons_story_goes_as_expected() {
     let output = Program::example("daemon").end().await;
     let printed = output.success();
     for line in [
         "GET /readyz: 200 OK",
-        "the secret is rotated, in its file too, and the tokens are revoked",
+        "the secret is rotated, also in its file, and the tokens are revoked",
         "the next poll got a 401, and was sent again with a token for the new secret",
         "the token was refreshed ahead of its expiry",
         "GET /metrics: 200 OK",
         "SIGTERM comes in the middle of a poll",
         "GET /readyz: 503 Service Unavailable",
-        r#"  {"ready":false,"reason":"it is stopping"}"#,
+        r#"  {"ready":false,"reason":"stopping"}"#,
         "the poll was finished, and the daemon has ended",
     ] {
         assert!(
@@ -39,7 +39,7 @@ async fn the_daemons_story_goes_as_written() {
     for part in [
         "refresh reason=initial",
         "refresh reason=ahead",
-        "told to stop",
+        "stopping",
         "ended",
     ] {
         assert!(log.contains(part), "no `{part}` in {log}");
@@ -67,7 +67,8 @@ async fn with_the_variables_it_polls_that_control_plane_until_sigterm() {
         .start();
     let line = daemon.line().await;
     let (control_plane, address) = line
-        .split_once(" is polled, and how that goes is told at http://")
+        .strip_prefix("polls ")
+        .and_then(|line| line.split_once("; status at http://"))
         .unwrap();
     assert_eq!(control_plane, fake.url());
     fake.wait_for(|journal| {
@@ -81,8 +82,8 @@ async fn with_the_variables_it_polls_that_control_plane_until_sigterm() {
             .await
             .starts_with("HTTP/1.1 200 OK\r\n")
     );
-    // The measures of a refresh follow on its token, which may have been used by then.
-    wait_for("the measures of the refresh", async || {
+    // The metrics of a refresh follow its token, which a poll can use before.
+    wait_for("the metrics of the refresh", async || {
         get(address, "/metrics")
             .await
             .contains("tower_bearer_authenticated{cache=\"default\"} 1")
@@ -99,17 +100,17 @@ async fn with_the_variables_it_polls_that_control_plane_until_sigterm() {
 }
 
 #[tokio::test]
-async fn a_rejected_secret_makes_it_not_ready_and_does_not_end_it() {
+async fn an_invalid_secret_makes_it_unready_and_does_not_end_it() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let mut daemon = Program::example("daemon")
         .args(&["127.0.0.1:0"])
         .application(fake.url(), "test-app", "a-wrong-secret")
         .start();
     let line = daemon.line().await;
-    let (_, address) = line.split_once(" is told at http://").unwrap();
+    let (_, address) = line.split_once("; status at http://").unwrap();
     fake.wait_for(|journal| journal.iter().any(|it| it.status == Some(401)))
         .await;
-    // The answer is on its way to the daemon still.
+    // The answer is still on its way to the daemon.
     wait_for("the failed poll", async || {
         get(address, "/livez").await.contains("polls=1 failed=1 ")
     })
@@ -119,7 +120,7 @@ async fn a_rejected_secret_makes_it_not_ready_and_does_not_end_it() {
         printed.starts_with("HTTP/1.1 503 Service Unavailable\r\n"),
         "{printed}"
     );
-    assert!(printed.contains("application `test-app`"), "{printed}");
+    assert!(printed.contains("application \"test-app\""), "{printed}");
 
     daemon.signal(Signal::TERM);
     let output = daemon.end().await;

@@ -1,4 +1,4 @@
-//! The gateway's program, run as a user runs it.
+//! The gateway example, run as a user runs it.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
@@ -12,14 +12,14 @@ use tokio::{
 };
 
 #[tokio::test]
-async fn the_gateways_story_goes_as_written() {
+async fn the_gateways_story_goes_as_expected() {
     let output = Program::example("gateway").end().await;
     let printed = output.success();
     for line in [
         "a list: 200 OK",
-        "  the caller's Authorization was replaced, its Cookie and hop-by-hop headers stayed",
+        "  the caller's Authorization was replaced, its Cookie and hop-by-hop headers were removed",
         "a submission: 202 Accepted",
-        "  4194331 bytes, the latter half sent once the control plane had seen the head",
+        "  4194331 bytes, the second half sent after the control plane had seen the head",
         "a watch whose body is still to come: 200 OK",
         "  the same again: 202 Accepted",
         "a connection that breaks: 502 Bad Gateway",
@@ -50,7 +50,10 @@ async fn with_the_variables_it_serves_that_control_plane_until_ctrl_c() {
         .application(fake.url(), "test-app", "test-secret")
         .start();
     let line = gateway.line().await;
-    let (control_plane, address) = line.split_once(" is served at http://").unwrap();
+    let (control_plane, address) = line
+        .strip_prefix("serves ")
+        .and_then(|line| line.split_once(" at http://"))
+        .unwrap();
     assert_eq!(control_plane, fake.url());
 
     let mut caller = TcpStream::connect(address).await.unwrap();

@@ -210,7 +210,7 @@ async fn a_pasted_code_and_a_pasted_url() {
     assert_eq!(error.kind(), LoginErrorKind::Exchange);
     let text = chain(&error);
     assert!(
-        text.contains("refused the login of client `cli` (400") && text.contains("log in again"),
+        text.contains("refused the login of client \"cli\" (400") && text.contains("log in again"),
         "{text}"
     );
     assert!(!text.contains(&code), "{text}");

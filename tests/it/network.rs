@@ -230,7 +230,7 @@ async fn files_that_do_not_hold_what_they_should_are_an_error_at_once() {
             plane()
                 .root_certificates_file(folder.path("x"))
                 .unwrap_err(),
-            "x cannot be read",
+            "x does not exist",
         ),
         (
             plane().root_certificates_file(&nothing).unwrap_err(),

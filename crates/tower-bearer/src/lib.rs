@@ -79,7 +79,6 @@ mod registry;
 mod report;
 mod shard;
 mod source;
-mod sync;
 mod token;
 
 pub use crate::{

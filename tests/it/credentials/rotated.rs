@@ -79,8 +79,8 @@ async fn incomplete_files_are_an_error_at_once() {
     let folder = Scratch::new();
     folder.write("half/client-id", APPLICATION);
     for (name, says) in [
-        ("half", "client-secret is not there"),
-        ("nowhere", "nowhere is not there"),
+        ("half", "client-secret does not exist"),
+        ("nowhere", "nowhere does not exist"),
     ] {
         let error = Credentials::from_files(folder.path(name)).unwrap_err();
         assert!(error.to_string().contains(says), "{error}");

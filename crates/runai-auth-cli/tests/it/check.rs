@@ -42,7 +42,7 @@ async fn all_steps_of_a_set_up_that_works() {
         ]
     );
     assert!(
-        ended.stdout.contains("by CN=runai-fake test CA, until"),
+        ended.stdout.contains("by \"CN=runai-fake test CA\", until"),
         "{}",
         ended.stdout
     );

@@ -24,7 +24,7 @@ async fn a_wrong_secret() {
         read(program, fake.url()).await,
         (
             3,
-            "error: BASE refused application `ci-bot` (401, \"Invalid client credentials\")\n\
+            "error: BASE refused application \"ci-bot\" (401, \"Invalid client credentials\")\n\
              hint: Check the application's name and its secret key; regenerating the key revokes the \
              previous one\n"
                 .into()
@@ -66,7 +66,7 @@ async fn a_web_page_instead_of_a_token() {
         .await,
         (
             1,
-            "error: BASE answered with a web page where a token was asked for\n\
+            "error: BASE answered a token request with a web page\n\
              hint: Check that the URL is the control plane's own, without a path of its UI\n"
                 .into()
         )
@@ -98,8 +98,8 @@ async fn an_unknown_host() {
         read(command(&["token"]).application(url, ID, SECRET), url).await,
         (
             4,
-            "error: the host of BASE is not known\n\
-             hint: Check the URL, and that this machine's DNS knows it\n"
+            "error: the host of BASE is unknown\n\
+             hint: Check the URL, and that this machine's DNS knows the host\n"
                 .into()
         )
     );
@@ -114,7 +114,7 @@ async fn no_answer() {
     assert_eq!(code, 4);
     // The last attempt has what is left of the whole time.
     assert!(
-        text.starts_with("error: BASE (application `ci-bot`) did not answer within ")
+        text.starts_with("error: BASE (application \"ci-bot\") did not answer within ")
             && text.ends_with(" ms\nhint: Check that it is up and in reach\n"),
         "{text}"
     );
@@ -135,14 +135,14 @@ async fn a_forward_proxy_that_refuses() {
     });
     let url = "https://acme.run.ai";
     let program = command(&["token"]).application(url, ID, SECRET);
-    let program = program.var("HTTPS_PROXY", &format!("http://user:pr0xy-s3cr3t@{proxy}"));
+    let program = program.var("HTTPS_PROXY", format!("http://user:pr0xy-s3cr3t@{proxy}"));
     let (code, text) = read(program, url).await;
     assert_eq!(code, 4);
     assert_eq!(
         text,
         format!(
-            "error: the forward proxy {proxy} does not let the connection to BASE through\n\
-             hint: Check its address, user and password, and whether NO_PROXY should name the host\n"
+            "error: the forward proxy {proxy} does not connect to BASE\n\
+             hint: Check the proxy's address, user and password, and whether NO_PROXY should name the host\n"
         )
     );
 }
@@ -163,7 +163,7 @@ async fn a_login_that_ended() {
     assert!(
         text.starts_with("error: login of the Run:ai CLI in ")
             && text.contains(
-                " ended on Thu, 01 Jan 1970 00:00:01 GMT, by this machine's clock, and cannot be refreshed\n"
+                " expired on Thu, 01 Jan 1970 00:00:01 GMT by this machine's clock, and cannot be refreshed\n"
             )
             && text.ends_with("hint: Run `runai login`\n"),
         "{text}"
@@ -177,12 +177,12 @@ async fn what_is_wrong_on_the_command_line() {
     for (program, error, hint) in [
         (
             command(&["token"]),
-            "there is no URL of a control plane",
+            "no control plane: RUNAI_BASE_URL is not set",
             "Give --base-url",
         ),
         (
             command(&["token", "--base-url", "acme.run.ai", "--client-id", ID]),
-            "there is no client secret",
+            "no client secret is given",
             "Give --client-secret-file",
         ),
         (
@@ -212,8 +212,8 @@ async fn what_is_wrong_on_the_command_line() {
                 ID,
                 SECRET,
             ),
-            &format!("the file {missing} cannot be read"),
-            "",
+            &format!("the file {missing} does not exist"),
+            "Check its path",
         ),
     ] {
         let ended = program.end().await;
@@ -225,6 +225,20 @@ async fn what_is_wrong_on_the_command_line() {
             "{text}"
         );
     }
+}
+
+#[tokio::test]
+async fn p04_a_pipe_for_the_id_is_refused() {
+    let scratch = Scratch::new();
+    let path = scratch.path("id");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let program = command(&["token", "--base-url", "https://acme.run.ai"])
+        .var("RUNAI_CLIENT_ID_FILE", path)
+        .var("RUNAI_CLIENT_SECRET", SECRET);
+    let (code, text) = read(program, "https://acme.run.ai").await;
+    assert_eq!(code, 2, "{text}");
+    assert!(text.starts_with("error: RUNAI_CLIENT_ID_FILE: "), "{text}");
 }
 
 #[tokio::test]
@@ -244,9 +258,8 @@ async fn a_secret_file_that_is_not_there() {
     assert_eq!(
         text,
         format!(
-            "error: there is no secret for application `ci-bot`: the file {missing} is not there: No such \
-             file or directory (os error 2)\n\
-             hint: Check that the file is there, can be read, and holds the secret\n"
+            "error: there is no secret for application \"{ID}\": the file {missing} does not exist\n\
+             hint: Check its path\n"
         )
     );
 }

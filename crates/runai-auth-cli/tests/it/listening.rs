@@ -91,7 +91,7 @@ async fn other_machines_are_let_in_only_on_purpose_and_with_a_key() {
         let (code, stdout, stderr) = ended(command_for(fake.url(), &arguments)).await;
         assert_eq!(code, Some(2), "{more:?}: {stderr}");
         assert_eq!(stdout, "");
-        assert!(stderr.contains("reached from other machines"), "{stderr}");
+        assert!(stderr.contains("other machines can reach"), "{stderr}");
     }
     let more = ["--allow-remote", "--inbound-key-file", &key];
     let arguments = [&remote[..], &more].concat();
@@ -107,7 +107,7 @@ async fn an_invalid_address_is_a_usage_error() {
     let (elsewhere, missing) = (format!("unix:{}", scratch.name("x")), scratch.name("key"));
     for (arguments, says) in [
         (vec![], "XDG_RUNTIME_DIR"),
-        (vec!["--listen", "8080"], "is no address"),
+        (vec!["--listen", "8080"], "is not an address"),
         (
             vec!["--listen", "127.0.0.1:0", "--admin-listen", "0.0.0.0:0"],
             "this machine only",

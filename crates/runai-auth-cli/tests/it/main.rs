@@ -11,6 +11,8 @@ mod callers;
 mod check;
 mod errors;
 mod exec;
+mod files;
+mod hostile;
 mod limits;
 mod listening;
 mod stopping;

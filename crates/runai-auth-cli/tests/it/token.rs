@@ -43,7 +43,7 @@ async fn a_token_is_printed_as_it_is_as_a_header_or_as_json() {
 async fn each_place_of_a_secret_and_each_method() {
     let fake = fake().await;
     let scratch = Scratch::new();
-    let secret = scratch.write("secret", &format!("{SECRET}\n"));
+    let secret = scratch.write("secret", format!("{SECRET}\n"));
     let password = scratch.write("password", "test-password\n");
     let ended = command(&["token"])
         .application(fake.url(), ID, SECRET)
@@ -52,7 +52,7 @@ async fn each_place_of_a_secret_and_each_method() {
     let held = scratch.write("token", &ended.stdout);
     let kubeconfig = scratch.write(
         "kubeconfig",
-        &format!(
+        format!(
             "current-context: a\ncontexts: [{{name: a, context: {{user: u}}}}, {{name: b, context: {{user: w}}}}]\n\
              users: [{{name: u, user: {{token: wrong}}}}, {{name: w, user: {{token: {}}}}}]\n",
             ended.stdout.trim()
@@ -129,7 +129,7 @@ async fn the_least_time_left_is_asked_for_or_refused() {
     assert!(
         ended
             .stderr
-            .contains("s left, and no longer-lived one can be had"),
+            .contains("s left, and a new one does not live longer"),
         "{ended:?}"
     );
 }
@@ -167,6 +167,37 @@ async fn help_and_usage() {
 }
 
 #[tokio::test]
+async fn a_typing_error_gets_a_suggestion() {
+    for (arguments, meant) in [
+        (&["tokn"][..], "token"),
+        (
+            &["token", "--client-secret-fil", "x"],
+            "--client-secret-file",
+        ),
+        (&["proxy", "--read-onyl"], "--read-only"),
+    ] {
+        let ended = command(arguments).end().await;
+        assert_eq!(ended.code(), 2, "{ended:?}");
+        assert!(ended.stderr.contains("similar"), "{}", ended.stderr);
+        assert!(ended.stderr.contains(meant), "{}", ended.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_switch_is_true_or_false_and_nothing_else() {
+    let fake = fake().await;
+    let with = |value| {
+        let program = command(&["token"]).application(fake.url(), ID, SECRET);
+        program.var("RUNAI_AUTH_REFRESH", value)
+    };
+    for value in ["1", "true", "YES", "on", "", "0", "False", "no", "off"] {
+        let ended = with(value).end().await;
+        assert_eq!(ended.code(), 0, "{value}: {}", ended.stderr);
+    }
+    assert_eq!(with("flase").end().await.code(), 2);
+}
+
+#[tokio::test]
 async fn an_empty_variable_counts_as_unset() {
     let fake = fake().await;
     for name in [
@@ -193,8 +224,8 @@ async fn an_empty_variable_counts_as_unset() {
 async fn the_id_may_be_in_a_file_as_for_the_library() {
     let fake = fake().await;
     let scratch = Scratch::new();
-    let id = scratch.write("id", &format!("{ID}\n"));
-    let secret = scratch.write("secret", &format!("{SECRET}\n"));
+    let id = scratch.write("id", format!("{ID}\n"));
+    let secret = scratch.write("secret", format!("{SECRET}\n"));
     let program = || {
         command(&["token"])
             .var("RUNAI_BASE_URL", fake.url())

@@ -1,7 +1,7 @@
 //! What the control plane remembers: applications, users, tokens, the clock, and the plans of tests.
 //!
-//! [`State`] is what all connections share; its one lock guards a [`Memory`], whose parts have a file
-//! each.
+//! [`State`] is what all connections share; its one lock guards a [`Memory`](memory::Memory),
+//! whose parts have a file each.
 
 mod applications;
 mod grant_error;

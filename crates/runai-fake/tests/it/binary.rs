@@ -36,7 +36,7 @@ async fn it_says_where_it_is() {
 }
 
 #[tokio::test]
-async fn it_takes_people_a_realm_and_endpoint_versions() {
+async fn it_takes_users_a_realm_and_endpoint_versions() {
     let arguments = [
         "--user=ada:p:w",
         "--user=grace:hopper",
@@ -72,7 +72,7 @@ async fn it_takes_people_a_realm_and_endpoint_versions() {
     let page = "/auth/realms/acme/.well-known/openid-configuration";
     assert_eq!(client.get(page, "").await.status, 404);
 
-    // Without the flags there are a user, a realm and all endpoint versions.
+    // The defaults: one user, a realm and every endpoint version.
     let (_fake, line) = run(&["--realm=acme"]).await;
     let client = at(&line).await;
     let users = json!([{"name": "test-user", "password": "test-password"}]);
@@ -90,7 +90,7 @@ async fn at(line: &Value) -> Client {
 }
 
 #[tokio::test]
-async fn it_writes_its_ca_to_the_file_that_is_named() {
+async fn it_writes_its_ca_to_the_given_file() {
     let scratch = Scratch::new();
     let file = scratch.name("ca.pem");
     let (_fake, line) = run(&["--tls", "--ca-file", &file]).await;

@@ -1,4 +1,4 @@
-//! Endpoint versions that are missing or broken, and the secrets that are sent to them.
+//! Missing and broken versions of the token endpoint, and the secrets that are sent to them.
 
 use runai_fake::{Behaviour, EndpointVersion, RunaiFake};
 use serde_json::json;
@@ -94,7 +94,7 @@ async fn an_endpoint_version_can_be_broken() {
     }
 }
 
-/// A queued behaviour comes first, then that of the endpoint version, then that of all.
+/// A queued behaviour comes first, then that of the endpoint version, then that of all token requests.
 #[tokio::test]
 async fn the_closest_plan_counts() {
     let fake = start().await;
@@ -110,15 +110,15 @@ async fn the_closest_plan_counts() {
     ] {
         assert_eq!(ask(&client, version).await.status, status, "{version:?}");
     }
-    // Behaviours of token requests do not apply to discovery.
+    // The behaviours of token requests, queued or not, do not apply to discovery.
     fake.on_token(Behaviour::status(503));
     assert_eq!(client.get(CONFIGURATION, "").await.status, 200);
     assert_eq!(ask(&client, EndpointVersion::V1).await.status, 503);
 }
 
-/// Each version has its own answer to a request that only asks whether it exists.
+/// An empty request probes whether an endpoint version exists. Each answers in its own format.
 #[tokio::test]
-async fn an_empty_request_is_answered_in_the_versions_own_way() {
+async fn an_empty_request_is_answered_in_the_versions_format() {
     let fake = start().await;
     let client = Client::new(&fake);
     let answer = client.v1(&json!({})).await;
@@ -145,7 +145,7 @@ async fn requests_with_secrets_are_counted() {
     client.get(CONFIGURATION, "").await;
     client.get("/api/v1/clusters", "token").await;
     assert_eq!(fake.secret_bearing_requests(), 0);
-    // It counts that it was sent, whatever became of it.
+    // A request counts whatever it was answered.
     fake.always_on_version(EndpointVersion::V1, Some(Behaviour::html()));
     let mut count = 0;
     for body in [

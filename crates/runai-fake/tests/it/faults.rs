@@ -1,4 +1,4 @@
-//! Connections that break, end too soon, or say nothing.
+//! Connections that break, end early, or stay silent.
 
 use std::{io::ErrorKind, time::Duration};
 
@@ -182,7 +182,7 @@ async fn silence_may_follow_the_head() {
 }
 
 #[tokio::test]
-async fn it_stops_on_shutdown_and_on_drop() {
+async fn it_stops_on_shutdown_and_when_dropped() {
     let fake = start().await;
     let addr = fake.addr();
     let mut stream = TcpStream::connect(addr).await.expect("it listens");

@@ -1,4 +1,4 @@
-//! What the journal holds.
+//! The contents of the journal.
 
 use runai_fake::{Behaviour, Kind};
 use test_support::within;
@@ -101,7 +101,7 @@ async fn a_late_answer_does_not_change_another_entry() {
     assert_eq!(journal[0].status, Some(200));
 }
 
-/// A client that breaks off leaves what it had sent.
+/// If a client breaks off, the journal keeps what it had sent.
 #[tokio::test]
 async fn half_a_body_is_kept() {
     let fake = start().await;
@@ -116,7 +116,7 @@ async fn half_a_body_is_kept() {
 }
 
 #[tokio::test]
-async fn a_token_request_of_more_than_a_mebibyte_is_refused() {
+async fn a_token_request_of_more_than_a_mebibyte_is_rejected() {
     let fake = start().await;
     let client = Client::new(&fake);
     let json = [("content-type", "application/json")];

@@ -159,7 +159,7 @@ fn not_replayed<R>(
     generation: u64,
     why: NotReplayable,
 ) -> Response<R> {
-    core.telemetry.replay_refused(why);
+    core.telemetry.replay_refused(why.as_str());
     AuthOutcome::not_retried_because(generation, NotRetried::NotReplayed(why)).onto(response)
 }
 
