@@ -5,11 +5,7 @@
 use test_support::{Program, Scratch};
 
 #[tokio::test]
-<<<<<<< HEAD
-async fn the_hyper_clients_story_goes_as_written() {
-=======
 async fn the_hyper_clients_story_goes_as_expected() {
->>>>>>> h-fake
     let output = Program::example("hyper_client").end().await;
     let printed = output.success();
     let expected = [
@@ -23,11 +19,7 @@ async fn the_hyper_clients_story_goes_as_expected() {
 }
 
 #[tokio::test]
-<<<<<<< HEAD
-async fn d25_the_grpc_clients_story_goes_as_written() {
-=======
 async fn d25_the_grpc_clients_story_goes_as_expected() {
->>>>>>> h-fake
     let output = Program::example("grpc").end().await;
     let printed = output.success();
     let expected = [
@@ -42,11 +34,7 @@ async fn d25_the_grpc_clients_story_goes_as_expected() {
 }
 
 #[tokio::test]
-<<<<<<< HEAD
-async fn the_reqwest_clients_story_goes_as_written() {
-=======
 async fn the_reqwest_clients_story_goes_as_expected() {
->>>>>>> h-fake
     let output = Program::example("reqwest_client").end().await;
     let printed = output.success();
     let expected = [
@@ -78,27 +66,15 @@ async fn e14_ssl_cert_file_replaces_the_systems_certificates() {
             None => program,
         }
     };
-<<<<<<< HEAD
-    let output = run(&ca).end().await;
+    let output = run(Some(&ca)).end().await;
     let printed = output.success();
     assert!(printed.starts_with("ok: token of "), "{printed}");
-    // Without it the private CA is not trusted. A missing file is an error that names it.
-=======
-    let output = run(Some(&ca)).end().await;
-    let told = output.success();
-    assert!(told.starts_with("ok: token of "), "{told}");
     // Without the variable, nobody trusts the private CA. The error names a missing file.
->>>>>>> h-fake
     for (certificates, says) in [
         (None, "is not trusted".to_owned()),
         (
-<<<<<<< HEAD
-            &missing,
-            format!("{missing} does not exist: it is what SSL_CERT_FILE names"),
-=======
             Some(missing.as_str()),
-            format!("{missing} cannot be read: it is what SSL_CERT_FILE names"),
->>>>>>> h-fake
+            format!("{missing} does not exist, and SSL_CERT_FILE names it"),
         ),
     ] {
         let output = run(certificates).end().await;

@@ -11,11 +11,7 @@ use tokio::{
 };
 
 #[tokio::test]
-<<<<<<< HEAD
-async fn the_daemons_story_goes_as_written() {
-=======
 async fn the_daemons_story_goes_as_expected() {
->>>>>>> h-fake
     let output = Program::example("daemon").end().await;
     let printed = output.success();
     for line in [
@@ -104,11 +100,7 @@ async fn with_the_variables_it_polls_that_control_plane_until_sigterm() {
 }
 
 #[tokio::test]
-<<<<<<< HEAD
-async fn a_rejected_secret_makes_it_not_ready_and_does_not_end_it() {
-=======
 async fn an_invalid_secret_makes_it_unready_and_does_not_end_it() {
->>>>>>> h-fake
     let fake = RunaiFake::builder().start().await.unwrap();
     let mut daemon = Program::example("daemon")
         .args(&["127.0.0.1:0"])
@@ -128,11 +120,7 @@ async fn an_invalid_secret_makes_it_unready_and_does_not_end_it() {
         printed.starts_with("HTTP/1.1 503 Service Unavailable\r\n"),
         "{printed}"
     );
-<<<<<<< HEAD
-    assert!(told.contains("application \"test-app\""), "{told}");
-=======
-    assert!(printed.contains("application `test-app`"), "{printed}");
->>>>>>> h-tests
+    assert!(printed.contains("application \"test-app\""), "{printed}");
 
     daemon.signal(Signal::TERM);
     let output = daemon.end().await;

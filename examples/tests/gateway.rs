@@ -12,11 +12,7 @@ use tokio::{
 };
 
 #[tokio::test]
-<<<<<<< HEAD
-async fn the_gateways_story_goes_as_written() {
-=======
 async fn the_gateways_story_goes_as_expected() {
->>>>>>> h-fake
     let output = Program::example("gateway").end().await;
     let printed = output.success();
     for line in [

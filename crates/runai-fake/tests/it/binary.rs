@@ -36,11 +36,7 @@ async fn it_says_where_it_is() {
 }
 
 #[tokio::test]
-<<<<<<< HEAD
-async fn it_takes_people_a_realm_and_endpoint_versions() {
-=======
 async fn it_takes_users_a_realm_and_endpoint_versions() {
->>>>>>> h-fake
     let arguments = [
         "--user=ada:p:w",
         "--user=grace:hopper",
@@ -76,11 +72,7 @@ async fn it_takes_users_a_realm_and_endpoint_versions() {
     let page = "/auth/realms/acme/.well-known/openid-configuration";
     assert_eq!(client.get(page, "").await.status, 404);
 
-<<<<<<< HEAD
-    // Without the flags there are a user, a realm and all endpoint versions.
-=======
     // The defaults: one user, a realm and every endpoint version.
->>>>>>> h-fake
     let (_fake, line) = run(&["--realm=acme"]).await;
     let client = at(&line).await;
     let users = json!([{"name": "test-user", "password": "test-password"}]);

@@ -121,11 +121,7 @@ async fn credentials_and_time_are_changed() {
 }
 
 #[tokio::test]
-<<<<<<< HEAD
-async fn endpoint_versions_are_broken_and_mended() {
-=======
 async fn endpoint_versions_are_broken_and_restored() {
->>>>>>> h-fake
     let (_fake, client, control) = controlled().await;
     let configuration = "/auth/realms/runai/.well-known/openid-configuration";
     let statuses = async || {

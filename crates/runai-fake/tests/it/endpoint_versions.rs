@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-//! Endpoint versions that are missing or broken, and the secrets that are sent to them.
-=======
 //! Missing and broken versions of the token endpoint, and the secrets that are sent to them.
->>>>>>> h-fake
 
 use runai_fake::{Behaviour, EndpointVersion, RunaiFake};
 use serde_json::json;
@@ -98,11 +94,7 @@ async fn an_endpoint_version_can_be_broken() {
     }
 }
 
-<<<<<<< HEAD
-/// A queued behaviour comes first, then that of the endpoint version, then that of all.
-=======
 /// A queued behaviour comes first, then that of the endpoint version, then that of all token requests.
->>>>>>> h-fake
 #[tokio::test]
 async fn the_closest_plan_counts() {
     let fake = start().await;
@@ -118,25 +110,15 @@ async fn the_closest_plan_counts() {
     ] {
         assert_eq!(ask(&client, version).await.status, status, "{version:?}");
     }
-<<<<<<< HEAD
-    // Behaviours of token requests do not apply to discovery.
-=======
     // The behaviours of token requests, queued or not, do not apply to discovery.
->>>>>>> h-fake
     fake.on_token(Behaviour::status(503));
     assert_eq!(client.get(CONFIGURATION, "").await.status, 200);
     assert_eq!(ask(&client, EndpointVersion::V1).await.status, 503);
 }
 
-<<<<<<< HEAD
-/// Each version has its own answer to a request that only asks whether it exists.
-#[tokio::test]
-async fn an_empty_request_is_answered_in_the_versions_own_way() {
-=======
 /// An empty request probes whether an endpoint version exists. Each answers in its own format.
 #[tokio::test]
 async fn an_empty_request_is_answered_in_the_versions_format() {
->>>>>>> h-fake
     let fake = start().await;
     let client = Client::new(&fake);
     let answer = client.v1(&json!({})).await;

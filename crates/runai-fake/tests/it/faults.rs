@@ -182,11 +182,7 @@ async fn silence_may_follow_the_head() {
 }
 
 #[tokio::test]
-<<<<<<< HEAD
-async fn it_stops_on_shutdown_and_on_drop() {
-=======
 async fn it_stops_on_shutdown_and_when_dropped() {
->>>>>>> h-fake
     let fake = start().await;
     let addr = fake.addr();
     let mut stream = TcpStream::connect(addr).await.expect("it listens");

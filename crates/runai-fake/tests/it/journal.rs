@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-//! What the journal holds.
-=======
 //! The contents of the journal.
->>>>>>> h-fake
 
 use runai_fake::{Behaviour, Kind};
 use test_support::within;

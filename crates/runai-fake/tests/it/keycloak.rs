@@ -226,21 +226,13 @@ async fn another_realm_does_not_exist() {
         .await;
     let issuer = format!("{}/auth/realms/acme", fake.url());
     assert_eq!(document.json()["issuer"], issuer);
-<<<<<<< HEAD
-    // An unknown page of Keycloak's is the UI's.
-=======
     // The UI answers an unknown page of Keycloak's.
->>>>>>> h-fake
     let answer = client.get("/auth/realms/runai/account", "").await;
     assert_eq!(answer.header("content-type"), "text/html; charset=utf-8");
 }
 
 #[tokio::test]
-<<<<<<< HEAD
-async fn the_token_endpoint_refuses_invalid_requests() {
-=======
 async fn the_token_endpoint_rejects_invalid_requests() {
->>>>>>> h-fake
     let (_fake, client) = with_people().await;
     error(&ask(&client, &[]).await, 400, "invalid_request");
     let magic = [("grant_type", "magic")];

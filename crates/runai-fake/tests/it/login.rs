@@ -156,11 +156,7 @@ async fn a_challenge_wants_its_verifier() {
             }
         }
     }
-<<<<<<< HEAD
-    // The challenge itself is not a verifier, and v1 has none.
-=======
     // The challenge itself is not a verifier, and v1 has no member for one.
->>>>>>> h-fake
     let code_1 = code(&client, &challenge).await;
     let mut fields = redemption(&code_1);
     fields.push(("code_verifier", challenge[0].1));
@@ -168,11 +164,7 @@ async fn a_challenge_wants_its_verifier() {
     let code_2 = code(&client, &challenge).await;
     let v1 = json!({"grantType": "exchange_token", "code": code_2, "clientID": "cli", "redirectUri": CALLBACK});
     assert_eq!(client.v1(&v1).await.status, 401);
-<<<<<<< HEAD
-    // Without a challenge the verifier is ignored.
-=======
     // Without a challenge, a verifier is ignored.
->>>>>>> h-fake
     let code_3 = code(&client, &[]).await;
     let mut fields = redemption(&code_3);
     fields.push(("code_verifier", "whatever"));

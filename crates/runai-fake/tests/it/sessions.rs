@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 //! Refresh tokens: used, reused, stolen, and their sessions' end.
-=======
-//! Refresh tokens: used once, used again, stolen; and the end of their sessions.
->>>>>>> h-fake
 
 use std::time::Duration;
 
@@ -40,11 +36,7 @@ async fn v1_refreshes_for_the_same_client_only() {
 }
 
 #[tokio::test]
-<<<<<<< HEAD
 async fn a_reused_refresh_token_ends_its_session_on_v1() {
-=======
-async fn a_used_refresh_token_ends_its_session_on_v1() {
->>>>>>> h-fake
     let (fake, client) = with_people().await;
     let bystander = v1_pair(&client.v1(&log_in(PASSWORD)).await);
     let application = client.token().await;
@@ -65,11 +57,7 @@ async fn a_used_refresh_token_ends_its_session_on_v1() {
 }
 
 #[tokio::test]
-<<<<<<< HEAD
 async fn a_reused_refresh_token_ends_its_session_on_v2() {
-=======
-async fn a_used_refresh_token_ends_its_session_on_v2() {
->>>>>>> h-fake
     let (fake, client) = with_people().await;
     let used = fake.refresh_token_for(USER);
     let answer = client.v2(&v2_refresh(&used)).await;
@@ -94,15 +82,9 @@ async fn a_race_is_a_reuse() {
     assert!(!fake.refresh_token_is_live("refresh-2"));
 }
 
-<<<<<<< HEAD
 /// A lost answer has used up the token; a configured answer has not.
 #[tokio::test]
 async fn only_a_grant_uses_up_a_refresh_token() {
-=======
-/// A lost answer has used the token up; a configured answer has not.
-#[tokio::test]
-async fn only_a_grant_uses_a_refresh_token_up() {
->>>>>>> h-fake
     let (fake, client) = with_people().await;
     let token = fake.refresh_token_for(USER);
     fake.on_token(Behaviour::status(503));

@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-//! Which requests get a token, what it looks like, and how long it is valid.
-=======
 //! Tokens: how clients get them, what they contain, and how long they are valid.
->>>>>>> h-fake
 
 use std::time::Duration;
 
@@ -46,11 +42,7 @@ async fn v1_takes_both_grants_in_either_case() {
 }
 
 #[tokio::test]
-<<<<<<< HEAD
-async fn v1_states_expires_in_where_configured() {
-=======
 async fn v1_sends_expires_in_where_configured() {
->>>>>>> h-fake
     let fake = RunaiFake::builder()
         .expires_in(true)
         .token_lifetime(Duration::from_secs(90))
@@ -66,11 +58,7 @@ async fn v1_sends_expires_in_where_configured() {
 }
 
 #[tokio::test]
-<<<<<<< HEAD
-async fn v1_refuses_invalid_token_requests() {
-=======
 async fn v1_rejects_invalid_token_requests() {
->>>>>>> h-fake
     let fake = start().await;
     let client = Client::new(&fake);
     let right = json!({"grantType": "app_token", "AppId": ID, "AppSecret": SECRET});
@@ -393,11 +381,7 @@ async fn it_speaks_both_versions_with_and_without_tls() {
     }
     assert_eq!(plain.journal()[1].version, Version::HTTP_2);
 
-<<<<<<< HEAD
-    // A client that does not trust the CA is not served.
-=======
     // A client that does not trust the CA cannot connect.
->>>>>>> h-fake
     let stranger = Client::new(&start().await);
     let url = tls.url().to_owned();
     let refused = stranger.at(url).send("GET", "/", &[], "").await;
