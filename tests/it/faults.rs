@@ -311,16 +311,7 @@ async fn times_out(setup: &Setup, behaviour: Behaviour) {
     };
     let ((kind, text), ()) = tokio::join!(fails(setup, behaviour), passed);
     assert_eq!(kind, Kind::TimedOut);
-<<<<<<< HEAD
     assert!(text.ends_with("BASE (application \"ci-bot\") did not answer within 10 s: check that it is up and in reach"), "{text}");
-=======
-    assert!(
-        text.contains(
-            "BASE (application `ci-bot`) did not answer within 10 s: check that it is up and in reach"
-        ),
-        "{text}"
-    );
->>>>>>> h-tests
 }
 
 #[tokio::test]

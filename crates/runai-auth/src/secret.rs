@@ -160,7 +160,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::{credentials::ClientGrant, endpoint::EndpointVersion, grant::Grant};
+    use crate::exchange::{ClientGrant, EndpointVersion, Grant};
 
     async fn read(secret: &Secret) -> String {
         secret.current().await.unwrap().expose_secret().to_owned()

@@ -83,7 +83,8 @@ async fn a_rejected_password_is_not_sent_again_before_it_changes() {
         "{text}"
     );
     assert!(
-        text.contains("refused user \"ada@example.com\" (401") && text.contains("is not sent again"),
+        text.contains("refused user \"ada@example.com\" (401")
+            && text.contains("is not sent again"),
         "{text}"
     );
     assert!(!text.contains("wrong"), "{text}");

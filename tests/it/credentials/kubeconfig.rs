@@ -164,7 +164,10 @@ async fn a_profile_without_a_token_says_what_it_has() {
             .await
             .unwrap_err();
         let text = chain(&error);
-        assert!(text.contains(says) && text.contains("user \"ada\""), "{text}");
+        assert!(
+            text.contains(says) && text.contains("user \"ada\""),
+            "{text}"
+        );
     }
 }
 

@@ -258,14 +258,8 @@ async fn a_secret_file_that_is_not_there() {
     assert_eq!(
         text,
         format!(
-<<<<<<< HEAD
             "error: there is no secret for application \"{ID}\": the file {missing} does not exist\n\
              hint: Check its path\n"
-=======
-            "error: there is no secret for application \"ci-bot\": the file {missing} is not there: No such \
-             file or directory (os error 2)\n\
-             hint: Check that the file is there, can be read, and holds the secret\n"
->>>>>>> h-auth
         )
     );
 }

@@ -167,7 +167,6 @@ async fn help_and_usage() {
 }
 
 #[tokio::test]
-<<<<<<< HEAD
 async fn a_typing_error_gets_a_suggestion() {
     for (arguments, meant) in [
         (&["tokn"][..], "token"),
@@ -199,10 +198,7 @@ async fn a_switch_is_true_or_false_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn an_empty_variable_counts_as_none() {
-=======
 async fn an_empty_variable_counts_as_unset() {
->>>>>>> h-tests
     let fake = fake().await;
     for name in [
         "RUNAI_AUTH_METHOD",

@@ -1,4 +1,4 @@
-//! Refresh tokens: used, reused, stolen, and their sessions' end.
+//! Refresh tokens: used once, used again, stolen; and the end of their sessions.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ async fn v1_refreshes_for_the_same_client_only() {
 }
 
 #[tokio::test]
-async fn a_reused_refresh_token_ends_its_session_on_v1() {
+async fn a_used_refresh_token_ends_its_session_on_v1() {
     let (fake, client) = with_people().await;
     let bystander = v1_pair(&client.v1(&log_in(PASSWORD)).await);
     let application = client.token().await;
@@ -57,7 +57,7 @@ async fn a_reused_refresh_token_ends_its_session_on_v1() {
 }
 
 #[tokio::test]
-async fn a_reused_refresh_token_ends_its_session_on_v2() {
+async fn a_used_refresh_token_ends_its_session_on_v2() {
     let (fake, client) = with_people().await;
     let used = fake.refresh_token_for(USER);
     let answer = client.v2(&v2_refresh(&used)).await;
@@ -82,9 +82,9 @@ async fn a_race_is_a_reuse() {
     assert!(!fake.refresh_token_is_live("refresh-2"));
 }
 
-/// A lost answer has used up the token; a configured answer has not.
+/// A lost answer has used the token up; a configured answer has not.
 #[tokio::test]
-async fn only_a_grant_uses_up_a_refresh_token() {
+async fn only_a_grant_uses_a_refresh_token_up() {
     let (fake, client) = with_people().await;
     let token = fake.refresh_token_for(USER);
     fake.on_token(Behaviour::status(503));
