@@ -74,7 +74,7 @@ impl Grant {
     }
 
     /// Returns the request to an endpoint of this version.
-    pub(super) fn request(&self, version: EndpointVersion, endpoint: Uri) -> TokenRequest {
+    pub(crate) fn request(&self, version: EndpointVersion, endpoint: Uri) -> TokenRequest {
         match version {
             EndpointVersion::V1 => json_request(endpoint, &self.v1()),
             EndpointVersion::V2 => form_request(endpoint, &self.rfc6749()),
