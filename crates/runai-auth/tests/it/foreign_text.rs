@@ -204,7 +204,7 @@ async fn p01_the_texts_of_a_kubeconfig() {
         oidc(&hostile, "c"),
         oidc(&format!("https://idp.example/{hostile}"), "c"),
         json!({ "auth-provider": { "name": hostile } }),
-        json!({ "tokenFile": format!("/no/such/{}", "file") }),
+        json!({ "tokenFile": "missing" }),
         json!({ "exec": { "apiVersion": hostile, "command": "x" } }),
         json!({ "exec": { "apiVersion": v1, "command": "x", "interactiveMode": hostile } }),
         json!({ "exec": { "apiVersion": v1, "command": format!("no-{}", &hostile[..80].replace('\0', "")),
