@@ -6,27 +6,22 @@ mod merge;
 mod write_back;
 
 use std::{
-    env, fs,
+    fs,
     ops::Deref,
     path::{Path, PathBuf},
-    process,
-    sync::atomic::{AtomicU64, Ordering},
 };
+
+use tempfile::TempDir;
 
 use super::{Kubeconfig, KubeconfigError, User, load};
 
-/// A folder of a test's own, which goes when the test ends.
+/// A folder of one test, which is removed at its end.
 #[derive(Debug)]
-struct Folder(PathBuf);
+struct Folder(TempDir);
 
 impl Folder {
     fn new() -> Self {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("runai-auth-kubeconfig-{}-{count}", process::id());
-        let path = env::temp_dir().join(name);
-        fs::create_dir_all(&path).unwrap();
-        Self(path.canonicalize().unwrap())
+        Self(tempfile::tempdir().unwrap())
     }
 
     fn file(&self, name: &str, content: &str) -> PathBuf {
@@ -38,7 +33,7 @@ impl Folder {
 
     /// The names of the files, sorted.
     fn names(&self) -> Vec<String> {
-        let entries = fs::read_dir(&self.0).unwrap();
+        let entries = fs::read_dir(self.0.path()).unwrap();
         let mut names: Vec<_> = entries
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
@@ -51,13 +46,7 @@ impl Deref for Folder {
     type Target = Path;
 
     fn deref(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        self.0.path()
     }
 }
 
