@@ -396,11 +396,11 @@ mod tests {
     #[test]
     fn f05_a_bad_url_says_what_to_write() {
         for (text, says) in [
-            ("", "is no origin: write it like https://"),
-            ("https://", "is no origin"),
-            ("ftp://acme.run.ai", "is no origin"),
-            ("https://acme.run.ai:port", "is no origin"),
-            ("acme run ai", "is no origin"),
+            ("", "invalid origin"),
+            ("https://", "invalid origin"),
+            ("ftp://acme.run.ai", "invalid origin"),
+            ("https://acme.run.ai:port", "invalid origin"),
+            ("acme run ai", "invalid origin"),
             ("https://user:pw@acme.run.ai", "leave them out"),
             ("https://acme.run.ai/?x=1", "it has a query or a fragment"),
             ("https://b\u{fc}ro.run.ai", "punycode"),
@@ -413,9 +413,9 @@ mod tests {
             ("https:/acme.run.ai", "two slashes"),
             ("https:/user:pw@acme.run.ai", "two slashes"),
             ("https://user:pw/x@acme.run.ai", "leave them out"),
-            ("acme.run.ai\nX", "is no origin"),
-            ("https://..", "is no origin"),
-            ("https://[1.2.3.4]", "is no origin"),
+            ("acme.run.ai\nX", "invalid origin"),
+            ("https://..", "invalid origin"),
+            ("https://[1.2.3.4]", "invalid origin"),
         ] {
             let error = ControlPlane::new(text).unwrap_err();
             assert_eq!(error.kind(), Kind::Url);

@@ -55,7 +55,7 @@ impl Endpoint {
     /// If it is no URL.
     pub fn new_insecure(url: &str) -> Result<Self, InvalidOrigin> {
         Origin::parse(url)?;
-        let uri = url.parse().map_err(|_| InvalidOrigin::no_url(url))?;
+        let uri = url.parse().map_err(|_| InvalidOrigin::not_a_url(url))?;
         Ok(Self {
             place: Place::Told(uri),
         })
@@ -139,7 +139,7 @@ fn checked(url: &str) -> Result<Uri, InvalidOrigin> {
     if !origin.is_safe() {
         return Err(InvalidOrigin::insecure_endpoint(&origin));
     }
-    url.parse().map_err(|_| InvalidOrigin::no_url(url))
+    url.parse().map_err(|_| InvalidOrigin::not_a_url(url))
 }
 
 /// What an issuer's document says, as far as it is needed here.
