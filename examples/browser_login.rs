@@ -1,19 +1,19 @@
-//! A person logs in with a browser, and a program goes on with the refresh token.
+//! Lets a person log in with a browser, and uses the refresh token from then on.
 //!
 //! ```text
 //! RUNAI_BASE_URL=https://acme.run.ai cargo run --example browser_login
 //! RUNAI_BASE_URL=https://acme.run.ai cargo run --example browser_login -- --paste
 //! ```
 //!
-//! With `--paste` it waits for the URL that the browser shows at the end instead, for a browser on another
-//! machine. Without `RUNAI_BASE_URL` it starts a fake control plane on loopback, whose login page logs in
-//! at once: open the URL in a browser, or with `curl -L`.
+//! With `--paste` it asks for the URL that the browser shows at the end, for a browser on another machine.
+//! Without `RUNAI_BASE_URL` it starts a fake control plane on loopback, whose login page logs in at once: open
+//! the URL in a browser, or with `curl -L`.
 
-#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+#![allow(clippy::print_stdout, reason = "an example prints what it does")]
 
 use std::{env, io, process::ExitCode};
 
-use runai_auth::{BoxError, BrowserLogin, ControlPlane, Credentials};
+use runai_auth::{BoxError, BrowserLogin, ControlPlane, Credentials, tower_bearer::Report};
 use runai_fake::RunaiFake;
 
 #[tokio::main]
@@ -21,14 +21,14 @@ async fn main() -> ExitCode {
     match log_in().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            println!("failed: {}", chain(&error));
+            println!("failed: {}", Report::new(&*error));
             ExitCode::FAILURE
         }
     }
 }
 
 async fn log_in() -> Result<(), BoxError> {
-    // It stops when it is dropped.
+    // The fake stops when this is dropped.
     let fake;
     let url = match env::var("RUNAI_BASE_URL") {
         Ok(url) if !url.is_empty() => url,
@@ -51,20 +51,9 @@ async fn log_in() -> Result<(), BoxError> {
         false => login.finish().await?,
     };
 
-    // A program that is to know the person next time gives a store, `RefreshTokens::stored`.
+    // To remember the person for the next run, use a store: `RefreshTokens::stored`.
     let auth = control_plane.authenticate(Credentials::refresh_token(refresh_token));
     auth.cache().token().await?;
-    println!("logged in, and the refresh token gives tokens");
+    println!("logged in; the refresh token works");
     Ok(())
-}
-
-/// An error with all that caused it, on one line.
-fn chain(error: &BoxError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

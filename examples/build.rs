@@ -1,4 +1,5 @@
-//! Makes the client and the server of examples/grpc.rs, from a service that is described here: no protoc.
+//! Generates the client and the server of examples/grpc.rs from a service that is described here, without
+//! protoc.
 
 use tonic_build::manual::{Builder, Method, Service};
 

@@ -1,25 +1,23 @@
-//! A daemon that polls the control plane for months.
+//! Shows a daemon that polls the control plane for months.
 //!
 //! ```text
 //! cargo run --example daemon
 //! ```
 //!
-//! Its token is kept warm, its secret is in a file that is rotated under it, and it tells how it is at
-//! `/readyz`, `/livez` and `/metrics`, and in a log on stderr. On SIGTERM it says that it is not ready
-//! any more, finishes the poll under way, and ends.
+//! It keeps its token warm, and reads its secret from a file that is rotated while it runs. It reports at
+//! `/readyz`, `/livez` and `/metrics`, and in a log on stderr. On SIGTERM it turns unready, finishes the poll
+//! in progress, and ends.
 //!
-//! Without `RUNAI_*` variables it plays a story, on a fake control plane on loopback, for which it needs
-//! a Unix. With them it polls that control plane until SIGTERM or Ctrl-C, and tells how it is at
-//! 127.0.0.1:8081 or the address that is its argument.
+//! Without `RUNAI_*` variables it plays a story on a fake control plane on loopback; that needs a Unix. With
+//! them it polls that control plane until SIGTERM or Ctrl-C, and listens on 127.0.0.1:8081 or on the address
+//! in its argument.
 //!
-//! The exit status is 0 only if all went as told.
+//! The exit status is 0 only if everything went as expected.
 
-#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+#![allow(clippy::print_stdout, reason = "an example prints what it does")]
 
 use std::{
-    env,
-    error::Error,
-    io,
+    env, io,
     process::ExitCode,
     sync::{
         Arc,
@@ -40,7 +38,7 @@ use http_body_util::{BodyExt, Empty};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use runai_auth::{
     Auth, BoxError, Client,
-    tower_bearer::{Outcome, Reason, Subscription},
+    tower_bearer::{Outcome, Reason, Report, Subscription},
 };
 use serde_json::json;
 use tokio::{
@@ -54,10 +52,10 @@ use tracing::{info, warn};
 #[path = "daemon/story.rs"]
 mod story;
 
-/// How often a control plane is polled.
+/// The time between two polls.
 const EVERY: Duration = Duration::from_secs(30);
 
-/// How long a poll may take, since the client has no time-out of its own.
+/// The time-out of a poll. The client itself has none.
 const LIMIT: Duration = Duration::from_secs(30);
 
 #[tokio::main]
@@ -85,7 +83,7 @@ async fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            println!("failed: {}", chain(&*error));
+            println!("failed: {}", Report::new(&*error));
             ExitCode::FAILURE
         }
     }
@@ -96,10 +94,10 @@ async fn poll_a_control_plane() -> Result<(), BoxError> {
     let address = env::args().nth(1).unwrap_or("127.0.0.1:8081".into());
     let listener = TcpListener::bind(address).await?;
     let address = listener.local_addr()?;
-    let stop = told_to_stop()?;
+    let stop = stop_signal()?;
     let daemon = Daemon::new(Auth::from_env()?)?;
     println!(
-        "{} is polled, and how that goes is told at http://{address}",
+        "polls {}; status at http://{address}",
         daemon.auth.control_plane().base()
     );
     daemon.clone().run(EVERY, listener, stop).await?;
@@ -107,8 +105,8 @@ async fn poll_a_control_plane() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// SIGTERM, as an orchestrator sends it, or Ctrl-C. It is listened for from this call on.
-fn told_to_stop() -> io::Result<impl Future<Output = ()> + Send> {
+/// Listens for SIGTERM, which an orchestrator sends, and for Ctrl-C. The future ends when one comes.
+fn stop_signal() -> io::Result<impl Future<Output = ()> + Send> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
@@ -157,7 +155,7 @@ impl Daemon {
         })
     }
 
-    /// Polls until it is told to stop.
+    /// Polls until `stop` ends.
     async fn run(
         self,
         every: Duration,
@@ -174,19 +172,19 @@ impl Daemon {
             .route("/metrics", get(metrics))
             .with_state(self.clone());
         let server = axum::serve(listener, router).with_graceful_shutdown(async move {
-            // It is over, too, if the polling has panicked.
+            // It fails if the polling has panicked, and then the server must end too.
             let _over = ended.wait_for(|over| *over).await;
         });
         let server = tokio::spawn(server.into_future());
         let stopping = self.stopping.clone();
         tokio::spawn(async move {
             stop.await;
-            info!("told to stop");
+            info!("stopping");
             stopping.send_replace(true);
         });
 
         self.poll_until_stopped(every).await?;
-        // The server goes last, so that a probe is told of the end and does not find a closed port.
+        // The server ends last, so that a probe gets an answer instead of a closed port.
         over.send_replace(true);
         server.await??;
         info!("ended");
@@ -198,7 +196,7 @@ impl Daemon {
         let mut due = interval(every);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            // Only the pause is cut short; a poll under way is finished.
+            // A stop ends the pause, but not a poll in progress.
             tokio::select! {
                 biased;
                 stopped = stopping.wait_for(|stopping| *stopping) => {
@@ -209,14 +207,14 @@ impl Daemon {
             }
             self.polls.all.fetch_add(1, Relaxed);
             let polled = timeout(LIMIT, self.poll()).await;
-            match polled.unwrap_or_else(|_| Err("it took too long".into())) {
+            match polled.unwrap_or_else(|_| Err("time-out".into())) {
                 Ok(clusters) => info!(bytes = clusters.len(), "polled"),
                 Err(error) => {
                     self.polls.failed.fetch_add(1, Relaxed);
-                    warn!(error = chain(&*error), "poll failed");
+                    warn!(error = %Report::new(&*error), "poll failed");
                 }
             }
-            // Without it what the histograms are given would pile up while nobody scrapes.
+            // Without this, the histograms' samples would pile up while nobody scrapes.
             self.metrics.run_upkeep();
         }
     }
@@ -248,20 +246,20 @@ impl Daemon {
 
 async fn ready(State(daemon): State<Daemon>) -> Response {
     let reason = if *daemon.stopping.borrow() {
-        "it is stopping".into()
+        "stopping".into()
     } else if daemon.auth.is_ready() {
         return Json(json!({"ready": true})).into_response();
     } else {
         match &daemon.auth.status().last_error {
-            Some(error) => chain(error),
-            None => "there is no token; one is being asked for".into(),
+            Some(error) => format!("{error:#}"),
+            None => "no token yet; a fetch is in progress".into(),
         }
     };
     let body = Json(json!({"ready": false, "reason": reason}));
     (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
 }
 
-/// It answers, and that is enough: a restart brings nobody a token.
+/// Always answers 200: a restart would not bring a token.
 async fn alive(State(daemon): State<Daemon>) -> String {
     daemon.summary()
 }
@@ -270,25 +268,16 @@ async fn metrics(State(daemon): State<Daemon>) -> String {
     daemon.metrics.render()
 }
 
-/// Logs how each refresh ends. It ends with the last handle of the cache.
+/// Logs the outcome of each refresh. Ends when the last handle of the cache is dropped.
 async fn log(mut events: Subscription) {
     while let Some(event) = events.next().await {
         let (reason, took_ms) = (event.reason, event.took.as_millis());
         match event.outcome {
             Outcome::Refreshed { generation, .. } => info!(%reason, took_ms, generation, "refresh"),
-            Outcome::Failed(error) => warn!(%reason, took_ms, error = chain(&error), "refresh"),
+            Outcome::Failed(error) => {
+                warn!(%reason, took_ms, error = format!("{error:#}"), "refresh")
+            }
             other => info!(%reason, took_ms, outcome = other.as_str(), "refresh"),
         }
     }
-}
-
-/// An error with all that caused it, on one line.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

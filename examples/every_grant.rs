@@ -1,32 +1,34 @@
-//! One token, by any of the ways in which runai-auth can get it.
+//! Gets one token, with any credentials that runai-auth supports.
 //!
 //! ```text
 //! cargo run --example every_grant -- client v1
 //! ```
 //!
-//! The first argument is the way; each takes its values from the environment:
+//! The first argument names the credentials, whose values come from the environment:
 //!
-//! | way | variables |
+//! | credentials | variables |
 //! | --- | --- |
 //! | `client`, `client-credentials` | `RUNAI_CLIENT_ID`, `RUNAI_CLIENT_SECRET` |
 //! | `password` | `RUNAI_USERNAME`, `RUNAI_PASSWORD` |
 //! | `refresh-token` | `RUNAI_REFRESH_TOKEN` |
 //! | `external-token` | `RUNAI_EXTERNAL_TOKEN` |
-//! | `kubeconfig` | `KUBECONFIG`, as kubectl has it |
+//! | `kubeconfig` | `KUBECONFIG`, as for kubectl |
 //!
-//! The second is the form of token endpoint: `v1`, `v2`, `keycloak` or `auto` (the default).
-//! `RUNAI_BASE_URL` is the control plane. `RUNAI_CA_FILE` may name a private CA's certificate, and
-//! `RUNAI_PROXY` a forward proxy.
+//! The second is the endpoint version: `v1`, `v2`, `keycloak` or `auto` (the default). `RUNAI_BASE_URL` is the
+//! control plane. Optional: `RUNAI_CA_FILE` names the certificate of a private CA, `RUNAI_PROXY` a forward
+//! proxy.
 //!
-//! It prints how long the token is, never the token. The one exception is a kubeconfig's token that
-//! starts with `test-`: a script compares it with what kubectl chooses. The exit status is 0 only if
+//! It prints the token's length, never the token. The only exception is a kubeconfig's token that starts
+//! with `test-`, because a script compares it with the token that kubectl uses. The exit status is 0 only if
 //! there is a token.
 
-#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+#![allow(clippy::print_stdout, reason = "an example prints what it does")]
 
-use std::{env, error::Error, fs, process::ExitCode};
+use std::{env, fs, process::ExitCode};
 
-use runai_auth::{BoxError, ClientGrant, ControlPlane, Credentials, TokenEndpoint};
+use runai_auth::{
+    BoxError, ClientGrant, ControlPlane, Credentials, TokenEndpoint, tower_bearer::Report,
+};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -36,7 +38,7 @@ async fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            println!("failed: {}", chain(&*error));
+            println!("failed: {}", Report::new(&*error));
             ExitCode::FAILURE
         }
     }
@@ -44,14 +46,14 @@ async fn main() -> ExitCode {
 
 async fn get_a_token() -> Result<String, BoxError> {
     let mut arguments = env::args().skip(1);
-    let way = arguments.next().ok_or("name a way to get a token")?;
+    let kind = arguments.next().ok_or("name the credentials")?;
     let endpoint = arguments.next();
     let auth = control_plane(endpoint.as_deref().unwrap_or("auto"))?
-        // One try: what is refused is told as it is.
-        .authenticate_with(credentials(&way)?, |cache| cache.attempts(1));
+        // Without retries, the first error is printed.
+        .authenticate_with(credentials(&kind)?, |cache| cache.attempts(1));
     let token = auth.cache().token().await?;
     let text = token.expose_secret();
-    if way == "kubeconfig" && text.starts_with("test-") {
+    if kind == "kubeconfig" && text.starts_with("test-") {
         return Ok(text.to_owned());
     }
     Ok(format!("token of {} characters", text.len()))
@@ -63,7 +65,7 @@ fn control_plane(endpoint: &str) -> Result<ControlPlane, BoxError> {
         "v2" => TokenEndpoint::V2,
         "keycloak" => TokenEndpoint::Keycloak,
         "auto" => TokenEndpoint::Auto,
-        other => return Err(format!("there is no form of token endpoint `{other}`").into()),
+        other => return Err(format!("unknown endpoint version `{other}`").into()),
     };
     let mut control_plane =
         ControlPlane::new(&variable("RUNAI_BASE_URL")?)?.token_endpoint(endpoint);
@@ -76,13 +78,13 @@ fn control_plane(endpoint: &str) -> Result<ControlPlane, BoxError> {
     Ok(control_plane)
 }
 
-fn credentials(way: &str) -> Result<Credentials, BoxError> {
+fn credentials(kind: &str) -> Result<Credentials, BoxError> {
     let client = || {
         let id = variable("RUNAI_CLIENT_ID")?;
         let secret = variable("RUNAI_CLIENT_SECRET")?;
         Ok::<_, BoxError>(Credentials::client(id, secret))
     };
-    Ok(match way {
+    Ok(match kind {
         "client" => client()?.into(),
         "client-credentials" => client()?.grant(ClientGrant::ClientCredentials).into(),
         "password" => {
@@ -92,25 +94,14 @@ fn credentials(way: &str) -> Result<Credentials, BoxError> {
         "refresh-token" => Credentials::refresh_token(variable("RUNAI_REFRESH_TOKEN")?).into(),
         "external-token" => Credentials::external_token(variable("RUNAI_EXTERNAL_TOKEN")?),
         "kubeconfig" => Credentials::kubeconfig().into(),
-        other => return Err(format!("there is no way `{other}`").into()),
+        other => return Err(format!("unknown credentials `{other}`").into()),
     })
 }
 
-/// A variable that is set and not empty.
+/// Returns a variable that is set and not empty.
 fn variable(name: &str) -> Result<String, BoxError> {
     match env::var(name) {
         Ok(value) if !value.is_empty() => Ok(value),
         _ => Err(format!("set {name}").into()),
     }
-}
-
-/// An error with all that caused it, on one line.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -1,21 +1,21 @@
-//! A service that calls the control plane for its own callers, with its own token.
+//! Shows a service that calls the control plane for its callers, with its own token.
 //!
 //! ```text
 //! cargo run --example gateway
 //! ```
 //!
-//! `/api/…` is forwarded with the gateway's token, and `/readyz` says whether there is one. What callers
-//! send along to authenticate themselves never leaves the gateway, and they never see a 401 that is
-//! about its token. Who may call is yours to say: put your own authentication before `forward`.
+//! It forwards `/api/…` with its token, and `/readyz` tells whether it has one. The callers' own credentials
+//! never leave the gateway, and callers never see a 401 about the gateway's token. Any caller is served: put
+//! your own authentication before `forward`.
 //!
-//! Without `RUNAI_*` variables it plays a story, on a fake control plane on loopback. With them it
-//! serves that control plane until Ctrl-C, at 127.0.0.1:8080 or the address that is its argument.
+//! Without `RUNAI_*` variables it plays a story on a fake control plane on loopback. With them it serves that
+//! control plane until Ctrl-C, at 127.0.0.1:8080 or at the address in its argument.
 //!
-//! The exit status is 0 only if all went as told.
+//! The exit status is 0 only if everything went as expected.
 
-#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+#![allow(clippy::print_stdout, reason = "an example prints what it does")]
 
-use std::{env, error::Error, future::pending, process::ExitCode, time::Duration};
+use std::{env, future::pending, process::ExitCode, time::Duration};
 
 use axum::{
     Json, Router,
@@ -25,7 +25,9 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, get},
 };
-use runai_auth::{Auth, AuthOutcome, BoxError, Client, NotRetried, tower_bearer};
+use runai_auth::{
+    Auth, AuthOutcome, BoxError, Client, NotRetried, tower_bearer, tower_bearer::Report,
+};
 use serde_json::json;
 use tokio::{net::TcpListener, signal::ctrl_c, time::timeout};
 use tower::{Layer, ServiceExt};
@@ -54,7 +56,7 @@ async fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            println!("failed: {}", chain(&*error));
+            println!("failed: {}", Report::new(&*error));
             ExitCode::FAILURE
         }
     }
@@ -66,13 +68,13 @@ async fn serve_a_control_plane() -> Result<(), BoxError> {
     let gateway = Gateway::new(Auth::from_env()?)?;
     let listener = TcpListener::bind(address).await?;
     println!(
-        "{} is served at http://{}",
+        "serves {} at http://{}",
         gateway.auth.control_plane().base(),
         listener.local_addr()?
     );
     axum::serve(listener, gateway.router())
         .with_graceful_shutdown(async {
-            // Without a handler for it, Ctrl-C ends the program anyway.
+            // If there can be no handler, Ctrl-C ends the program anyway.
             if ctrl_c().await.is_err() {
                 pending().await
             }
@@ -81,7 +83,7 @@ async fn serve_a_control_plane() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// The control plane, for callers that have no token.
+/// Forwards requests of callers that have no token.
 #[derive(Clone, Debug)]
 struct Gateway {
     auth: Auth,
@@ -90,9 +92,9 @@ struct Gateway {
 
 impl Gateway {
     fn new(auth: Auth) -> Result<Self, BoxError> {
-        // A gateway that is not ready gets no requests, so it must get well without any.
+        // An unready gateway gets no requests, so it must recover without any.
         auth.cache().keep_warm();
-        // A caller's own `Authorization` is taken off, and is never mistaken for ours.
+        // Replace a caller's `Authorization`, instead of sending it.
         let api = auth
             .layer()
             .overwrite_authorization()
@@ -107,8 +109,8 @@ impl Gateway {
             .with_state(self)
     }
 
-    /// Sends a caller's request to the control plane. Neither body is held as a whole: a retry keeps
-    /// its first 64 KiB at most.
+    /// Sends a caller's request to the control plane. Both bodies are streamed; for a retry, the layer keeps at
+    /// most the first 64 KiB.
     async fn send(&self, request: Request) -> Result<Response, BoxError> {
         let (head, body) = request.into_parts();
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
@@ -116,7 +118,7 @@ impl Gateway {
         *there.method_mut() = head.method;
         *there.uri_mut() = self.auth.url(path)?;
         *there.headers_mut() = end_to_end(head.headers);
-        // They are about the caller and this gateway. `Expect` is answered here, by reading the body.
+        // These concern the caller and this gateway. Reading the body answers `Expect`.
         for name in [header::HOST, header::COOKIE, header::EXPECT] {
             there.headers_mut().remove(name);
         }
@@ -129,7 +131,7 @@ impl Gateway {
         let mut back = Response::new(Body::new(body));
         *back.status_mut() = head.status;
         *back.headers_mut() = end_to_end(head.headers);
-        // A session of the gateway's is no caller's.
+        // A cookie here would belong to the gateway's session, not to the caller's.
         back.headers_mut().remove(header::SET_COOKIE);
         Ok(back)
     }
@@ -144,7 +146,7 @@ async fn forward(State(gateway): State<Gateway>, request: Request) -> Response {
                 StatusCode::BAD_GATEWAY,
                 None,
                 "the control plane did not answer",
-                &chain(&*error),
+                &Report::new(&*error).to_string(),
             ),
         },
     }
@@ -156,37 +158,38 @@ async fn ready(State(gateway): State<Gateway>) -> Response {
     }
     let status = gateway.auth.status();
     let reason = match &status.last_error {
-        Some(error) => chain(error),
-        None => "there is no token; one is being asked for".into(),
+        Some(error) => format!("{error:#}"),
+        None => "no token yet; a fetch is in progress".into(),
     };
     let body = Json(json!({"ready": false, "reason": reason}));
     (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
 }
 
-/// Nothing was sent, since there is no token. That is no fault of the caller's, so it is never a 401.
+/// Answers a request that was not sent because there is no token. That is not the caller's fault, so it is
+/// never a 401.
 fn no_token(error: &tower_bearer::Error) -> Response {
-    let reason = chain(error);
+    let reason = format!("{error:#}");
     if error.is_transient() {
         let retry_after = error.retry_after().unwrap_or_default();
         let status = StatusCode::SERVICE_UNAVAILABLE;
-        return answer(status, Some(retry_after), "there is no token now", &reason);
+        return answer(status, Some(retry_after), "no token at the moment", &reason);
     }
     let what = match error.is_invalid_credentials() {
-        true => "the gateway's credentials were refused",
+        true => "the gateway's credentials are invalid",
         false => "the gateway cannot get a token",
     };
     answer(StatusCode::BAD_GATEWAY, None, what, &reason)
 }
 
-/// The control plane answered 401, and sending the request again did not heal it or was not possible.
-fn rejected(stamped: Option<&AuthOutcome>) -> Response {
-    match stamped.and_then(AuthOutcome::not_retried) {
+/// Answers a request that got 401, when a retry did not help or was not possible.
+fn rejected(outcome: Option<&AuthOutcome>) -> Response {
+    match outcome.and_then(AuthOutcome::not_retried) {
         Some(NotRetried::NoToken(error)) => no_token(error),
-        // Its body is gone. The token is replaced meanwhile, so the caller may send it again.
+        // The body is gone, but the token is being replaced, so the caller can send the request again.
         Some(why @ NotRetried::NotReplayed(_)) => answer(
             StatusCode::SERVICE_UNAVAILABLE,
             Some(Duration::ZERO),
-            "the token was rejected and is replaced: send the request again",
+            "the token was rejected and is being replaced: send the request again",
             &why.to_string(),
         ),
         Some(why) => answer(
@@ -199,7 +202,7 @@ fn rejected(stamped: Option<&AuthOutcome>) -> Response {
             StatusCode::BAD_GATEWAY,
             None,
             "the control plane answered 401",
-            "its challenge does not complain of the token",
+            "its challenge is not about the token",
         ),
     }
 }
@@ -207,7 +210,7 @@ fn rejected(stamped: Option<&AuthOutcome>) -> Response {
 fn answer(status: StatusCode, retry: Option<Duration>, error: &str, reason: &str) -> Response {
     let mut response = (status, Json(json!({"error": error, "reason": reason}))).into_response();
     if let Some(retry) = retry {
-        // Rounded up, since a second too early is refused again.
+        // Round up: a caller that comes a second too early gets the same answer.
         let seconds = retry.as_millis().div_ceil(1000).max(1);
         if let Ok(value) = seconds.to_string().parse() {
             response.headers_mut().insert(header::RETRY_AFTER, value);
@@ -216,7 +219,7 @@ fn answer(status: StatusCode, retry: Option<Duration>, error: &str, reason: &str
     response
 }
 
-/// The headers that are meant for the other end, and not for the next connection only (RFC 9110, 7.6.1).
+/// Removes the headers that concern one connection only (RFC 9110, section 7.6.1).
 fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
@@ -240,15 +243,4 @@ fn end_to_end(mut headers: HeaderMap) -> HeaderMap {
         headers.remove(name);
     }
     headers
-}
-
-/// An error with all that caused it, on one line.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

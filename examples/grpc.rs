@@ -1,20 +1,22 @@
-//! A tonic client whose calls are healed: unary, client streaming and server streaming, over TLS.
+//! Puts the layer around a tonic client, which retries rejected calls: unary, client streaming and server
+//! streaming, over TLS.
 //!
 //! ```text
 //! cargo run --example grpc
 //! ```
 //!
-//! It starts a fake control plane, and a gRPC server beside it that takes the same tokens and refuses any
-//! other with `UNAUTHENTICATED`, before it reads the request's body.
+//! It starts a fake control plane, and beside it a gRPC server that accepts the same tokens. The server rejects
+//! any other token with `UNAUTHENTICATED`, before it reads the request's body.
 
-#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+#![allow(clippy::print_stdout, reason = "an example prints what it does")]
 
 use std::{process::ExitCode, time::Duration};
 
 use futures_util::{StreamExt, stream};
 use http::Request;
 use runai_auth::{
-    BoxError, ControlPlane, Credentials, ReplayBody, tower_bearer::clock::ManualClock,
+    BoxError, ControlPlane, Credentials, ReplayBody,
+    tower_bearer::{Report, clock::ManualClock},
 };
 use runai_fake::RunaiFake;
 use tokio::net::TcpListener;
@@ -28,7 +30,7 @@ use tonic::{
 };
 use tower::ServiceBuilder;
 
-/// What tonic makes of the service that build.rs describes.
+/// The code that tonic generates for the service in build.rs.
 #[allow(
     missing_docs,
     unreachable_pub,
@@ -40,10 +42,10 @@ mod rpc {
     include!(concat!(env!("OUT_DIR"), "/demo.Jobs.rs"));
 }
 
-/// A message, as prost would make it of a .proto file.
+/// A message, as prost would generate it from a .proto file.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Job {
-    /// Its name.
+    /// The job's name.
     #[prost(string, tag = "1")]
     pub name: String,
 }
@@ -90,7 +92,7 @@ impl rpc::jobs_server::Jobs for Jobs {
     }
 }
 
-/// Starts the server, with the fake's certificate, and says where it is.
+/// Starts the server with the fake's certificate, and returns its URL.
 async fn serve(fake: &RunaiFake) -> Result<String, BoxError> {
     let (certificate, key) = fake.server_certificate_pem().ok_or("the fake speaks TLS")?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -104,7 +106,7 @@ async fn serve(fake: &RunaiFake) -> Result<String, BoxError> {
             .and_then(|value| value.strip_prefix("Bearer "));
         match token.is_some_and(|token| tokens.accepts(token)) {
             true => Ok(request),
-            false => Err(Status::unauthenticated("this token is not taken")),
+            false => Err(Status::unauthenticated("invalid token")),
         }
     };
     let serving = Server::builder()
@@ -120,7 +122,7 @@ async fn main() -> ExitCode {
     match play().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            println!("failed: {error}");
+            println!("failed: {}", Report::new(&*error));
             ExitCode::FAILURE
         }
     }
@@ -134,14 +136,14 @@ async fn play() -> Result<(), BoxError> {
         .await?;
     let ca = fake.ca_pem().ok_or("the fake speaks TLS")?;
     let url = serve(&fake).await?;
-    // Revocations in quick succession are healed as far as the limiter lets them; on this clock they are
-    // not that quick.
+    // The limiter holds back refreshes that follow each other quickly, so the revocations below are 10 s
+    // apart on this clock.
     let clock = ManualClock::new();
-    let ticking = clock.clone();
+    let cache_clock = clock.clone();
     let auth = ControlPlane::new(fake.url())?
         .root_certificates_pem(ca.as_bytes())?
         .authenticate_with(Credentials::client("ci-bot", "s3cr3t"), |cache| {
-            cache.clock(ticking)
+            cache.clock(cache_clock)
         });
     let revoke = || {
         clock.advance(Duration::from_secs(10));
@@ -152,7 +154,7 @@ async fn play() -> Result<(), BoxError> {
     let channel = Channel::from_shared(url.clone())?
         .tls_config(tls)?
         .connect_lazy();
-    // Around a channel the layer sees a path only, so it is told where that leads.
+    // Around a channel the layer sees only the path of a request, so it must know the origin.
     let layer = auth.layer().allow(&url)?.assume_origin(&url)?;
     let service = ServiceBuilder::new()
         .layer(layer)
@@ -168,7 +170,7 @@ async fn play() -> Result<(), BoxError> {
     println!("a unary call, the token revoked before: {}", answer.name);
 
     revoke();
-    // A job goes in only once the one before was taken, and the refusal comes before the last.
+    // Each job waits until the one before was taken, so the server rejects the token before the last job.
     let (sender, receiver) = tokio::sync::mpsc::channel(1);
     let sending = tokio::spawn(async move {
         for number in 1..=5 {
@@ -181,9 +183,9 @@ async fn play() -> Result<(), BoxError> {
     let answer = jobs.submit_all(receiving).await?.into_inner();
     sending.await??;
     if answer.name != "job-1,job-2,job-3,job-4,job-5" {
-        return Err(format!("these jobs arrived: {}", answer.name).into());
+        return Err(format!("other jobs arrived: {}", answer.name).into());
     }
-    println!("a client stream, refused before its end: 5 jobs, in order");
+    println!("a client stream, rejected before its end: 5 jobs, in order");
 
     revoke();
     let watched = jobs.watch(job(1)).await?.into_inner().count().await;
@@ -199,13 +201,13 @@ async fn play() -> Result<(), BoxError> {
         (Some(_), Err(status)) if status.code() == Code::Unauthenticated => {
             println!("UNAUTHENTICATED after the first message is passed on");
         }
-        other => return Err(format!("the watch ended otherwise: {other:?}").into()),
+        other => return Err(format!("the watch ended in another way: {other:?}").into()),
     }
 
     let (fetches, retried) = (fake.token_requests(), auth.status().counts.retries);
     println!("summary: token_fetches={fetches} retried={retried}");
     match (fetches, retried) {
         (4, 3) => Ok(()),
-        _ => Err("not the fetches that were expected".into()),
+        _ => Err("expected 4 token fetches and 3 retries".into()),
     }
 }

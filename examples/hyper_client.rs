@@ -1,13 +1,13 @@
-//! hyper-util's client of your own, with the layer around it: HTTP/1.1 and HTTP/2 over TLS.
+//! Puts the layer around your own hyper-util client: HTTP/1.1 and HTTP/2 over TLS.
 //!
 //! ```text
 //! cargo run --example hyper_client
 //! ```
 //!
-//! It starts a fake control plane with a CA of its own. Where the default client will do,
-//! `auth.client()` is one line instead of all this: see the README.
+//! It starts a fake control plane with a private CA. If the default client is enough for you,
+//! `auth.client()` is one line instead of all this; see the README.
 
-#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+#![allow(clippy::print_stdout, reason = "an example prints what it does")]
 
 use std::{process::ExitCode, sync::Arc};
 
@@ -19,7 +19,9 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use runai_auth::{AuthOutcome, BoxError, ControlPlane, Credentials, ReplayBody};
+use runai_auth::{
+    AuthOutcome, BoxError, ControlPlane, Credentials, ReplayBody, tower_bearer::Report,
+};
 use runai_fake::RunaiFake;
 use rustls::{
     ClientConfig, RootCertStore,
@@ -35,7 +37,7 @@ async fn main() -> ExitCode {
     match play().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            println!("failed: {error}");
+            println!("failed: {}", Report::new(&*error));
             ExitCode::FAILURE
         }
     }
@@ -56,14 +58,14 @@ async fn play() -> Result<(), BoxError> {
         (client(ca, false)?, Version::HTTP_11),
         (client(ca, true)?, Version::HTTP_2),
     ] {
-        // This is all: the layer around the client.
+        // This line adds the layer.
         let api = auth.layer().layer(client);
 
         let list = Request::get(auth.url("/api/v1/clusters")?).body(Full::default())?;
         let response = api.clone().oneshot(list).await?;
         println!("{:?}: a list: {}", response.version(), response.status());
         if response.version() != version || !response.status().is_success() {
-            return Err("the list did not go well".into());
+            return Err("the list failed".into());
         }
 
         fake.revoke_all();
@@ -71,24 +73,24 @@ async fn play() -> Result<(), BoxError> {
             .header("content-type", "application/json")
             .body(Full::from(r#"{"name":"demo"}"#))?;
         let response = api.oneshot(submission).await?;
-        let stamped = response.extensions().get::<AuthOutcome>();
+        let outcome = response.extensions().get::<AuthOutcome>();
         println!(
             "{:?}: a submission whose token was revoked: {}, sent again: {}",
             response.version(),
             response.status(),
-            stamped.is_some_and(AuthOutcome::retried)
+            outcome.is_some_and(AuthOutcome::retried)
         );
         if !response.status().is_success() {
-            return Err("the submission did not go well".into());
+            return Err("the submission failed".into());
         }
     }
     let fetches = fake.token_requests();
     println!("summary: token_fetches={fetches}");
-    // The first, and one for each revocation; both clients share the token.
+    // One for the first token, and one for each revocation: both clients share the token.
     if fetches == 3 {
         Ok(())
     } else {
-        Err("not the fetches that were expected".into())
+        Err("expected 3 token fetches".into())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Tokens from an OAuth 2.0 provider, by tower-bearer alone, over hyper-util's client.
+//! Gets tokens from an OAuth 2.0 provider, with tower-bearer alone and hyper-util's client.
 //!
 //! ```text
 //! ISSUER=http://127.0.0.1:3000 CLIENT_ID=ci-bot CLIENT_SECRET=s3cr3t cargo run --example oauth2_client
@@ -6,27 +6,25 @@
 //!
 //! | variable | means |
 //! | --- | --- |
-//! | `ISSUER` | whose discovery document names the token endpoint |
-//! | `CLIENT_ID` | the client |
-//! | `AUTH` | how the client is proven: `basic` (the default), `post`, `assertion` or `public` |
+//! | `ISSUER` | the issuer; its discovery document names the token endpoint |
+//! | `CLIENT_ID` | the client's id |
+//! | `AUTH` | how the client authenticates: `basic` (the default), `post`, `assertion` or `public` |
 //! | `CLIENT_SECRET` | for `basic` and `post` |
 //! | `ASSERTION_FILE` | for `assertion`: a file with a signed JWT, read at each fetch |
 //! | `GRANT` | `client_credentials` (the default) or `refresh_token` |
 //! | `REFRESH_TOKEN` | for `refresh_token` |
-//! | `SCOPE`, `RESOURCE` | what to ask for, if anything |
-//! | `TOKEN_FILE` | where to write the access token, if anywhere |
+//! | `SCOPE`, `RESOURCE` | optional: what to ask for |
+//! | `TOKEN_FILE` | optional: where to write the access token |
 //!
-//! With `GRANT=refresh_token` it gets two tokens, one after the other: where the provider rotates
-//! refresh tokens the second comes only if the rotated one was kept.
+//! With `GRANT=refresh_token` it gets two tokens, one after the other. If the provider rotates refresh tokens,
+//! the second token shows that the rotated one was stored.
 //!
-//! It speaks plain HTTP, for a provider on loopback. The exit status is 0 only if all tokens came.
+//! It speaks plain HTTP, for a provider on loopback. The exit status is 0 only if it got every token.
 
-#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+#![allow(clippy::print_stdout, reason = "an example prints what it does")]
 
 use std::{
-    env,
-    error::Error,
-    fs,
+    env, fs,
     process::ExitCode,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -36,19 +34,19 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper_util::{client::legacy::Client as Hyper, rt::TokioExecutor};
 use tower_bearer::{
-    BoxError, TokenCache,
+    BoxError, Report, TokenCache,
     oauth2::{Client, Endpoint, OAuth2Source, RefreshTokenStore, RefreshTokens, SecretText},
 };
 
-/// A refresh made within a second of the last is answered with that one's token.
-const BETWEEN_TWO: Duration = Duration::from_millis(1100);
+/// The pause before a forced refresh. One within a second of the last refresh gets that one's token.
+const PAUSE: Duration = Duration::from_millis(1100);
 
 #[tokio::main]
 async fn main() -> ExitCode {
     match get_tokens().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            println!("failed: {}", chain(&*error));
+            println!("failed: {}", Report::new(&*error));
             ExitCode::FAILURE
         }
     }
@@ -57,17 +55,17 @@ async fn main() -> ExitCode {
 async fn get_tokens() -> Result<(), BoxError> {
     let http = Hyper::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
     let endpoint = Endpoint::discover(&needed("ISSUER")?)?;
-    let kept = Kept::default();
+    let store = Store::default();
     let refreshes = match optional("GRANT").as_deref() {
         None | Some("client_credentials") => false,
         Some("refresh_token") => true,
-        Some(other) => return Err(format!("there is no grant `{other}` here").into()),
+        Some(other) => return Err(format!("unknown grant `{other}`").into()),
     };
     let mut source = match refreshes {
         false => OAuth2Source::client_credentials(http, endpoint, client()?),
         true => {
-            kept.put(needed("REFRESH_TOKEN")?.into());
-            let tokens = RefreshTokens::stored(kept.clone());
+            store.put(needed("REFRESH_TOKEN")?.into());
+            let tokens = RefreshTokens::stored(store.clone());
             OAuth2Source::refresh_token(http, endpoint, client()?, tokens)
         }
     };
@@ -77,15 +75,15 @@ async fn get_tokens() -> Result<(), BoxError> {
     if let Some(resource) = optional("RESOURCE") {
         source = source.resource(&resource);
     }
-    // One try: what is refused is told as it is.
+    // Without retries, the first error is printed.
     let cache = TokenCache::builder(source).attempts(1).build();
 
     let mut token = cache.token().await?;
-    say_what_came(&cache, &kept);
+    print_status(&cache, &store);
     if refreshes {
-        tokio::time::sleep(BETWEEN_TWO).await;
+        tokio::time::sleep(PAUSE).await;
         token = cache.refresh().await?;
-        say_what_came(&cache, &kept);
+        print_status(&cache, &store);
     }
     if let Some(file) = optional("TOKEN_FILE") {
         fs::write(file, token.expose_secret())?;
@@ -93,12 +91,12 @@ async fn get_tokens() -> Result<(), BoxError> {
     Ok(())
 }
 
-fn say_what_came(cache: &TokenCache, kept: &Kept) {
+fn print_status(cache: &TokenCache, store: &Store) {
     let status = cache.status();
     let number = status.generation.unwrap_or_default();
     let seconds = status.expires_in.unwrap_or_default().as_secs();
-    println!("ok: token {number}, which may be used for {seconds} s");
-    let saved = kept.saved();
+    println!("ok: token {number}, usable for {seconds} s");
+    let saved = store.saved();
     if saved > 0 {
         println!("ok: refresh tokens that were rotated so far: {saved}");
     }
@@ -117,16 +115,16 @@ fn client() -> Result<Client, BoxError> {
                 async move { Ok(read?.trim().into()) }
             })
         }
-        Some(other) => return Err(format!("there is no proof `{other}` here").into()),
+        Some(other) => return Err(format!("unknown client authentication `{other}`").into()),
     })
 }
 
-/// A store for refresh tokens that counts how often another one came. A program that outlives one run
-/// writes them to a file or a vault instead.
+/// A store for refresh tokens that counts the rotations. A program that must survive a restart writes them to a
+/// file or a vault instead.
 #[derive(Clone, Default)]
-struct Kept(Arc<Mutex<(Option<SecretText>, usize)>>);
+struct Store(Arc<Mutex<(Option<SecretText>, usize)>>);
 
-impl Kept {
+impl Store {
     fn put(&self, token: SecretText) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).0 = Some(token);
     }
@@ -136,7 +134,7 @@ impl Kept {
     }
 }
 
-impl RefreshTokenStore for Kept {
+impl RefreshTokenStore for Store {
     async fn load(&self) -> Result<SecretText, BoxError> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.0.clone().ok_or_else(|| "set REFRESH_TOKEN".into())
@@ -150,22 +148,11 @@ impl RefreshTokenStore for Kept {
     }
 }
 
-/// A variable that is set and not empty.
+/// Returns a variable that is set and not empty.
 fn needed(name: &str) -> Result<String, BoxError> {
     optional(name).ok_or_else(|| format!("set {name}").into())
 }
 
 fn optional(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-/// An error with all that caused it, on one line.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -1,4 +1,4 @@
-//! The layer at work, in a quarter of a minute.
+//! Shows the layer at work, in about 15 seconds.
 //!
 //! ```text
 //! cargo run --example quickstart
@@ -6,15 +6,15 @@
 //!
 //! Without `RUNAI_*` variables it starts a fake control plane on loopback and plays a story: a burst of
 //! first requests, refreshes under traffic, a revoked token, an outage of the token endpoint, and a
-//! submission that is sent again. With `RUNAI_BASE_URL`, `RUNAI_CLIENT_ID` and `RUNAI_CLIENT_SECRET` (or
-//! `RUNAI_CLIENT_SECRET_FILE`) set it makes a few calls to that control plane instead.
+//! submission that is sent again. If `RUNAI_BASE_URL`, `RUNAI_CLIENT_ID` and `RUNAI_CLIENT_SECRET` (or
+//! `RUNAI_CLIENT_SECRET_FILE`) are set, it makes a few calls to that control plane instead.
 //!
-//! The exit status is 0 only if all went as told.
+//! The exit status is 0 only if everything went as expected.
 
-#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+#![allow(clippy::print_stdout, reason = "an example prints what it does")]
 #![allow(
     clippy::disallowed_methods,
-    reason = "and how long it takes, by the real clock"
+    reason = "and how long it takes, on the real clock"
 )]
 
 use std::{
@@ -28,15 +28,18 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
-use runai_auth::{Auth, BoxError, Client, ControlPlane, Credentials, tower_bearer::Reason};
+use runai_auth::{
+    Auth, BoxError, Client, ControlPlane, Credentials,
+    tower_bearer::{Reason, Report},
+};
 use runai_fake::{Behaviour, Kind, RunaiFake};
 use tokio::time::sleep;
 use tower::ServiceExt;
 
-/// How long the fake's tokens live: short, so that the story is.
+/// The lifetime of the fake's tokens. It is short, to keep the story short.
 const LIFETIME: Duration = Duration::from_secs(8);
 
-/// How long the token endpoint is down; the window in which a token is refreshed has 2 s.
+/// How long the token endpoint is down. A token of 8 s is refreshed in its last 2 s, so that is no problem.
 const OUTAGE: Duration = Duration::from_millis(400);
 
 type Api = Client<Full<Bytes>>;
@@ -60,13 +63,13 @@ async fn main() -> ExitCode {
     match played {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            println!("failed: {}", chain(&error));
+            println!("failed: {}", Report::new(&*error));
             ExitCode::FAILURE
         }
     }
 }
 
-/// A few calls to the control plane that the environment names.
+/// Makes a few calls to the control plane that the environment names.
 async fn call_a_control_plane() -> Result<(), BoxError> {
     let auth = Auth::from_env()?;
     let api: Api = auth.client()?;
@@ -84,7 +87,7 @@ async fn call_a_control_plane() -> Result<(), BoxError> {
         println!("GET {path}: {status}, {} bytes in {took} ms", body.len());
         match status {
             StatusCode::FORBIDDEN => {
-                println!("  the token is good; its application lacks an access rule for this");
+                println!("  the token is valid, but its application has no access rule for this");
             }
             StatusCode::NOT_FOUND => println!("  this control plane does not have it"),
             _ => {}
@@ -99,7 +102,7 @@ async fn call_a_control_plane() -> Result<(), BoxError> {
     }
 }
 
-/// The story, on a fake control plane.
+/// Plays the story, on a fake control plane.
 async fn play_the_story() -> Result<(), BoxError> {
     let fake = RunaiFake::builder()
         .application("ci-bot", "s3cr3t")
@@ -107,7 +110,7 @@ async fn play_the_story() -> Result<(), BoxError> {
         .start()
         .await?;
 
-    // These three lines are all that a program needs.
+    // A program needs these three lines and no more.
     let auth = ControlPlane::new(fake.url())?.authenticate(Credentials::client("ci-bot", "s3cr3t"));
     let api: Api = auth.client()?;
     let clusters = auth.url("/api/v1/clusters")?;
@@ -121,7 +124,7 @@ async fn play_the_story() -> Result<(), BoxError> {
     };
     story.tell(&format!("a fake control plane listens at {}", fake.url()));
     story.burst(&fake).await?;
-    // Traffic goes on in the background until the end, and must not notice anything.
+    // Traffic runs in the background until the end, and must not be disturbed.
     let (played, ()) = tokio::join!(
         async {
             let played = story.events(&fake).await;
@@ -155,7 +158,7 @@ impl Story {
         println!("[{:5.2} s] {what}", self.began.elapsed().as_secs_f64());
     }
 
-    /// One request, and how it went.
+    /// Sends one request, and counts how it went.
     async fn request(&self, request: Request<Full<Bytes>>) -> Option<StatusCode> {
         let began = Instant::now();
         self.tally.requests.fetch_add(1, Relaxed);
@@ -172,7 +175,7 @@ impl Story {
                 Some(status)
             }
             Err(error) => {
-                self.tell(&format!("a request failed: {}", chain(&error)));
+                self.tell(&format!("a request failed: {}", Report::new(&*error)));
                 None
             }
         }
@@ -184,7 +187,7 @@ impl Story {
         self.request(request).await
     }
 
-    /// Two hundred requests at once, before there is a token.
+    /// Sends 200 requests at once, before there is a token.
     async fn burst(&self, fake: &RunaiFake) -> Result<(), BoxError> {
         join_all((0..200).map(|_| self.get())).await;
         let fetches = fake.token_requests();
@@ -194,7 +197,7 @@ impl Story {
         expect(fetches == 1, "the burst costs one fetch")
     }
 
-    /// Forty requests a second.
+    /// Sends 40 requests a second.
     async fn traffic(&self) {
         while !self.tally.over.load(Relaxed) {
             self.get().await;
@@ -241,7 +244,7 @@ impl Story {
         self.submission(fake).await
     }
 
-    /// A request with a body whose token is rejected.
+    /// Sends a request with a body, whose token is rejected.
     async fn submission(&self, fake: &RunaiFake) -> Result<(), BoxError> {
         let path = "/api/v1/workloads/trainings";
         let body = r#"{"name":"a-training","projectId":"4500001","spec":{"image":"busybox"}}"#;
@@ -267,7 +270,7 @@ impl Story {
         expect(replayed, "its body arrives whole each time")
     }
 
-    /// Waits until so many refreshes for that reason went well.
+    /// Waits until this many refreshes for this reason have succeeded.
     async fn refreshed(&self, reason: Reason, count: u64) -> Result<(), BoxError> {
         for _ in 0..600 {
             if self.auth.status().counts.refreshes.of(reason) >= count {
@@ -275,7 +278,7 @@ impl Story {
             }
             sleep(Duration::from_millis(10)).await;
         }
-        Err(format!("no refresh ({reason}) came").into())
+        Err(format!("there was no refresh ({reason}) within 6 s").into())
     }
 
     fn sum_up(&self, fake: &RunaiFake) -> Result<(), BoxError> {
@@ -309,7 +312,7 @@ impl Story {
     }
 }
 
-/// Sends a request and reads the whole answer.
+/// Sends a request, and reads the whole answer.
 async fn send(api: &Api, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), BoxError> {
     let response = api.clone().oneshot(request).await?;
     let status = response.status();
@@ -319,17 +322,6 @@ async fn send(api: &Api, request: Request<Full<Bytes>>) -> Result<(StatusCode, B
 fn expect(held: bool, what: &str) -> Result<(), BoxError> {
     match held {
         true => Ok(()),
-        false => Err(format!("this was to be shown, and did not hold: {what}").into()),
+        false => Err(format!("expectation failed: {what}").into()),
     }
-}
-
-/// An error with all that caused it, on one line.
-fn chain(error: &BoxError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -1,12 +1,12 @@
-//! reqwest, with the token kept by a middleware, and retries outside of it.
+//! Adds the middleware to reqwest, inside reqwest-retry.
 //!
 //! ```text
 //! cargo run --example reqwest_client
 //! ```
 //!
-//! It starts a fake control plane with a CA of its own.
+//! It starts a fake control plane with a private CA.
 
-#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+#![allow(clippy::print_stdout, reason = "an example prints what it does")]
 
 use std::{process::ExitCode, time::Duration};
 
@@ -14,7 +14,7 @@ use reqwest::Certificate;
 use reqwest_bearer::BearerAuthMiddleware;
 use reqwest_middleware::ClientBuilder;
 use reqwest_retry::{RetryTransientMiddleware, policies::ExponentialBackoff};
-use runai_auth::{AuthOutcome, BoxError, ControlPlane, Credentials};
+use runai_auth::{AuthOutcome, BoxError, ControlPlane, Credentials, tower_bearer::Report};
 use runai_fake::{Behaviour, RunaiFake};
 
 #[tokio::main]
@@ -22,7 +22,7 @@ async fn main() -> ExitCode {
     match play().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            println!("failed: {error}");
+            println!("failed: {}", Report::new(&*error));
             ExitCode::FAILURE
         }
     }
@@ -39,23 +39,23 @@ async fn play() -> Result<(), BoxError> {
         .root_certificates_pem(ca.as_bytes())?
         .authenticate(Credentials::client("ci-bot", "s3cr3t"));
 
-    // reqwest's own TLS; this choice of features leaves the provider to the program.
+    // reqwest's feature `rustls-no-provider` leaves the choice of the TLS provider to the program.
     if rustls::crypto::ring::default_provider()
         .install_default()
         .is_err()
     {
-        return Err("another TLS provider was installed before".into());
+        return Err("another TLS provider is already installed".into());
     }
     let http = reqwest::Client::builder()
         .tls_certs_only([Certificate::from_pem(ca.as_bytes())?])
         .build()?;
-    let at_once = Duration::from_millis(10);
+    let pause = Duration::from_millis(10);
     let policy = ExponentialBackoff::builder()
-        .retry_bounds(at_once, at_once)
+        .retry_bounds(pause, pause)
         .build_with_max_retries(2);
     let api = ClientBuilder::new(http)
         .with(RetryTransientMiddleware::new_with_policy(policy))
-        // This is all: the middleware, after what retries.
+        // This line adds the middleware. It comes after the retries, so it sees each of them.
         .with(BearerAuthMiddleware::new(auth.layer()))
         .build();
 
@@ -72,11 +72,11 @@ async fn play() -> Result<(), BoxError> {
         .send()
         .await?
         .error_for_status()?;
-    let stamped = response.extensions().get::<AuthOutcome>();
+    let outcome = response.extensions().get::<AuthOutcome>();
     println!(
         "a submission whose token was revoked: {}, sent again: {}",
         response.status(),
-        stamped.is_some_and(AuthOutcome::retried)
+        outcome.is_some_and(AuthOutcome::retried)
     );
 
     fake.on_api(Behaviour::status(503));
@@ -84,13 +84,13 @@ async fn play() -> Result<(), BoxError> {
     println!("a list, 503 at first: {}", response.status());
 
     let elsewhere = api.get("https://elsewhere.example/").send().await;
-    let error = elsewhere.err().ok_or("the token must stay at home")?;
+    let error = elsewhere.err().ok_or("the token left for another origin")?;
     println!("another origin: {error}");
 
     let (fetches, requests) = (fake.token_requests(), fake.api_requests());
     println!("summary: token_fetches={fetches} requests={requests}");
     match (fetches, requests) {
         (2, 5) => Ok(()),
-        _ => Err("not the requests that were expected".into()),
+        _ => Err("expected 2 token fetches and 5 requests".into()),
     }
 }

@@ -1,5 +1,5 @@
-//! The man pages and the completions of shells, out of the same flags: into the build's own folder, and into
-//! the one that `RUNAI_AUTH_ASSETS_DIR` names.
+//! Writes the man pages and the completions of shells: into the build's own folder, and into the one that
+//! `RUNAI_AUTH_ASSETS_DIR` names.
 
 use std::{
     env,
@@ -11,26 +11,30 @@ use std::{
 use clap::CommandFactory;
 use clap_complete::{Shell, generate_to};
 
-#[path = "src/args.rs"]
-#[expect(dead_code, unused_imports, reason = "the flags are not read here")]
-mod args;
+#[path = "src/flags/mod.rs"]
+#[expect(
+    dead_code,
+    unused_imports,
+    reason = "the build only describes the flags"
+)]
+mod flags;
 
 const ASSETS: &str = "RUNAI_AUTH_ASSETS_DIR";
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo:rerun-if-changed=src/args.rs");
+    println!("cargo:rerun-if-changed=src/flags");
     println!("cargo:rerun-if-env-changed={ASSETS}");
     let own = env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?;
     write(&Path::new(&own).join("assets"))?;
     match env::var_os(ASSETS) {
-        Some(told) if !told.is_empty() => write(&PathBuf::from(told)),
+        Some(folder) if !folder.is_empty() => write(&PathBuf::from(folder)),
         _ => Ok(()),
     }
 }
 
 fn write(folder: &Path) -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(folder)?;
-    let mut command = args::Arguments::command();
+    let mut command = flags::Arguments::command();
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish, Shell::PowerShell] {
         generate_to(shell, &mut command, "runai-auth", folder)?;
     }

@@ -1,4 +1,4 @@
-//! What the daemon is put through in a few seconds: what happens to it in months.
+//! The daemon's story: what happens to a daemon in months, in a few seconds.
 
 use std::{
     env, fs, io,
@@ -15,12 +15,12 @@ use runai_auth::{BoxError, ControlPlane, Credentials, Secret, tower_bearer::Reas
 use runai_fake::{Exchange, Kind, RunaiFake};
 use tokio::{net::TcpListener, time::sleep};
 
-use crate::{Daemon, told_to_stop};
+use crate::{Daemon, stop_signal};
 
-/// How often the story polls.
+/// The time between two polls of the story.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// The story: a secret is rotated, a token revoked and another refreshed, and then comes SIGTERM.
+/// Plays the story: a secret is rotated, a token is revoked, another is refreshed, and SIGTERM comes.
 pub(crate) async fn play() -> Result<(), BoxError> {
     let fake = RunaiFake::builder()
         .application("daemon", "the first secret")
@@ -35,10 +35,10 @@ pub(crate) async fn play() -> Result<(), BoxError> {
         .authenticate(Credentials::client("daemon", Secret::file(secret.path())));
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?.to_string();
-    let stop = told_to_stop()?;
+    let stop = stop_signal()?;
     let daemon = Daemon::new(auth)?;
     println!(
-        "{} is polled twice a second; see http://{address}",
+        "polls {} twice a second; status at http://{address}",
         fake.url()
     );
     let running = tokio::spawn(daemon.clone().run(EVERY, listener, stop));
@@ -49,7 +49,7 @@ pub(crate) async fn play() -> Result<(), BoxError> {
     hold(rotated, "the application is known")?;
     secret.write("the second secret")?;
     fake.revoke_all();
-    println!("the secret is rotated, in its file too, and the tokens are revoked");
+    println!("the secret is rotated, also in its file, and the tokens are revoked");
     let so_far = fake.api_requests();
     polled(&fake, so_far + 3).await;
     println!("the next poll got a 401, and was sent again with a token for the new secret");
@@ -83,9 +83,12 @@ pub(crate) async fn play() -> Result<(), BoxError> {
         .wait_for(|stopping| *stopping)
         .await?;
     println!("SIGTERM comes in the middle of a poll");
-    let told = expect(&address, "/readyz", 503).await?;
-    println!("  {told}");
-    hold(!running.is_finished(), "the poll under way is waited for")?;
+    let answer = expect(&address, "/readyz", 503).await?;
+    println!("  {answer}");
+    hold(
+        !running.is_finished(),
+        "the daemon waits for the poll in progress",
+    )?;
     gate.release();
     running.await??;
     println!("the poll was finished, and the daemon has ended");
@@ -104,14 +107,14 @@ pub(crate) async fn play() -> Result<(), BoxError> {
     )
 }
 
-/// Waits until the control plane has answered so many polls.
+/// Waits until the control plane has answered this many polls.
 async fn polled(fake: &RunaiFake, polls: usize) {
     let answered = |it: &&Exchange| it.kind == Kind::Api && it.status.is_some();
     fake.wait_for(|journal| journal.iter().filter(answered).count() >= polls)
         .await;
 }
 
-/// Asks the daemon how it is.
+/// Asks the daemon for its state, and checks the status.
 async fn expect(address: &str, path: &str, status: u16) -> Result<String, BoxError> {
     let uri: Uri = format!("http://{address}{path}").parse()?;
     let client = legacy::Client::builder(TokioExecutor::new()).build_http::<Body>();
@@ -125,7 +128,7 @@ async fn expect(address: &str, path: &str, status: u16) -> Result<String, BoxErr
     Ok(String::from_utf8_lossy(&body).into_owned())
 }
 
-/// A secret in a file, which goes with it.
+/// A secret in a file, which is removed when this is dropped.
 struct SecretFile(PathBuf);
 
 impl SecretFile {
@@ -141,7 +144,7 @@ impl SecretFile {
         self.0.join("secret")
     }
 
-    /// By a rename, so that nobody reads half of it.
+    /// Replaces the file with a rename, so that nobody reads half a secret.
     fn write(&self, secret: &str) -> io::Result<()> {
         let new = self.0.join("secret.new");
         fs::write(&new, secret)?;
@@ -151,7 +154,7 @@ impl SecretFile {
 
 impl Drop for SecretFile {
     fn drop(&mut self) {
-        // What is left of it is the fake's, and of no use to anybody.
+        // A file that is left behind holds only a secret of the fake.
         let _removed = fs::remove_dir_all(&self.0);
     }
 }
@@ -159,6 +162,6 @@ impl Drop for SecretFile {
 fn hold(held: bool, what: &str) -> Result<(), BoxError> {
     match held {
         true => Ok(()),
-        false => Err(format!("this was to be shown, and did not hold: {what}").into()),
+        false => Err(format!("expectation failed: {what}").into()),
     }
 }

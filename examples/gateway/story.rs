@@ -1,4 +1,4 @@
-//! What the gateway is put through: callers that know no token, and a control plane that misbehaves.
+//! The gateway's story: callers without a token, and a control plane that misbehaves.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -21,14 +21,14 @@ use tokio::{net::TcpListener, time::sleep};
 
 use crate::Gateway;
 
-/// What the story's callers say for themselves.
+/// The credentials of the story's callers.
 const CALLER: &str = "Bearer the-callers-own";
 const CLUSTERS: &str = "/api/v1/clusters";
 const TRAININGS: &str = "/api/v1/workloads/trainings";
 const PIECE: usize = 64 * 1024;
 const PIECES: usize = 64;
 
-/// The story: the fake, gateways before it, and callers that know neither a token nor TLS.
+/// Plays the story: the fake, gateways before it, and callers that have neither a token nor TLS.
 pub(crate) async fn play() -> Result<(), BoxError> {
     let fake = RunaiFake::builder()
         .application("gateway", "s3cr3t")
@@ -53,9 +53,11 @@ pub(crate) async fn play() -> Result<(), BoxError> {
     let kept = [header::COOKIE.as_str(), "x-for-this-hop", "keep-alive"];
     hold(
         replaced && kept.iter().all(|name| !headers.contains_key(*name)),
-        "no header of the caller's own leaves",
+        "the caller's own headers stay in the gateway",
     )?;
-    println!("  the caller's Authorization was replaced, its Cookie and hop-by-hop headers stayed");
+    println!(
+        "  the caller's Authorization was replaced, its Cookie and hop-by-hop headers were removed"
+    );
 
     let training = r#"{"name":"a-training","projectId":"4500001","spec":{"image":"busybox"}}"#;
     caller
@@ -66,22 +68,25 @@ pub(crate) async fn play() -> Result<(), BoxError> {
         "it arrives as it was sent",
     )?;
 
-    let taken = caller
+    let accepted = caller
         .expect("an upload", TRAININGS, upload(&fake), 202)
         .await?;
     println!(
-        "  {} bytes, the latter half sent once the control plane had seen the head",
-        taken.header("x-received-bytes")
+        "  {} bytes, the second half sent after the control plane had seen the head",
+        accepted.header("x-received-bytes")
     );
     hold(
-        taken.header("x-received-bytes").parse::<usize>()? > PIECE * PIECES,
-        "all of it arrives",
+        accepted.header("x-received-bytes").parse::<usize>()? > PIECE * PIECES,
+        "the whole upload arrives",
     )?;
     fake.on_api(Behaviour::huge(8 << 20));
     let download = caller
         .expect("a download", CLUSTERS, Body::empty(), 200)
         .await?;
-    hold(download.body.len() == 8 << 20, "all of it comes back")?;
+    hold(
+        download.body.len() == 8 << 20,
+        "the whole download comes back",
+    )?;
     println!("  {} bytes", download.body.len());
 
     fake.on_api(Behaviour::fault(Fault::SilenceAfterHeaders));
@@ -89,7 +94,7 @@ pub(crate) async fn play() -> Result<(), BoxError> {
     println!("a watch whose body is still to come: {}", watch.status());
     hold(
         watch.status() == StatusCode::OK,
-        "its head waits for no body",
+        "its head does not wait for the body",
     )?;
     drop(watch);
 
@@ -115,9 +120,9 @@ pub(crate) async fn play() -> Result<(), BoxError> {
         }
     }));
     calls.await.into_iter().collect::<Result<(), _>>()?;
-    let healed = rejections();
-    println!("200 calls, the token revoked in their midst: {healed} healed, all answered 200");
-    hold(healed > 0, "the revoked token is noticed")?;
+    let retried = rejections();
+    println!("200 calls, the token revoked in the middle: {retried} retried, all answered 200");
+    hold(retried > 0, "the revoked token is noticed")?;
 
     fake.revoke_all();
     let again = caller
@@ -146,7 +151,7 @@ pub(crate) async fn play() -> Result<(), BoxError> {
     down.tell();
     hold(
         down.header("retry-after").parse::<u64>()? > 0,
-        "when to come back is told",
+        "the answer tells when to come back",
     )?;
     other
         .expect("GET /readyz", "/readyz", Body::empty(), 503)
@@ -161,11 +166,11 @@ pub(crate) async fn play() -> Result<(), BoxError> {
 
     let wrong = Caller::new(&fake, "not the secret").await?;
     println!("a third gateway has a wrong secret");
-    let refused = wrong.expect("a list", CLUSTERS, Body::empty(), 502).await?;
-    refused.tell();
+    let invalid = wrong.expect("a list", CLUSTERS, Body::empty(), 502).await?;
+    invalid.tell();
     hold(
-        !refused.text().contains("not the secret"),
-        "no secret is told",
+        !invalid.text().contains("not the secret"),
+        "the answer contains no secret",
     )?;
     wrong
         .expect("GET /readyz", "/readyz", Body::empty(), 503)
@@ -184,7 +189,8 @@ pub(crate) async fn play() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// A JSON text of some megabytes in pieces, half of which wait until the other end has seen the head.
+/// Returns a JSON text of some megabytes in pieces. The second half waits until the control plane has seen the
+/// head.
 fn upload(fake: &RunaiFake) -> Body {
     let fake = fake.clone();
     Body::from_stream(stream::unfold(0, move |sent| {
@@ -205,13 +211,13 @@ fn upload(fake: &RunaiFake) -> Body {
     }))
 }
 
-/// The last request for that path that the control plane got.
+/// Returns the last request for this path that the control plane got.
 fn last(fake: &RunaiFake, path: &str) -> Result<Exchange, BoxError> {
     let found = fake.journal().into_iter().rfind(|it| it.path == path);
     found.ok_or_else(|| format!("nothing was sent to {path}").into())
 }
 
-/// Somebody who calls a gateway of its own.
+/// A gateway, and a client that calls it.
 struct Caller {
     gateway: String,
     client: legacy::Client<HttpConnector, Body>,
@@ -246,14 +252,14 @@ impl Caller {
         let ca = fake.ca_pem().ok_or("the fake has no CA")?;
         let auth = ControlPlane::new(fake.url())?
             .root_certificates_pem(ca.as_bytes())?
-            // The story is short, so nothing is tried again while a caller waits.
+            // Without retries of the token fetch, the story stays short.
             .authenticate_with(Credentials::client("gateway", secret), |cache| {
                 cache.attempts(1)
             });
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let gateway = format!("http://{}", listener.local_addr()?);
         let server = axum::serve(listener, Gateway::new(auth)?.router());
-        // It ends with the story.
+        // The server ends with the program.
         tokio::spawn(server.into_future());
         Ok(Self {
             gateway,
@@ -261,7 +267,7 @@ impl Caller {
         })
     }
 
-    /// A GET without a body, and a POST with one.
+    /// Sends a POST, or a GET if the body is empty.
     async fn send(&self, path: &str, body: Body) -> Result<Response<Incoming>, BoxError> {
         let method = match body.is_end_stream() {
             true => "GET",
@@ -288,7 +294,7 @@ impl Caller {
         })
     }
 
-    /// A call whose status is known before.
+    /// Makes a call, and checks its status.
     async fn expect(
         &self,
         what: &str,
@@ -309,6 +315,6 @@ impl Caller {
 fn hold(held: bool, what: &str) -> Result<(), BoxError> {
     match held {
         true => Ok(()),
-        false => Err(format!("this was to be shown, and did not hold: {what}").into()),
+        false => Err(format!("expectation failed: {what}").into()),
     }
 }

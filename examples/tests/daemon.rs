@@ -1,39 +1,36 @@
-//! The daemon's program, run as a user runs it.
+//! The daemon example, run as a user runs it.
 
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
-use std::{env, fs, process, time::Duration};
-
 use runai_fake::RunaiFake;
+use test_support::{Program, Scratch, Signal, wait_for};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::timeout,
 };
 
-mod support;
-
-use support::Program;
-
-#[cfg(unix)]
 #[tokio::test]
-async fn the_daemons_story_goes_as_told() {
-    let output = Program::start("daemon", &[], &[]).end().await;
-    let told = output.success();
+async fn the_daemons_story_goes_as_expected() {
+    let output = Program::example("daemon").end().await;
+    let printed = output.success();
     for line in [
         "GET /readyz: 200 OK",
-        "the secret is rotated, in its file too, and the tokens are revoked",
+        "the secret is rotated, also in its file, and the tokens are revoked",
         "the next poll got a 401, and was sent again with a token for the new secret",
         "the token was refreshed ahead of its expiry",
         "GET /metrics: 200 OK",
         "SIGTERM comes in the middle of a poll",
         "GET /readyz: 503 Service Unavailable",
-        r#"  {"ready":false,"reason":"it is stopping"}"#,
+        r#"  {"ready":false,"reason":"stopping"}"#,
         "the poll was finished, and the daemon has ended",
     ] {
-        assert!(told.lines().any(|it| it == line), "no `{line}` in {told}");
+        assert!(
+            printed.lines().any(|it| it == line),
+            "no `{line}` in {printed}"
+        );
     }
-    let last = told.lines().last().unwrap();
+    let last = printed.lines().last().unwrap();
     assert!(last.starts_with("summary: polls="), "{last}");
     assert!(last.contains(" failed=0 token_fetches=3 "), "{last}");
     assert!(last.ends_with(" rejections=1 retried=1"), "{last}");
@@ -42,31 +39,36 @@ async fn the_daemons_story_goes_as_told() {
     for part in [
         "refresh reason=initial",
         "refresh reason=ahead",
-        "told to stop",
+        "stopping",
         "ended",
     ] {
         assert!(log.contains(part), "no `{part}` in {log}");
     }
     for secret in ["the first secret", "the second secret", "Bearer ", "eyJ"] {
-        assert!(!log.contains(secret) && !told.contains(secret), "{secret}");
+        assert!(
+            !log.contains(secret) && !printed.contains(secret),
+            "{secret}"
+        );
     }
 }
 
-#[cfg(unix)]
 #[tokio::test]
 async fn with_the_variables_it_polls_that_control_plane_until_sigterm() {
     let fake = RunaiFake::builder().start().await.unwrap();
-    let file = env::temp_dir().join(format!("daemon-test-{}", process::id()));
-    fs::write(&file, "test-secret\n").unwrap();
-    let variables = [
-        ("RUNAI_BASE_URL", fake.url()),
-        ("RUNAI_CLIENT_ID", "test-app"),
-        ("RUNAI_CLIENT_SECRET_FILE", file.to_str().unwrap()),
-    ];
-    let mut daemon = Program::start("daemon", &["127.0.0.1:0"], &variables);
+    let scratch = Scratch::new();
+    let mut daemon = Program::example("daemon")
+        .args(&["127.0.0.1:0"])
+        .var("RUNAI_BASE_URL", fake.url())
+        .var("RUNAI_CLIENT_ID", "test-app")
+        .var(
+            "RUNAI_CLIENT_SECRET_FILE",
+            scratch.write("secret", "test-secret\n"),
+        )
+        .start();
     let line = daemon.line().await;
     let (control_plane, address) = line
-        .split_once(" is polled, and how that goes is told at http://")
+        .strip_prefix("polls ")
+        .and_then(|line| line.split_once("; status at http://"))
         .unwrap();
     assert_eq!(control_plane, fake.url());
     fake.wait_for(|journal| {
@@ -80,59 +82,52 @@ async fn with_the_variables_it_polls_that_control_plane_until_sigterm() {
             .await
             .starts_with("HTTP/1.1 200 OK\r\n")
     );
-    // The measures of a refresh follow on its token, which may have been used by then.
-    let measured = async {
-        while !get(address, "/metrics")
+    // The metrics of a refresh follow its token, which a poll can use before.
+    wait_for("the metrics of the refresh", async || {
+        get(address, "/metrics")
             .await
             .contains("tower_bearer_authenticated{cache=\"default\"} 1")
-        {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(30), measured)
-        .await
-        .unwrap();
+    })
+    .await;
 
-    daemon.signal("TERM");
+    daemon.signal(Signal::TERM);
     let output = daemon.end().await;
     let last = output.success().lines().last().unwrap();
     assert!(
         last.starts_with("summary: polls=1 failed=0 token_fetches=1 "),
         "{last}"
     );
-    fs::remove_file(file).unwrap();
 }
 
-#[cfg(unix)]
 #[tokio::test]
-async fn a_refused_secret_makes_it_not_ready_and_does_not_end_it() {
+async fn an_invalid_secret_makes_it_unready_and_does_not_end_it() {
     let fake = RunaiFake::builder().start().await.unwrap();
-    let variables = [
-        ("RUNAI_BASE_URL", fake.url()),
-        ("RUNAI_CLIENT_ID", "test-app"),
-        ("RUNAI_CLIENT_SECRET", "a-wrong-secret"),
-    ];
-    let mut daemon = Program::start("daemon", &["127.0.0.1:0"], &variables);
+    let mut daemon = Program::example("daemon")
+        .args(&["127.0.0.1:0"])
+        .application(fake.url(), "test-app", "a-wrong-secret")
+        .start();
     let line = daemon.line().await;
-    let (_, address) = line.split_once(" is told at http://").unwrap();
+    let (_, address) = line.split_once("; status at http://").unwrap();
     fake.wait_for(|journal| journal.iter().any(|it| it.status == Some(401)))
         .await;
-    // The answer is on its way to the daemon still.
-    let failed = async { while !get(address, "/livez").await.contains("polls=1 failed=1 ") {} };
-    timeout(Duration::from_secs(60), failed).await.unwrap();
-    let told = get(address, "/readyz").await;
+    // The answer is still on its way to the daemon.
+    wait_for("the failed poll", async || {
+        get(address, "/livez").await.contains("polls=1 failed=1 ")
+    })
+    .await;
+    let printed = get(address, "/readyz").await;
     assert!(
-        told.starts_with("HTTP/1.1 503 Service Unavailable\r\n"),
-        "{told}"
+        printed.starts_with("HTTP/1.1 503 Service Unavailable\r\n"),
+        "{printed}"
     );
-    assert!(told.contains("application `test-app`"), "{told}");
+    assert!(printed.contains(r#"application \"test-app\""#), "{printed}");
 
-    daemon.signal("TERM");
+    daemon.signal(Signal::TERM);
     let output = daemon.end().await;
-    let told = output.success();
+    let printed = output.success();
     assert!(
-        told.contains("summary: polls=1 failed=1 token_fetches=1 "),
-        "{told}"
+        printed.contains("summary: polls=1 failed=1 token_fetches=1 "),
+        "{printed}"
     );
     assert!(output.stderr.contains("poll failed"), "{}", output.stderr);
     assert!(

@@ -1,26 +1,25 @@
-//! The gateway's program, run as a user runs it.
+//! The gateway example, run as a user runs it.
 
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use runai_fake::RunaiFake;
+use test_support::Program;
+#[cfg(unix)]
+use test_support::Signal;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
-mod support;
-
-use support::Program;
-
 #[tokio::test]
-async fn the_gateways_story_goes_as_told() {
-    let output = Program::start("gateway", &[], &[]).end().await;
-    let told = output.success();
+async fn the_gateways_story_goes_as_expected() {
+    let output = Program::example("gateway").end().await;
+    let printed = output.success();
     for line in [
         "a list: 200 OK",
-        "  the caller's Authorization was replaced, its Cookie and hop-by-hop headers stayed",
+        "  the caller's Authorization was replaced, its Cookie and hop-by-hop headers were removed",
         "a submission: 202 Accepted",
-        "  4194331 bytes, the latter half sent once the control plane had seen the head",
+        "  4194331 bytes, the second half sent after the control plane had seen the head",
         "a watch whose body is still to come: 200 OK",
         "  the same again: 202 Accepted",
         "a connection that breaks: 502 Bad Gateway",
@@ -29,27 +28,32 @@ async fn the_gateways_story_goes_as_told() {
         "a list: 502 Bad Gateway",
         "the endpoint is up: GET /readyz is 200 again, without a call",
     ] {
-        assert!(told.lines().any(|it| it == line), "no `{line}` in {told}");
+        assert!(
+            printed.lines().any(|it| it == line),
+            "no `{line}` in {printed}"
+        );
     }
-    assert!(told.contains(", all answered 200"), "{told}");
-    assert!(told.contains("  Retry-After: 1, "), "{told}");
-    let last = told.lines().last().unwrap();
+    assert!(printed.contains(", all answered 200"), "{printed}");
+    assert!(printed.contains("  Retry-After: 1, "), "{printed}");
+    let last = printed.lines().last().unwrap();
     assert!(last.starts_with("summary: token_fetches="), "{last}");
     assert!(last.ends_with(" caller_credentials_forwarded=0"), "{last}");
-    assert!(!told.contains("s3cr3t"), "{told}");
+    assert!(!printed.contains("s3cr3t"), "{printed}");
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn with_the_variables_it_serves_that_control_plane_until_ctrl_c() {
     let fake = RunaiFake::builder().start().await.unwrap();
-    let variables = [
-        ("RUNAI_BASE_URL", fake.url()),
-        ("RUNAI_CLIENT_ID", "test-app"),
-        ("RUNAI_CLIENT_SECRET", "test-secret"),
-    ];
-    let mut gateway = Program::start("gateway", &["127.0.0.1:0"], &variables);
+    let mut gateway = Program::example("gateway")
+        .args(&["127.0.0.1:0"])
+        .application(fake.url(), "test-app", "test-secret")
+        .start();
     let line = gateway.line().await;
-    let (control_plane, address) = line.split_once(" is served at http://").unwrap();
+    let (control_plane, address) = line
+        .strip_prefix("serves ")
+        .and_then(|line| line.split_once(" at http://"))
+        .unwrap();
     assert_eq!(control_plane, fake.url());
 
     let mut caller = TcpStream::connect(address).await.unwrap();
@@ -67,14 +71,14 @@ async fn with_the_variables_it_serves_that_control_plane_until_ctrl_c() {
     assert_eq!(sent.query.as_deref(), Some("verbose=1"));
     assert_eq!(sent.headers["host"], fake.addr().to_string());
 
-    gateway.signal("INT");
-    gateway.end().await.success();
+    gateway.signal(Signal::INT);
+    assert_eq!(gateway.end().await.code(), 0);
 }
 
 #[tokio::test]
 async fn with_some_of_the_variables_it_says_what_is_missing() {
-    let variables = [("RUNAI_BASE_URL", "http://127.0.0.1:9")];
-    let output = Program::start("gateway", &[], &variables).end().await;
+    let gateway = Program::example("gateway").var("RUNAI_BASE_URL", "http://127.0.0.1:9");
+    let output = gateway.end().await;
     assert!(!output.status.success());
     assert!(
         output

@@ -84,7 +84,7 @@ def granted(provider, what, client, scope=None, **variables):
 def refused(provider, what, client, code, **variables):
     worked, printed = provider.run(client, **variables)
     check(not worked and not provider.token_file.exists(), f"{what}: no token")
-    check(f"`{code}`" in printed, f"{what}: the error says {code}")
+    check(f'"{code}"' in printed, f"{what}: the error says {code}")
     check("refused" in printed, f"{what}: the error says that it was refused")
 
 

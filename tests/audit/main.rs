@@ -96,7 +96,7 @@ async fn f02_no_secret_shows_anywhere_at_any_level() {
             printed_of(&control_plane, &credentials);
             control_plane.authenticate_with(credentials, |cache| cache.attempts(1))
         };
-        // It goes well, heals, and is rejected for good.
+        // A success, a rejection with a retry, and a lasting rejection.
         let auth = authenticate(SECRET);
         printed += &call(&fake, &auth).await;
         fake.revoke_all();
@@ -159,13 +159,13 @@ async fn f02_no_secret_shows_anywhere_at_any_level() {
     for expected in [
         "token refreshed",
         "token rejected",
-        "no token",
+        "token refresh failed; no usable token",
         "TRACE",
         "token_refresh",
     ] {
         assert!(log.contains(expected), "the log lacks {expected}");
     }
-    assert!(printed.contains("refused application `ci-bot`"));
+    assert!(printed.contains("refused application \"ci-bot\""));
 }
 
 /// What is printed of the rest; it panics if a secret is there.

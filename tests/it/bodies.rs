@@ -13,7 +13,7 @@ use tower::ServiceExt;
 use crate::support::{BOTH, CLUSTERS, SUBMIT, Wire, setup_over};
 
 #[tokio::test]
-async fn d16_a_stream_beyond_the_cap_is_sent_once_and_heals_the_next() {
+async fn d16_a_stream_beyond_the_cap_is_sent_once_and_its_rejection_helps_the_next() {
     for wire in BOTH {
         let setup = setup_over(wire).await;
         setup.get(CLUSTERS).await.unwrap();

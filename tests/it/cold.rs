@@ -14,7 +14,11 @@ async fn a01_a_thousand_first_requests_cost_one_fetch() {
         let gate = setup.fake.hold_token();
         let released = async {
             gate.reached().await;
-            setup.until(|auth| auth.status().counts.waits == 1000).await;
+            setup
+                .until("1000 callers wait", |auth| {
+                    auth.status().counts.waits == 1000
+                })
+                .await;
             gate.release();
         };
         let (answers, ()) =
@@ -40,7 +44,9 @@ async fn a02_a_failed_first_refresh_is_one_request_and_one_error_for_all() {
     let gate = setup.fake.hold_token();
     let released = async {
         gate.reached().await;
-        setup.until(|auth| auth.status().counts.waits == 100).await;
+        setup
+            .until("100 callers wait", |auth| auth.status().counts.waits == 100)
+            .await;
         gate.release_with(Behaviour::status(503));
     };
     let (answers, ()) = tokio::join!(join_all((0..100).map(|_| setup.get(CLUSTERS))), released);
@@ -70,7 +76,9 @@ async fn a03_the_refresh_outlives_the_request_that_began_it() {
     }
     let follower = setup.get(CLUSTERS);
     let released = async {
-        setup.until(|auth| auth.status().counts.waits == 2).await;
+        setup
+            .until("2 callers wait", |auth| auth.status().counts.waits == 2)
+            .await;
         gate.release();
     };
     let (answer, ()) = tokio::join!(follower, released);

@@ -1,4 +1,4 @@
-//! Which form of token endpoint there is, found out without spraying the secret.
+//! The client detects the version of the token endpoint without sending the secret to every one.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use runai_fake::{Behaviour, EndpointVersion, Fault, RunaiFake};
 
 use crate::support::{APPLICATION, SECRET, chain};
 
-const FORMS: [EndpointVersion; 3] = [
+const VERSIONS: [EndpointVersion; 3] = [
     EndpointVersion::V1,
     EndpointVersion::V2,
     EndpointVersion::Keycloak,
@@ -18,8 +18,8 @@ const FORMS: [EndpointVersion; 3] = [
 
 async fn fake_with(there: &[EndpointVersion]) -> RunaiFake {
     let mut builder = RunaiFake::builder().application(APPLICATION, SECRET);
-    for form in FORMS {
-        builder = builder.endpoint_version(form, there.contains(&form));
+    for version in VERSIONS {
+        builder = builder.endpoint_version(version, there.contains(&version));
     }
     builder.start().await.unwrap()
 }
@@ -63,9 +63,9 @@ const KEYCLOAK: &str = "*/auth/realms/runai/protocol/openid-connect/token";
 const DOCUMENT: &str = "/auth/realms/runai/.well-known/openid-configuration";
 
 #[tokio::test]
-async fn the_first_form_that_is_there_gets_the_secret_and_is_remembered() {
+async fn the_first_version_that_answers_gets_the_secret_and_is_remembered() {
     for (there, expected) in [
-        (&FORMS[..], &[V1][..]),
+        (&VERSIONS[..], &[V1][..]),
         (&[EndpointVersion::V1], &[V1]),
         (
             &[EndpointVersion::V2, EndpointVersion::Keycloak],
@@ -89,7 +89,7 @@ async fn the_first_form_that_is_there_gets_the_secret_and_is_remembered() {
 }
 
 #[tokio::test]
-async fn an_absent_form_is_one_with_404_405_410_or_a_page() {
+async fn a_version_is_absent_if_it_answers_with_404_405_410_or_a_page() {
     for absent in [
         Behaviour::status(404),
         Behaviour::status(405),
@@ -97,7 +97,7 @@ async fn an_absent_form_is_one_with_404_405_410_or_a_page() {
         Behaviour::html(),
         Behaviour::status(404).body("text/html", "<html>no</html>"),
     ] {
-        let fake = fake_with(&FORMS).await;
+        let fake = fake_with(&VERSIONS).await;
         fake.always_on_version(EndpointVersion::V1, Some(absent.clone()));
         authenticate(&fake).cache().token().await.unwrap();
         assert_eq!(asked(&fake), [V1, V2_ASKED, V2], "{absent:?}");
@@ -105,7 +105,7 @@ async fn an_absent_form_is_one_with_404_405_410_or_a_page() {
 }
 
 #[tokio::test]
-async fn an_answer_is_no_invitation_to_try_the_next_form() {
+async fn an_error_does_not_lead_to_the_next_version() {
     for (answer, kind) in [
         (Behaviour::status(400), Kind::InvalidCredentials),
         (Behaviour::status(401), Kind::InvalidCredentials),
@@ -116,7 +116,7 @@ async fn an_answer_is_no_invitation_to_try_the_next_form() {
         (Behaviour::redirect(307, "/api/v2/token"), Kind::Malformed),
         (Behaviour::fault(Fault::Reset), Kind::Unavailable),
     ] {
-        let fake = fake_with(&FORMS).await;
+        let fake = fake_with(&VERSIONS).await;
         fake.always_on_version(EndpointVersion::V1, Some(answer.clone()));
         let error = authenticate(&fake).cache().token().await.unwrap_err();
         assert_eq!(*error.kind(), kind, "{answer:?}");
@@ -125,7 +125,7 @@ async fn an_answer_is_no_invitation_to_try_the_next_form() {
 }
 
 #[tokio::test]
-async fn a_form_that_does_not_answer_as_itself_is_not_sent_the_secret() {
+async fn a_version_that_does_not_answer_as_itself_is_not_sent_the_secret() {
     for (second, third, expected) in [
         // A gateway that answers every path with its own JSON, or its page, or a redirect to it.
         (
@@ -145,7 +145,7 @@ async fn a_form_that_does_not_answer_as_itself_is_not_sent_the_secret() {
             &[V1, V2_ASKED, DOCUMENT],
         ),
     ] {
-        let fake = fake_with(&FORMS).await;
+        let fake = fake_with(&VERSIONS).await;
         fake.always_on_version(EndpointVersion::V1, Some(Behaviour::status(404)));
         fake.always_on_version(EndpointVersion::V2, Some(second.clone()));
         fake.always_on_version(EndpointVersion::Keycloak, third.clone());
@@ -159,8 +159,8 @@ async fn a_form_that_does_not_answer_as_itself_is_not_sent_the_secret() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_fails_while_it_is_looked_for_is_tried_again_later() {
-    let fake = fake_with(&FORMS).await;
+async fn an_endpoint_that_fails_during_detection_is_tried_again_later() {
+    let fake = fake_with(&VERSIONS).await;
     fake.always_on_version(EndpointVersion::V1, Some(Behaviour::status(404)));
     fake.always_on_version(EndpointVersion::V2, Some(Behaviour::status(503)));
     let auth = authenticate(&fake);
@@ -170,7 +170,7 @@ async fn an_endpoint_that_fails_while_it_is_looked_for_is_tried_again_later() {
 }
 
 #[tokio::test]
-async fn a_second_form_that_refuses_is_an_answer() {
+async fn a_second_version_that_rejects_the_credentials_counts() {
     let fake = RunaiFake::builder()
         .application(APPLICATION, "another secret")
         .endpoint_version(EndpointVersion::V1, false)
@@ -183,8 +183,8 @@ async fn a_second_form_that_refuses_is_an_answer() {
 }
 
 #[tokio::test]
-async fn a_form_that_goes_under_a_running_daemon_is_looked_for_anew() {
-    let fake = fake_with(&FORMS).await;
+async fn a_version_that_disappears_under_a_running_daemon_is_detected_again() {
+    let fake = fake_with(&VERSIONS).await;
     let clock = ManualClock::new();
     let auth = authenticate_at(&fake, TokenEndpoint::Auto, &clock);
     auth.cache().token().await.unwrap();
@@ -202,7 +202,7 @@ async fn a_form_that_goes_under_a_running_daemon_is_looked_for_anew() {
 }
 
 #[tokio::test]
-async fn no_form_at_all_names_the_places_that_were_tried() {
+async fn without_any_version_the_error_names_the_places_that_were_tried() {
     let fake = fake_with(&[]).await;
     let error = authenticate(&fake).cache().token().await.unwrap_err();
     let text = chain(&error).replace(fake.url(), "BASE");
@@ -218,13 +218,13 @@ async fn no_form_at_all_names_the_places_that_were_tried() {
 }
 
 #[tokio::test]
-async fn a_form_that_is_set_is_the_only_one() {
-    for (endpoint, form, path) in [
+async fn a_configured_version_is_the_only_one() {
+    for (endpoint, version, path) in [
         (TokenEndpoint::V1, EndpointVersion::V1, V1),
         (TokenEndpoint::V2, EndpointVersion::V2, V2),
         (TokenEndpoint::Keycloak, EndpointVersion::Keycloak, KEYCLOAK),
     ] {
-        let fake = fake_with(&FORMS).await;
+        let fake = fake_with(&VERSIONS).await;
         authenticate_at(&fake, endpoint, &ManualClock::new())
             .cache()
             .token()
@@ -232,7 +232,7 @@ async fn a_form_that_is_set_is_the_only_one() {
             .unwrap();
         assert_eq!(asked(&fake), [path]);
         fake.clear_journal();
-        fake.always_on_version(form, Some(Behaviour::status(404)));
+        fake.always_on_version(version, Some(Behaviour::status(404)));
         let error = authenticate_at(&fake, endpoint, &ManualClock::new())
             .cache()
             .token()
@@ -245,7 +245,7 @@ async fn a_form_that_is_set_is_the_only_one() {
 
 #[tokio::test]
 async fn a_token_endpoint_on_another_origin_gets_no_secret() {
-    let elsewhere = fake_with(&FORMS).await;
+    let elsewhere = fake_with(&VERSIONS).await;
     let fake = fake_with(&[EndpointVersion::Keycloak]).await;
     fake.set_discovered_token_endpoint(Some(format!(
         "{}/auth/realms/runai/protocol/openid-connect/token",

@@ -90,12 +90,12 @@ async fn gives_tokens(fake: &RunaiFake, endpoint: TokenEndpoint, refresh_token: 
 #[tokio::test]
 async fn a_login_at_each_endpoint() {
     let fake = fake().await;
-    for (endpoint, form) in ENDPOINTS {
+    for (endpoint, version) in ENDPOINTS {
         let control_plane = control_plane(&fake, endpoint);
         let login = BrowserLogin::new(&control_plane).start().await.unwrap();
         let url = login.url().to_owned();
         assert_eq!(parameter(&url, "client_id").unwrap(), "cli");
-        let with_pkce = form != EndpointVersion::V1;
+        let with_pkce = version != EndpointVersion::V1;
         let method = parameter(&url, "code_challenge_method");
         assert_eq!(method, with_pkce.then(|| "S256".into()), "{url}");
 
@@ -114,7 +114,7 @@ async fn a_login_at_each_endpoint() {
 }
 
 #[tokio::test]
-async fn where_the_endpoint_is_found_out_pkce_goes_where_it_can() {
+async fn where_the_endpoint_is_detected_pkce_goes_where_it_can() {
     for (v1, v2) in [(true, true), (false, true), (false, false)] {
         let builder = RunaiFake::builder()
             .endpoint_version(EndpointVersion::V1, v1)
@@ -169,7 +169,7 @@ async fn another_client_and_scope() {
 }
 
 #[tokio::test]
-async fn a_person_who_says_no() {
+async fn a_person_declines() {
     let fake = fake().await;
     let (finishing, back) = waiting(&fake).await;
     let (place, _) = back.split_once('?').unwrap();
@@ -210,7 +210,7 @@ async fn a_pasted_code_and_a_pasted_url() {
     assert_eq!(error.kind(), LoginErrorKind::Exchange);
     let text = chain(&error);
     assert!(
-        text.contains("refused the login of client `cli` (400") && text.contains("log in again"),
+        text.contains("refused the login of client \"cli\" (400") && text.contains("log in again"),
         "{text}"
     );
     assert!(!text.contains(&code), "{text}");
@@ -244,16 +244,17 @@ async fn a_login_page_elsewhere_must_be_named() {
     let error = login.clone().start().await.unwrap_err();
     assert!(error.to_string().contains("ControlPlane::realm"), "{error}");
 
-    let told = login
+    let named = login
         .clone()
         .authorization_endpoint("https://idp.example/auth");
-    let told = told.unwrap().start().await.unwrap();
+    let named = named.unwrap().start().await.unwrap();
     assert!(
-        told.url()
+        named
+            .url()
             .starts_with("https://idp.example/auth?response_type=code&")
     );
-    // No document says whether it knows PKCE, and who does not passes over it.
-    assert!(parameter(told.url(), "code_challenge").is_some());
+    // No document says whether it knows PKCE; a server that does not ignores the challenge.
+    assert!(parameter(named.url(), "code_challenge").is_some());
     for bad in ["http://idp.example/auth", "https://idp.example/#a", "auth"] {
         let error = login.clone().authorization_endpoint(bad).unwrap_err();
         assert!(error.to_string().contains("the authorization endpoint"));
@@ -300,5 +301,5 @@ async fn no_secret_shows() {
     let error = finished.unwrap_err();
     let shown = format!("{} {error:?}", chain(&error));
     assert!(!shown.contains(&code) && !shown.contains(&state), "{shown}");
-    assert!(shown.contains("words that repeat the secret"), "{shown}");
+    assert!(shown.contains("text that repeats a secret"), "{shown}");
 }

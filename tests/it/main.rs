@@ -14,6 +14,7 @@ mod cold;
 mod credentials;
 mod endpoints;
 mod faults;
+mod house;
 mod login;
 mod network;
 mod oauth2;

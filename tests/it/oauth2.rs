@@ -41,7 +41,7 @@ fn issuer(fake: &RunaiFake) -> String {
     format!("{}/auth/realms/runai", fake.url())
 }
 
-fn told(fake: &RunaiFake) -> Endpoint {
+fn configured(fake: &RunaiFake) -> Endpoint {
     Endpoint::new(&format!("{}/api/v2/token", fake.url())).unwrap()
 }
 
@@ -51,12 +51,12 @@ fn cache(source: OAuth2Source, clock: &ManualClock) -> TokenCache {
 }
 
 #[tokio::test]
-async fn client_credentials_by_post_and_basic_at_a_told_and_a_discovered_endpoint() {
+async fn client_credentials_by_post_and_basic_at_a_configured_and_a_discovered_endpoint() {
     let fake = fake().await;
     let discovered = || Endpoint::discover(&issuer(&fake)).unwrap();
     for (id, secret) in [(APPLICATION, SECRET), ("odd: id", "s3cr3t/+\"&\u{e9}")] {
         for (endpoint, client) in [
-            (told(&fake), Client::post(id, secret)),
+            (configured(&fake), Client::post(id, secret)),
             (discovered(), Client::post(id, secret)),
             (discovered(), Client::basic(id, secret)),
             (
@@ -78,7 +78,7 @@ async fn client_credentials_by_post_and_basic_at_a_told_and_a_discovered_endpoin
 async fn the_layer_goes_on_with_it() {
     let fake = fake().await;
     let client = Client::post(APPLICATION, SECRET);
-    let source = OAuth2Source::client_credentials(http(), told(&fake), client);
+    let source = OAuth2Source::client_credentials(http(), configured(&fake), client);
     let layer = BearerAuthLayer::new(TokenCache::new(source))
         .allow(fake.url())
         .unwrap();
@@ -95,7 +95,7 @@ async fn scopes_audiences_resources_and_other_parameters_go_along() {
     let assertion = || async { Ok("the.signed.jwt".into()) };
     let source = OAuth2Source::client_credentials(
         http(),
-        told(&fake),
+        configured(&fake),
         Client::assertion(APPLICATION, assertion),
     )
     .scope("things:read things:write")
@@ -153,13 +153,13 @@ async fn errors_name_the_endpoint_the_client_and_what_the_server_said() {
         (
             None,
             Kind::InvalidCredentials,
-            "BASE/api/v2/token refused client `ci-bot` (401, `invalid_client`, \"Client authentication \
+            "BASE/api/v2/token refused client \"ci-bot\" (401, \"invalid_client\", \"Client authentication \
              failed\"): check the client's id and secret",
         ),
         (
             Some(Behaviour::status(503)),
             Kind::Unavailable,
-            "BASE/api/v2/token cannot give a token to client `ci-bot` at present (503",
+            "BASE/api/v2/token cannot give a token to client \"ci-bot\" at present (503",
         ),
         (
             Some(Behaviour::status(404)),
@@ -172,7 +172,7 @@ async fn errors_name_the_endpoint_the_client_and_what_the_server_said() {
                 "https://elsewhere.example/token?x=1",
             )),
             Kind::Malformed,
-            "redirects token requests to https://elsewhere.example/token (307), which is not followed",
+            "redirects token requests to \"https://elsewhere.example/token\" (307), which is not followed",
         ),
         (
             Some(Behaviour::html()),
@@ -182,14 +182,14 @@ async fn errors_name_the_endpoint_the_client_and_what_the_server_said() {
         (
             Some(Behaviour::json(r#"{"error":"invalid_scope"}"#)),
             Kind::Malformed,
-            "answered client `ci-bot` with the error `invalid_scope`",
+            "answered client \"ci-bot\" with the error \"invalid_scope\"",
         ),
     ] {
         if let Some(behaviour) = behaviour {
             fake.on_token(behaviour);
         }
         let client = Client::post(APPLICATION, "a wrong secret");
-        let source = OAuth2Source::client_credentials(http(), told(&fake), client);
+        let source = OAuth2Source::client_credentials(http(), configured(&fake), client);
         let error = cache(source, &ManualClock::new())
             .token()
             .await
@@ -242,12 +242,12 @@ async fn an_issuer_without_a_document_or_with_another_ones_gets_no_secret() {
         (
             issuer(&fake),
             Some(Behaviour::json("[]")),
-            "is no document of an issuer",
+            "is not an issuer's document",
         ),
         (
             issuer(&fake),
             Some(Behaviour::status(503)),
-            "cannot say at present",
+            "cannot be read at present",
         ),
     ] {
         fake.always_on_version(EndpointVersion::Keycloak, form);

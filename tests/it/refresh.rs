@@ -7,7 +7,7 @@ use runai_fake::{Behaviour, TokenShape};
 use crate::support::{CLUSTERS, setup};
 
 #[tokio::test]
-async fn b01_in_the_window_nobody_waits() {
+async fn b01_in_the_window_no_request_waits() {
     let setup = setup().await;
     setup.get(CLUSTERS).await.unwrap();
     setup.advance(2971);
@@ -18,7 +18,9 @@ async fn b01_in_the_window_nobody_waits() {
     gate.reached().await;
     gate.release();
     setup
-        .until(|auth| auth.status().generation == Some(2))
+        .until("the second token", |auth| {
+            auth.status().generation == Some(2)
+        })
         .await;
     setup.get(CLUSTERS).await.unwrap();
     let generations: Vec<_> = setup
@@ -59,7 +61,7 @@ async fn an_expired_token_is_never_sent() {
 }
 
 #[tokio::test]
-async fn b11_b13_the_lifetime_is_read_from_whatever_tells_it() {
+async fn b11_b13_the_lifetime_is_read_from_whatever_states_it() {
     for (shape, expires_in) in [
         // The JWT's `exp`, less the answer's `Date`.
         (None, 3570),
@@ -83,11 +85,11 @@ async fn b11_b13_the_lifetime_is_read_from_whatever_tells_it() {
             StatusCode::OK,
             "{shape:?}"
         );
-        let told = setup.auth.status().expires_in.unwrap().as_secs();
+        let left = setup.auth.status().expires_in.unwrap().as_secs();
         // The fake's clock may tick between its two looks at it.
         assert!(
-            (expires_in - 1..=expires_in).contains(&told),
-            "{shape:?}: {told}"
+            (expires_in - 1..=expires_in).contains(&left),
+            "{shape:?}: {left}"
         );
     }
 }
@@ -105,8 +107,8 @@ async fn c04_a_control_plane_whose_clock_is_wrong_does_no_harm() {
             );
         }
         assert_eq!(setup.fake.token_requests(), 1);
-        let told = setup.auth.status().expires_in.unwrap().as_secs();
-        assert!((3569..=3570).contains(&told), "{offset}: {told}");
+        let left = setup.auth.status().expires_in.unwrap().as_secs();
+        assert!((3569..=3570).contains(&left), "{offset}: {left}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Upgrades and event streams: a rejection at their start heals, and what runs is left alone.
+//! Upgrades and event streams: a rejection at their start is retried, and a running one is left alone.
 
 use std::net::Ipv4Addr;
 
@@ -44,7 +44,7 @@ async fn rejecting_once(answer: &'static str) -> (String, tokio::task::JoinHandl
 }
 
 #[tokio::test]
-async fn d26_an_upgrade_that_is_rejected_at_the_handshake_heals() {
+async fn d26_an_upgrade_that_is_rejected_at_the_handshake_is_retried() {
     let setup = setup().await;
     let answer = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
     let (url, served) = rejecting_once(answer).await;
@@ -64,7 +64,7 @@ async fn d26_an_upgrade_that_is_rejected_at_the_handshake_heals() {
         let mut echo = [0; 5];
         upgraded.read_exact(&mut echo).await.unwrap();
         assert_eq!(&echo, word);
-        // The token ends in mid-stream, and nobody minds.
+        // The token expires in mid-stream, which changes nothing.
         setup.advance(7200);
     }
     drop(upgraded);

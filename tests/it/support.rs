@@ -7,9 +7,10 @@ use http::{Request, StatusCode, header::AUTHORIZATION};
 use http_body_util::{BodyExt, Full};
 use runai_auth::{
     Auth, BoxError, Client, ControlPlane, Credentials, TokenEndpoint,
-    tower_bearer::{Kind, clock::ManualClock},
+    tower_bearer::{Kind, Report, clock::ManualClock},
 };
 use runai_fake::RunaiFake;
+use test_support::wait_for;
 use tower::ServiceExt;
 
 pub(crate) const APPLICATION: &str = "ci-bot";
@@ -56,9 +57,9 @@ pub(crate) async fn setup_over(wire: Wire) -> Setup {
     }
 }
 
-/// Credentials for a fake, on a clock of the test's, with one attempt in a refresh.
+/// Credentials for a fake, on the test's clock, with one attempt in a refresh.
 pub(crate) fn authenticate(fake: &RunaiFake, clock: &ManualClock, secret: &str) -> Auth {
-    // What is found out where v1 is absent is told in `endpoints`.
+    // `endpoints` tests the detection of the version.
     let mut control_plane = ControlPlane::new(fake.url())
         .unwrap()
         .token_endpoint(TokenEndpoint::V1);
@@ -93,11 +94,9 @@ impl Setup {
         self.fake.advance_clock(Duration::from_secs(secs));
     }
 
-    /// Lets other tasks run until `done`.
-    pub(crate) async fn until(&self, done: impl Fn(&Auth) -> bool) {
-        while !done(&self.auth) {
-            tokio::task::yield_now().await;
-        }
+    /// Waits until the cache says so of itself.
+    pub(crate) async fn until(&self, what: &str, holds: impl Fn(&Auth) -> bool) {
+        wait_for(what, async || holds(&self.auth)).await;
     }
 }
 
@@ -111,7 +110,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Why it is still a stamped.
+    /// Why the rejected request was not retried.
     pub(crate) fn not_retried(&self) -> Option<String> {
         self.stamped
             .as_ref()?
@@ -120,7 +119,7 @@ impl Answer {
     }
 }
 
-/// The kind of an error of the engine's.
+/// The kind of one of the engine's errors.
 pub(crate) fn kind(error: &BoxError) -> &Kind {
     error
         .downcast_ref::<runai_auth::tower_bearer::Error>()
@@ -128,15 +127,9 @@ pub(crate) fn kind(error: &BoxError) -> &Kind {
         .kind()
 }
 
-/// The whole chain of an error, as people print it.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text = format!("{text}: {source}");
-        next = source.source();
-    }
-    text
+/// An error and its causes, as people print it.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    Report::new(error).to_string()
 }
 
 /// The headers of a request without the token.

@@ -58,7 +58,7 @@ async fn g37_a_cache_and_a_request_that_waits_are_small() {
         assert!(waiting.as_mut().poll(&mut cx).is_pending());
         waiting
     });
-    println!("an idle cache: {idle} bytes; its token: {full}; who waits: {waiting}");
+    println!("an idle cache: {idle} bytes; its token: {full}; a caller that waits: {waiting}");
     assert!(idle <= 2048, "{idle}");
     assert_eq!(full, 1207);
     assert!(waiting <= 512, "{waiting}");

@@ -45,9 +45,11 @@
 //!
 //! # Errors
 //!
-//! Where there is no token, or the request's origin may not see it, nothing is sent:
-//! [`Error::Middleware`] holds a [`tower_bearer::Error`], to be found with `downcast_ref`. The inner
-//! middleware's and reqwest's own errors come through as they are.
+//! If there is no token, or the request's origin may not see it, nothing is sent. [`token_error`] finds
+//! the [`tower_bearer::Error`] in the error that the client returns, whatever other middleware wrapped it.
+//! Errors of the inner middleware and of reqwest pass through unchanged.
+
+mod error;
 
 use std::{
     fmt,
@@ -64,6 +66,8 @@ use reqwest_middleware::{Error, Middleware, Next};
 use tower::{Layer, ServiceExt};
 use tower_bearer::{BearerAuthLayer, BoxError, ReplayBody, RequestOptions};
 use tower_service::Service;
+
+pub use self::error::token_error;
 
 /// Stamps a bearer token onto each request of a client, and heals a rejected one. See the
 /// [crate's docs](crate).
@@ -98,7 +102,7 @@ impl Middleware for BearerAuthMiddleware {
         *extensions = mem::take(&mut *lock(&shared));
         match answered {
             Ok(response) => Ok(join(response)),
-            Err(error) => Err(into_middleware_error(error)),
+            Err(error) => Err(error::into_middleware_error(error)),
         }
     }
 }
@@ -207,17 +211,6 @@ fn join(response: http::Response<Response>) -> Response {
     *response.headers_mut() = head.headers;
     *response.extensions_mut() = head.extensions;
     response
-}
-
-fn into_middleware_error(error: BoxError) -> Error {
-    let error = match error.downcast::<Error>() {
-        Ok(error) => return *error,
-        Err(error) => error,
-    };
-    match error.downcast::<tower_bearer::Error>() {
-        Ok(ours) => Error::middleware(*ours),
-        Err(other) => Error::Middleware(anyhow::Error::from_boxed(other)),
-    }
 }
 
 fn lock(extensions: &Mutex<Extensions>) -> std::sync::MutexGuard<'_, Extensions> {

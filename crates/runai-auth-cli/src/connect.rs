@@ -1,28 +1,39 @@
-//! From flags and variables to a control plane and credentials.
+//! Turns flags and variables into a control plane and credentials.
 
-use std::{env, fs, io::Read as _, path::Path, sync::OnceLock};
+use std::{env, io::Read as _, path::Path, sync::OnceLock};
 
-use runai_auth::{Auth, ControlPlane, Credentials, Secret, SecretText, TokenEndpoint};
+use runai_auth::{
+    Auth, ControlPlane, Credentials, FileErrorKind, Secret, SecretFile, SecretText, SetupErrorKind,
+    TokenEndpoint,
+};
 
 use crate::{
-    args::{ConnectArgs, EndpointChoice, Method},
-    failure::Failure,
+    failure::{Failure, capitalized},
+    flags::{ConnectArgs, EndpointChoice, Method},
 };
 
 const ID: &str = "RUNAI_CLIENT_ID";
 const ID_FILE: &str = "RUNAI_CLIENT_ID_FILE";
 const SECRET: &str = "RUNAI_CLIENT_SECRET";
+const PASSWORD: &str = "RUNAI_AUTH_PASSWORD";
 
-/// The control plane that is asked for.
+/// The secret on the standard input, once it was read.
+static STANDARD_INPUT: OnceLock<Option<SecretText>> = OnceLock::new();
+
+/// The most that is read of the standard input: as much as of a file with a secret.
+const STANDARD_INPUT_CAP: u64 = 64 * 1024;
+
+/// Builds the control plane.
 pub(crate) fn control_plane(args: &ConnectArgs) -> Result<ControlPlane, Failure> {
     let args = &args.clone().without_empty();
     let plane = match &args.base_url {
         Some(url) => ControlPlane::new(url)?,
-        None => ControlPlane::discover().map_err(|_| {
-            Failure::usage(
-                "there is no URL of a control plane",
+        None => ControlPlane::discover().map_err(|error| match error.kind() {
+            SetupErrorKind::Environment => Failure::usage(
+                error.message(),
                 "Give --base-url https://TENANT.run.ai, or set RUNAI_BASE_URL",
-            )
+            ),
+            _ => Failure::from(error),
         })?,
     };
     let mut plane = plane.token_endpoint(match args.token_endpoint {
@@ -47,7 +58,7 @@ pub(crate) fn control_plane(args: &ConnectArgs) -> Result<ControlPlane, Failure>
     Ok(plane.connect_timeout(args.timeout))
 }
 
-/// Who asks for tokens there.
+/// Picks the credentials.
 pub(crate) fn credentials(
     args: &ConnectArgs,
     plane: &ControlPlane,
@@ -64,28 +75,28 @@ pub(crate) fn credentials(
         Method::Application | Method::ServiceAccount => match (id, secret) {
             (Some(id), Some(secret)) => Ok(Credentials::client(id, secret).into()),
             (None, _) => Err(Failure::usage(
-                "there is no client id",
+                "no client id is given",
                 "Give --client-id, or set RUNAI_CLIENT_ID, to the application's name",
             )),
             (_, None) => Err(Failure::usage(
-                "there is no client secret",
+                "no client secret is given",
                 "Give --client-secret-file, or set RUNAI_CLIENT_SECRET, to the application's secret key",
             )),
         },
         Method::Password => {
             let password = from_variable_or_file(
-                "RUNAI_AUTH_PASSWORD",
+                PASSWORD,
                 args.password_file.as_deref(),
                 "RUNAI_AUTH_PASSWORD_FILE (or --password-file)",
             )?;
             match (&args.username, password) {
                 (Some(name), Some(password)) => Ok(Credentials::password(name, password).into()),
                 (None, _) => Err(Failure::usage(
-                    "there is no user name",
+                    "no user name is given",
                     "Give --username, or set RUNAI_AUTH_USERNAME, to the email",
                 )),
                 (_, None) => Err(Failure::usage(
-                    "there is no password",
+                    "no password is given",
                     "Give --password-file (`-` reads the standard input), or set RUNAI_AUTH_PASSWORD",
                 )),
             }
@@ -102,9 +113,13 @@ pub(crate) fn credentials(
             Ok(kubeconfig.into())
         }
         Method::TokenFile => match &args.token_file {
-            Some(path) => Ok(Credentials::token_file(path)),
+            Some(path) => {
+                let name = "RUNAI_AUTH_TOKEN_FILE (or --token-file)";
+                let file = secret_file(path, name, None)?;
+                Ok(Credentials::token_file(file.path()))
+            }
             None => Err(Failure::usage(
-                "there is no token file",
+                "no token file is given",
                 "Give --token-file, or set RUNAI_AUTH_TOKEN_FILE",
             )),
         },
@@ -112,13 +127,14 @@ pub(crate) fn credentials(
     }
 }
 
-/// Both, with a cache of the token.
+/// Builds the control plane with its credentials and token cache.
 pub(crate) fn auth(args: &ConnectArgs) -> Result<Auth, Failure> {
     let plane = control_plane(args)?;
     let credentials = credentials(args, &plane)?;
     Ok(authenticate(args, plane, credentials))
 }
 
+/// Adds credentials and a token cache to a control plane.
 pub(crate) fn authenticate(
     args: &ConnectArgs,
     plane: ControlPlane,
@@ -130,7 +146,7 @@ pub(crate) fn authenticate(
     })
 }
 
-/// The id that a flag or a variable tells, or that is in the file that another variable names.
+/// Returns the id from the flag, from its variable, or from the file that `RUNAI_CLIENT_ID_FILE` names.
 fn client_id(args: &ConnectArgs) -> Result<Option<String>, Failure> {
     let set = |name| env::var_os(name).filter(|text| !text.is_empty());
     let file = match (&args.client_id, set(ID_FILE)) {
@@ -138,25 +154,23 @@ fn client_id(args: &ConnectArgs) -> Result<Option<String>, Failure> {
         (Some(_), Some(_)) if set(ID).is_some() => {
             return Err(Failure::usage(
                 format!("both {ID} and {ID_FILE} are given"),
-                "Unset one of them, so that it is clear which counts",
+                "Unset one of them: it is not clear which one to use",
             ));
         }
-        // A flag is over the environment.
+        // A flag wins over the environment.
         (Some(id), Some(_)) => return Ok(Some(id.clone())),
         (None, Some(file)) => file,
     };
-    let wrong = |why: String| {
-        Failure::usage(
-            format!(
-                "the file {} of {ID_FILE}: {why}",
-                Path::new(&file).display()
-            ),
-            "Write the application's name into it",
-        )
-    };
-    let text = fs::read_to_string(&file).map_err(|error| wrong(error.to_string()))?;
-    match text.trim() {
-        "" => Err(wrong("it is empty".into())),
+    let hint = "Write the application's name into the file";
+    let text = SecretFile::new(file).read().map_err(|error| {
+        let hint = error.advice().map_or(hint.into(), capitalized);
+        Failure::usage(format!("{ID_FILE}: {}", error.message()), hint)
+    })?;
+    match text.expose_secret().trim() {
+        "" => Err(Failure::usage(
+            format!("{ID_FILE}: the file contains no name"),
+            hint,
+        )),
         id => Ok(Some(id.to_owned())),
     }
 }
@@ -169,46 +183,92 @@ fn client_secret(args: &ConnectArgs) -> Result<Option<Secret>, Failure> {
     )
 }
 
-/// A secret that a variable holds, or a file that another or a flag names; both would be one too many.
+/// Returns the secret in a variable, or in a file that another variable or a flag names. Both at once is an error.
 fn from_variable_or_file(
     variable: &str,
     file: Option<&Path>,
     file_name: &str,
 ) -> Result<Option<Secret>, Failure> {
-    let told = env::var_os(variable).filter(|text| !text.is_empty());
-    match (told, file) {
+    let value = env::var_os(variable).filter(|text| !text.is_empty());
+    match (value, file) {
         (None, None) => Ok(None),
         (Some(_), Some(_)) => Err(Failure::usage(
             format!("both {variable} and {file_name} are given"),
-            "Unset one of them, so that it is clear which counts",
+            "Unset one of them: it is not clear which one to use",
         )),
         (Some(text), None) => match text.into_string() {
             Ok(text) => Ok(Some(text.trim_end_matches(['\r', '\n']).into())),
             Err(_) => Err(Failure::usage(
                 format!("{variable} is not UTF-8 text"),
-                "Set it to the text that the UI showed",
+                "Copy it again from the UI",
             )),
         },
         (None, Some(file)) if file == Path::new("-") => Ok(Some(standard_input()?.into())),
-        (None, Some(file)) => Ok(Some(Secret::file(file))),
+        (None, Some(file)) => {
+            let hint = "Give `-` instead of the path, to read the standard input";
+            Ok(Some(secret_file(file, file_name, Some(hint))?.into()))
+        }
     }
 }
 
-/// The standard input's one line, which is read once.
+/// Returns a file with a secret. Reports at once what can never be read; a file that is missing may still
+/// appear.
+fn secret_file(
+    file: &Path,
+    file_name: &str,
+    pipe_hint: Option<&str>,
+) -> Result<SecretFile, Failure> {
+    let file = SecretFile::new(file);
+    let Err(error) = file.read() else {
+        return Ok(file);
+    };
+    let hint = match (error.kind(), pipe_hint) {
+        (FileErrorKind::Pipe, Some(hint)) => hint.to_owned(),
+        (FileErrorKind::Pipe | FileErrorKind::NotRegular, _) => {
+            error.advice().map(capitalized).unwrap_or_default()
+        }
+        _ => return Ok(file),
+    };
+    let message = format!("{file_name}: {}", error.message());
+    Err(Failure::usage(message, hint))
+}
+
+/// Returns the secrets that variables, files and the standard input hold, as far as they can be read. They must not be
+/// shown, whoever repeats them.
+pub(crate) fn secrets(args: &ConnectArgs) -> Vec<SecretText> {
+    let args = &args.clone().without_empty();
+    let variables = [SECRET, PASSWORD]
+        .into_iter()
+        .filter_map(|name| env::var(name).ok())
+        .map(|text| SecretText::from(text.trim_end_matches(['\r', '\n'])));
+    let files = [&args.client_secret_file, &args.password_file]
+        .into_iter()
+        .flatten()
+        .filter_map(|file| match file == Path::new("-") {
+            true => STANDARD_INPUT.get().cloned().flatten(),
+            false => SecretFile::new(file).read().ok(),
+        });
+    variables
+        .chain(files)
+        .filter(|secret| !secret.expose_secret().is_empty())
+        .collect()
+}
+
+/// Reads the secret from the standard input, once.
 fn standard_input() -> Result<SecretText, Failure> {
-    static READ: OnceLock<Option<SecretText>> = OnceLock::new();
-    let read = READ.get_or_init(|| {
+    let read = STANDARD_INPUT.get_or_init(|| {
         let mut text = String::new();
         std::io::stdin()
-            .take(64 * 1024)
+            .take(STANDARD_INPUT_CAP + 1)
             .read_to_string(&mut text)
-            .ok()?;
+            .ok()
+            .filter(|read| *read as u64 <= STANDARD_INPUT_CAP)?;
         let line = text.trim_end_matches(['\r', '\n']);
         (!line.is_empty()).then(|| SecretText::from(line))
     });
     read.clone().ok_or_else(|| {
         Failure::usage(
-            "the standard input has no secret",
+            "the standard input is empty, not UTF-8 text, or larger than 64 KiB",
             "Pipe it in: `pass show runai | runai-auth …`",
         )
     })

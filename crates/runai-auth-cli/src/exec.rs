@@ -1,4 +1,4 @@
-//! `runai-auth exec`: runs a command with a proxy of its own, which adds the token.
+//! `runai-auth exec`: runs a command with its own proxy, which adds the token.
 
 use std::{
     env,
@@ -6,6 +6,7 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
     process::{ExitCode, ExitStatus},
+    time::Duration,
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -14,23 +15,17 @@ use tokio::process::{Child, Command};
 use tracing::debug;
 
 use crate::{
-    args::ExecArgs,
     connect,
     failure::{Failure, OTHER},
-    proxy::{
-        guard::Filter,
-        key::Key,
-        listen::Address,
-        server::{Server, Setup},
-        signals::{Signal, Signals},
-    },
+    flags::ExecArgs,
+    proxy::{Address, Filter, Key, Server, Setup, Signal, Signals},
 };
 
-/// What a client has for an id and a secret. They open nothing.
+/// The id and the secret that the command finds. They give no access.
 const PLACEHOLDER: &str = "placeholder";
 
 pub(crate) async fn run(args: &ExecArgs) -> Result<ExitCode, Failure> {
-    // First, so that none ends the proxy before the command.
+    // First, so that no signal ends the proxy before the command.
     let mut signals = Signals::listen_for_command()?;
     let key = random_key()?;
     let setup = Setup {
@@ -42,6 +37,8 @@ pub(crate) async fn run(args: &ExecArgs) -> Result<ExitCode, Failure> {
         metrics: None,
         filter: Filter::new(&args.rules)?,
         rules: &args.rules,
+        // The proxy ends with the command.
+        grace: Duration::ZERO,
     };
     let auth = connect::auth(&args.connect)?;
     let server = tokio::select! {
@@ -49,7 +46,7 @@ pub(crate) async fn run(args: &ExecArgs) -> Result<ExitCode, Failure> {
         signal = signals.ending() => return Ok(signal.code()),
     };
     let Some((program, rest)) = args.command.split_first() else {
-        return Err(Failure::usage("there is no command", "Write it after `--`"));
+        return Err(Failure::usage("no command is given", "Write it after `--`"));
     };
     let mut command = Command::new(program);
     command.args(rest);
@@ -69,7 +66,7 @@ pub(crate) async fn run(args: &ExecArgs) -> Result<ExitCode, Failure> {
     }
 }
 
-/// 32 random bytes, as they can stand in a path.
+/// Makes a key of 32 random bytes that is valid in a path.
 fn random_key() -> Result<String, Failure> {
     let mut bytes = [0; 32];
     let filled = SystemRandom::new().fill(&mut bytes);
@@ -77,21 +74,21 @@ fn random_key() -> Result<String, Failure> {
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// What is other in the command's environment than in this one: values, and names that are taken out.
+/// Returns how the command's environment differs from this one: values to set, and names to remove (`None`).
 fn changes(
     environment: impl Iterator<Item = (OsString, OsString)>,
     url: &str,
 ) -> Vec<(OsString, Option<OsString>)> {
     let mut changes = Vec::new();
-    let mut exempt = [("NO_PROXY", None), ("no_proxy", None)];
+    let mut no_proxy = [("NO_PROXY", None), ("no_proxy", None)];
     for (name, value) in environment {
         let text = name.to_string_lossy();
         let is_ours = ["RUNAI_AUTH_", "RUNAI_CLIENT_"]
             .iter()
             .any(|prefix| text.starts_with(prefix))
             || text == "RUNAI_CREDENTIALS";
-        if let Some((_, told)) = exempt.iter_mut().find(|(name, _)| text == *name) {
-            *told = Some(value);
+        if let Some((_, found)) = no_proxy.iter_mut().find(|(name, _)| text == *name) {
+            *found = Some(value);
         } else if is_ours {
             changes.push((name, None));
         }
@@ -100,11 +97,11 @@ fn changes(
     set("RUNAI_BASE_URL", url.into());
     set("RUNAI_CLIENT_ID", PLACEHOLDER.into());
     set("RUNAI_CLIENT_SECRET", PLACEHOLDER.into());
-    // A program may read either, so that one stands in for the other.
-    let other = exempt.iter().find_map(|(_, told)| told.clone());
-    for (name, told) in exempt {
-        let told = told.or_else(|| other.clone()).unwrap_or_default();
-        set(name, with_loopback(told));
+    // A program may read either name, so each gets the value of the other if it has none.
+    let other = no_proxy.iter().find_map(|(_, value)| value.clone());
+    for (name, value) in no_proxy {
+        let value = value.or_else(|| other.clone()).unwrap_or_default();
+        set(name, with_loopback(value));
     }
     changes
 }
@@ -122,13 +119,13 @@ fn not_run(program: &OsStr, error: &io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::NotFound => Failure::new(
             127,
-            format!("there is no command `{program}`"),
+            format!("the command `{program}` does not exist"),
             "Check its name and PATH",
         ),
         _ => Failure::new(
             126,
             format!("`{program}` cannot be run: {error}"),
-            "Check that it is a program, and may be run",
+            "Check that it is a program and executable",
         ),
     }
 }
@@ -154,7 +151,7 @@ fn pass_on(signal: Signal, child: &Child) {
         return;
     };
     let which = match signal {
-        // Ctrl-C and Ctrl-\ at a terminal reach the command by themselves, and twice would be once too often.
+        // A terminal sends Ctrl-C and Ctrl-\ to the command too, which would get them twice.
         Signal::Interrupt | Signal::Quit if is_foreground() => return,
         Signal::Interrupt => rustix::process::Signal::INT,
         Signal::HangUp => rustix::process::Signal::HUP,
@@ -164,10 +161,14 @@ fn pass_on(signal: Signal, child: &Child) {
         Signal::User2 => rustix::process::Signal::USR2,
     };
     let passed = kill_process(child, which);
-    debug!(signal = signal.name(), ?passed, "passed on to the command");
+    debug!(
+        signal = signal.name(),
+        ?passed,
+        "a signal was passed on to the command"
+    );
 }
 
-/// Whether signals of the terminal come to this process, and so to its children.
+/// Returns true if the terminal sends its signals to this process, and so to its children.
 #[cfg(unix)]
 fn is_foreground() -> bool {
     let group = rustix::process::getpgrp();
@@ -176,7 +177,10 @@ fn is_foreground() -> bool {
 
 #[cfg(not(unix))]
 fn pass_on(signal: Signal, _: &Child) {
-    debug!(signal = signal.name(), "it reaches the command by itself");
+    debug!(
+        signal = signal.name(),
+        "a signal reaches the command by itself"
+    );
 }
 
 #[cfg(test)]
@@ -195,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn our_secrets_are_taken_out() {
+    fn our_secrets_are_removed() {
         let changes = changed(&[
             ("RUNAI_AUTH_PASSWORD", "x"),
             ("RUNAI_CLIENT_SECRET_FILE", "x"),
@@ -228,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_proxy_says_stays() {
+    fn no_proxy_keeps_its_entries() {
         let changes = changed(&[("no_proxy", "a.example")]);
         for name in ["no_proxy", "NO_PROXY"] {
             let wanted = (name.to_owned(), Some("a.example,127.0.0.1".to_owned()));
@@ -237,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_long_and_never_the_same() {
+    fn keys_are_long_and_random() {
         let (one, other) = (random_key().unwrap(), random_key().unwrap());
         assert_eq!(one.len(), 43);
         assert_ne!(one, other);

@@ -1,10 +1,19 @@
-//! What went wrong, for the person at the terminal: one sentence of what, one of what to do, and an exit code.
+//! What a person at the terminal reads of an error: what happened, what to do, and an exit code.
 
 use std::{error::Error, fmt, process::ExitCode};
 
-use runai_auth::tower_bearer::{self, SourceError};
+use runai_auth::{
+    SetupError, SetupErrorKind,
+    tower_bearer::{self, BoxError, Kind, Report, SourceError},
+};
 
-/// What went wrong.
+/// The exit codes, which `--help` explains.
+pub(crate) const OTHER: u8 = 1;
+pub(crate) const USAGE: u8 = 2;
+pub(crate) const REFUSED: u8 = 3;
+pub(crate) const UNREACHABLE: u8 = 4;
+
+/// An error of the command. Its texts have one line each, and the hint is never another party's words.
 #[derive(Debug)]
 pub(crate) struct Failure {
     code: u8,
@@ -12,29 +21,23 @@ pub(crate) struct Failure {
     hint: String,
 }
 
-/// Exit codes; `--help` tells them.
-pub(crate) const OTHER: u8 = 1;
-pub(crate) const USAGE: u8 = 2;
-pub(crate) const REFUSED: u8 = 3;
-pub(crate) const UNREACHABLE: u8 = 4;
-
 impl Failure {
     pub(crate) fn new(code: u8, error: impl Into<String>, hint: impl Into<String>) -> Self {
         Self {
             code,
-            error: error.into(),
-            hint: hint.into(),
+            error: one_line(error.into()),
+            hint: one_line(hint.into()),
         }
     }
 
-    /// The command line or the environment is wrong.
+    /// Makes an error of the command line or the environment.
     pub(crate) fn usage(error: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::new(USAGE, error, hint)
     }
 
-    /// Something that is not foreseen, told as it is.
-    pub(crate) fn other(error: impl Error) -> Self {
-        Self::new(OTHER, chain(&error), "")
+    /// Makes an error without advice, of a failure that is not expected.
+    pub(crate) fn other(error: impl Error + 'static) -> Self {
+        Self::new(OTHER, Report::new(&error).to_string(), "")
     }
 
     pub(crate) fn code(&self) -> ExitCode {
@@ -49,29 +52,47 @@ impl Failure {
         &self.hint
     }
 
-    /// A text of the library's, which says what and then, after a colon, what to do.
-    fn split(code: u8, text: &str) -> Self {
-        // What the library names has other names here, or none.
-        let text = text
-            .replace("root_certificates_file", "--ca-file")
-            .replace(", or ControlPlane::new_insecure", "");
-        let starts = [
-            "check ", "run ", "add ", "set ", "if ", "use ", "make ", "give ", "log in ", "wait ",
-            "leave ", "write ", "unset ", "only ", "chmod ",
-        ];
-        let cut = text
-            .match_indices(": ")
-            .map(|(at, _)| at)
-            .find(|at| starts.iter().any(|start| text[at + 2..].starts_with(start)));
-        match cut {
-            Some(at) => Self::new(code, &text[..at], sentence(&text[at + 2..])),
-            None => Self::new(code, text, ""),
+    /// Makes an error of what the library says about a token that it could not get.
+    fn of_token(kind: &Kind, message: &str, advice: Option<&str>, cause: Cause<'_>) -> Self {
+        let code = match kind {
+            // A person must act, although the library keeps trying.
+            Kind::InvalidCredentials | Kind::NoCredentials | Kind::Untrusted => REFUSED,
+            Kind::Unavailable | Kind::TimedOut | Kind::Panicked | Kind::Limited => UNREACHABLE,
+            _ => OTHER,
+        };
+        let hint = match (kind, advice) {
+            // The library's advice names its own function.
+            (Kind::Untrusted, _) => "If its CA is a private one, add it with --ca-file".into(),
+            (_, Some(advice)) => capitalized(advice),
+            (Kind::NoCredentials, None) => {
+                "Check that the file exists, can be read, and holds the secret".into()
+            }
+            (_, None) => "Run `runai-auth check` to find out where it fails".into(),
+        };
+        match advice {
+            Some(_) => Self::new(code, message, hint),
+            // Without advice, the cause tells more.
+            None => Self::new(code, with_cause(message, cause), hint),
         }
     }
 }
 
-/// With a capital letter.
-fn sentence(text: &str) -> String {
+type Cause<'a> = Option<&'a (dyn Error + 'static)>;
+
+fn with_cause(message: &str, cause: Cause<'_>) -> String {
+    match cause {
+        Some(cause) => format!("{message}: {}", Report::new(cause)),
+        None => message.to_owned(),
+    }
+}
+
+/// Escapes what would break a line or hide a part of it: a file's name may contain anything.
+pub(crate) fn one_line(text: String) -> String {
+    Report::new(&*BoxError::from(text)).to_string()
+}
+
+/// Makes a sentence of advice.
+pub(crate) fn capitalized(text: &str) -> String {
     let mut chars = text.chars();
     match chars.next() {
         Some(first) => first.to_uppercase().chain(chars).collect(),
@@ -79,79 +100,42 @@ fn sentence(text: &str) -> String {
     }
 }
 
-/// The error and all that it came from.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        let more = error.to_string();
-        if !text.ends_with(&more) {
-            text = format!("{text}: {more}");
-        }
-        next = error.source();
-    }
-    text
-}
-
 impl From<tower_bearer::Error> for Failure {
     fn from(error: tower_bearer::Error) -> Self {
-        let code = match error.kind() {
-            tower_bearer::Kind::InvalidCredentials => REFUSED,
-            _ if error.is_transient() => UNREACHABLE,
-            _ => OTHER,
-        };
-        // What the source says is what a person needs; the cache's own words are for programs.
-        match error
-            .source()
-            .and_then(|source| source.downcast_ref::<SourceError>())
-        {
-            Some(source) => Self::of_source(code, source),
-            None => Self::split(code, &chain(&error)),
-        }
+        Self::of_token(
+            error.kind(),
+            error.message(),
+            error.advice(),
+            error.source(),
+        )
     }
 }
 
 impl From<SourceError> for Failure {
     fn from(error: SourceError) -> Self {
-        let code = match (error.is_invalid_credentials(), error.is_transient()) {
-            (true, _) => REFUSED,
-            (_, true) => UNREACHABLE,
-            _ => OTHER,
-        };
-        Self::of_source(code, &error)
+        Self::of_token(
+            error.kind(),
+            error.message(),
+            error.advice(),
+            error.source(),
+        )
     }
 }
 
-impl Failure {
-    fn of_source(code: u8, source: &SourceError) -> Self {
-        let mut split = Self::split(code, &source.to_string());
-        // To the library these may pass; here a person must put a file in its place.
-        if split.error.starts_with("the certificate of ") {
-            split.code = REFUSED;
-        }
-        if split.error.starts_with("there is no secret for ") {
-            let hint = "Check that the file is there, can be read, and holds the secret";
-            return Self::new(REFUSED, chain(source), hint);
-        }
-        match split.hint.is_empty() {
-            false => split,
-            // The causes tell more.
-            true => Self::new(
-                code,
-                chain(source),
-                "Run `runai-auth check` to find out where it fails",
-            ),
-        }
-    }
-}
-
-impl From<runai_auth::Error> for Failure {
-    fn from(error: runai_auth::Error) -> Self {
+impl From<SetupError> for Failure {
+    fn from(error: SetupError) -> Self {
         let code = match error.kind() {
-            runai_auth::Kind::Credentials => REFUSED,
+            SetupErrorKind::Credentials => REFUSED,
             _ => USAGE,
         };
-        Self::split(code, &error.to_string())
+        let hint = match (error.kind(), error.advice()) {
+            // The command has no flag to allow it.
+            (SetupErrorKind::InsecureUrl, _) => "Use https".into(),
+            (_, Some(advice)) => capitalized(advice),
+            // Without advice, the cause tells more.
+            (_, None) => return Self::new(code, Report::new(&error).to_string(), ""),
+        };
+        Self::new(code, error.message(), hint)
     }
 }
 
@@ -162,5 +146,61 @@ impl fmt::Display for Failure {
             true => Ok(()),
             false => writeln!(f, "hint: {}", self.hint),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p01_no_text_starts_a_line_of_its_own() {
+        let failure = Failure::usage("the file /x\nhint: run this\u{1b}[2J", "Use another");
+        assert_eq!(
+            failure.to_string(),
+            "error: the file /x\\nhint: run this\\u{1b}[2J\nhint: Use another\n"
+        );
+    }
+
+    #[test]
+    fn kinds_decide_codes_and_hints() {
+        for (error, code, hint) in [
+            (
+                SourceError::invalid_credentials("no").with_advice("check the secret"),
+                REFUSED,
+                "Check the secret",
+            ),
+            (
+                SourceError::untrusted("no").with_advice("call a function"),
+                REFUSED,
+                "If its CA is a private one, add it with --ca-file",
+            ),
+            (
+                SourceError::no_credentials("no"),
+                REFUSED,
+                "Check that the file exists, can be read, and holds the secret",
+            ),
+            (
+                SourceError::transient("no"),
+                UNREACHABLE,
+                "Run `runai-auth check` to find out where it fails",
+            ),
+            (
+                SourceError::malformed("no").with_advice("check the URL"),
+                OTHER,
+                "Check the URL",
+            ),
+        ] {
+            let failure = Failure::from(error);
+            assert_eq!((failure.code, failure.hint()), (code, hint));
+        }
+    }
+
+    #[test]
+    fn the_cause_is_told_where_there_is_no_advice() {
+        let cause = std::io::Error::other("connection reset");
+        let error = SourceError::transient("the exchange broke").with_source(cause);
+        let failure = Failure::from(tower_bearer::Error::from(error));
+        assert_eq!(failure.error(), "the exchange broke: connection reset");
     }
 }

@@ -1,4 +1,4 @@
-//! `runai-auth health`: asks a proxy whether it is ready, for probes that run a command.
+//! `runai-auth health`: asks a proxy whether it is ready. For probes that run a command.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -7,12 +7,17 @@ use http::{Request, StatusCode, Uri, header, uri::Scheme};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use runai_auth::BoxError;
+use runai_auth::{
+    BoxError,
+    tower_bearer::{ForeignText, Report},
+};
 use serde_json::Value;
 use tokio::{net::TcpStream, time::timeout};
 
-use crate::args::HealthArgs;
-use crate::failure::{Failure, OTHER};
+use crate::{
+    failure::{Failure, OTHER},
+    flags::HealthArgs,
+};
 
 /// How long the proxy may take to answer.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -20,13 +25,13 @@ const LIMIT: Duration = Duration::from_secs(2);
 pub(crate) async fn run(args: &HealthArgs) -> Result<ExitCode, Failure> {
     let Some(url) = &args.url else {
         return Err(Failure::usage(
-            "it is not told where the proxy is",
+            "no URL of a proxy is given",
             "Give --url http://127.0.0.1:PORT, or set RUNAI_AUTH_HEALTH_URL",
         ));
     };
     let authority = authority(url).ok_or_else(|| {
         Failure::usage(
-            format!("`{url}` is no URL of a proxy's"),
+            format!("`{url}` is not the URL of a proxy"),
             "Write http://127.0.0.1:PORT, the address of --health-listen or --admin-listen",
         )
     })?;
@@ -40,19 +45,20 @@ pub(crate) async fn run(args: &HealthArgs) -> Result<ExitCode, Failure> {
     match timeout(LIMIT, ask(&authority)).await {
         Ok(Ok((StatusCode::OK, _))) => Ok(ExitCode::SUCCESS),
         Ok(Ok((status, body))) => {
-            let told = serde_json::from_slice::<Value>(&body).ok();
-            let reason = told.as_ref().and_then(|told| told["reason"].as_str());
+            let answer = serde_json::from_slice::<Value>(&body).ok();
+            // Any server may be there.
+            let reason = answer.as_ref().and_then(|it| it["reason"].as_str());
             Err(failed(match reason {
-                Some(reason) => reason.to_owned(),
+                Some(reason) => ForeignText::new(reason).to_string(),
                 None => format!("it answered {status}"),
             }))
         }
-        Ok(Err(error)) => Err(failed(error.to_string())),
+        Ok(Err(error)) => Err(failed(Report::new(&*error).to_string())),
         Err(_) => Err(failed(format!("no answer in {} s", LIMIT.as_secs()))),
     }
 }
 
-/// Host and port of a URL, or of what is left of one.
+/// Returns the host and port of a URL, which may lack its scheme.
 fn authority(url: &str) -> Option<String> {
     let full = match url.contains("://") {
         true => url.to_owned(),

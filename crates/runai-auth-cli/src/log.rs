@@ -1,4 +1,4 @@
-//! Log lines, to the standard error: the standard output is for what was asked for.
+//! Log lines, on the standard error: the standard output carries results only.
 
 use std::env;
 
@@ -11,32 +11,32 @@ use tracing_subscriber::{
 };
 
 use crate::{
-    args::{LogArgs, LogFormat},
     failure::Failure,
+    flags::{LogArgs, LogFormat},
 };
 
 const VERBOSE: &str = "RUNAI_AUTH_VERBOSE";
 
-/// Starts to log; a service goes on after an error, so it logs that too.
+/// Starts logging. A service also logs the library's warnings, because it keeps running after an error.
 pub(crate) fn start(args: &LogArgs, is_service: bool) -> Result<(), Failure> {
-    let told = match (args.verbose, env::var(VERBOSE)) {
+    let verbosity = match (args.verbose, env::var(VERBOSE)) {
         (0, Ok(text)) if !text.is_empty() => text.parse().map_err(|_| {
             Failure::usage(
-                format!("{VERBOSE} is no number"),
+                format!("{VERBOSE} is not a number from 0 to 255"),
                 "Set it to 0, 1, 2 or 3, or unset it",
             )
         })?,
-        (told, _) => told,
+        (flags, _) => flags,
     };
-    let level = match told {
+    let level = match verbosity {
         0 => LevelFilter::WARN,
         1 => LevelFilter::INFO,
         2 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
     let mut wanted = Targets::new().with_default(level);
-    if told == 0 && !is_service {
-        // A command that ends with an error says it itself.
+    if verbosity == 0 && !is_service {
+        // The command prints its error itself, and would tell it twice.
         wanted = wanted.with_target("tower_bearer", LevelFilter::OFF);
     }
     let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(false);

@@ -1,15 +1,18 @@
-//! `runai-auth`: prints tokens, checks a set-up, and stamps the requests of programs that are not Rust.
+//! `runai-auth`: prints tokens, checks a set-up, and adds tokens to the requests of programs that are not Rust.
 //!
-//! A thin shell over the crate of that name. `args` says what can be asked for, `connect` makes
-//! credentials of it, and each command has a file of its own.
+//! A thin shell over the library of that name: `flags` reads the command line, `connect` turns it into a control
+//! plane and credentials, and each command has its own file or folder.
 
-mod args;
 mod check;
+mod claims;
+mod clock;
 mod connect;
 mod exec;
 mod failure;
+mod flags;
 mod health;
 mod log;
+mod print;
 mod proxy;
 mod token;
 
@@ -18,15 +21,15 @@ use std::{env, io::Write as _, process::ExitCode};
 use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::{
-    args::{Arguments, Command},
     failure::Failure,
+    flags::{Arguments, Command},
 };
 
 fn main() -> ExitCode {
     match run(arguments()) {
         Ok(code) => code,
         Err(failure) => {
-            // If even that cannot be written the exit code is all there is to say.
+            // If the standard error is closed, the exit code still tells.
             let _written = write!(std::io::stderr(), "{failure}");
             failure.code()
         }
@@ -39,7 +42,7 @@ fn arguments() -> Arguments {
     Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
 }
 
-/// Scripts set variables to nothing where they mean none, which would be taken for a value.
+/// Ignores empty variables, because scripts set a variable to nothing to unset it and clap takes that for a value.
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     let is_empty = |arg: &clap::Arg| {
         let value = arg.get_env().and_then(env::var_os);

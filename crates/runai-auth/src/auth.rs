@@ -1,4 +1,4 @@
-//! Credentials for one control plane, ready for use.
+//! A control plane with its credentials, ready for use.
 
 use std::sync::Arc;
 
@@ -10,17 +10,17 @@ use tower_bearer::{
 };
 
 use crate::{
-    client::HttpClient, control_plane::ControlPlane, credentials::Credentials, env, error::Error,
-    exchange::Exchange, source::ControlPlaneSource,
+    control_plane::ControlPlane, credentials::Credentials, error::SetupError, exchange::Exchange,
+    network::HttpClient, source::ControlPlaneSource,
 };
 
-/// A ready HTTP client whose requests carry the token: what [`Auth::client`] makes.
+/// A ready HTTP client whose requests carry the token. [`Auth::client`] makes it.
 pub type Client<B> = BearerAuth<HttpClient<ReplayBody<B>>>;
 
-/// Credentials for one control plane, with the cache of their token.
+/// A control plane and its credentials, with the cache of their token.
 ///
-/// Clones share the token, and so do all layers and clients that are made from them. Make one per
-/// credential, and clone it; never make one per request.
+/// All clones share the token, and so do the layers and clients made from them. Make one per credential
+/// and clone it; never make one per request.
 #[derive(Clone, Debug)]
 pub struct Auth {
     control_plane: Arc<ControlPlane>,
@@ -28,123 +28,121 @@ pub struct Auth {
     cache: TokenCache,
 }
 
-impl Auth {
-    pub(crate) fn new(
-        control_plane: ControlPlane,
-        credentials: Credentials,
+impl ControlPlane {
+    /// Combines the control plane with credentials. Nothing is sent before a token is needed.
+    #[must_use]
+    pub fn authenticate(self, credentials: impl Into<Credentials>) -> Auth {
+        self.authenticate_with(credentials, |cache| cache)
+    }
+
+    /// Does the same as [`authenticate`](Self::authenticate), and sets options of the token's cache.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use runai_auth::{ControlPlane, Credentials};
+    ///
+    /// let auth = ControlPlane::new("acme.run.ai")?.authenticate_with(
+    ///     Credentials::client("ci-bot", "the secret key"),
+    ///     |cache| cache.attempt_timeout(Duration::from_secs(3)),
+    /// );
+    /// # drop(auth);
+    /// # Ok::<_, runai_auth::SetupError>(())
+    /// ```
+    #[must_use]
+    pub fn authenticate_with(
+        self,
+        credentials: impl Into<Credentials>,
         configure: impl FnOnce(Builder<ControlPlaneSource>) -> Builder<ControlPlaneSource>,
-    ) -> Self {
-        let exchange = Arc::new(Exchange::new(control_plane.clone()));
-        let source = ControlPlaneSource::new(exchange.clone(), credentials);
-        Self {
-            control_plane: Arc::new(control_plane),
+    ) -> Auth {
+        let exchange = Arc::new(Exchange::new(self.clone()));
+        let source = ControlPlaneSource::new(exchange.clone(), credentials.into());
+        Auth {
+            control_plane: Arc::new(self),
             exchange,
             cache: configure(TokenCache::builder(source)).build(),
         }
     }
+}
 
-    /// Takes the control plane and the credentials from the environment: `RUNAI_BASE_URL`,
-    /// `RUNAI_CLIENT_ID` and `RUNAI_CLIENT_SECRET`. Each of the latter two may be in a file that
-    /// `RUNAI_CLIENT_ID_FILE` or `RUNAI_CLIENT_SECRET_FILE` names, and that may be rotated. One line break
-    /// at a file's end is not part of the value.
-    ///
-    /// # Errors
-    ///
-    /// If one is missing, empty or no text, a value is there in both forms, a file cannot be read, or
-    /// the URL is none. All that is missing is named at once.
-    pub fn from_env() -> Result<Self, Error> {
-        env::auth(&|name| std::env::var_os(name))
-    }
-
-    /// Takes the control plane from `RUNAI_BASE_URL`, or else from the Run:ai command line's
-    /// `config.json`, and the credentials that [`Credentials::discover`] finds.
-    ///
-    /// # Errors
-    ///
-    /// If one or the other is not found, or the URL is none.
-    pub fn discover() -> Result<Self, Error> {
-        let control_plane = ControlPlane::discover()?;
-        let credentials = Credentials::discover(&control_plane)?;
-        Ok(control_plane.authenticate(credentials))
-    }
-
-    /// The layer that goes around an HTTP client: the token goes to the control plane, and a request
-    /// for any other origin is an error. [`BearerAuthLayer::allow`] adds origins, a cluster's own
-    /// domain, say.
+impl Auth {
+    /// Returns a layer for an HTTP client. It sends the token to the control plane, and fails requests to
+    /// any other origin. [`BearerAuthLayer::allow`] adds origins, such as a cluster's own domain.
     #[must_use]
     pub fn layer(&self) -> BearerAuthLayer {
-        // The control plane's URL was checked, with the same rules or with the caller's consent.
+        // `ControlPlane::new` applied the same rules, or the caller chose `new_insecure`.
         BearerAuthLayer::new(self.cache.clone()).allow_origin(self.control_plane.origin().clone())
     }
 
-    /// A ready hyper client with the [`layer`](Self::layer) on it. Make it once and clone it: clones
+    /// Returns a hyper client with the [`layer`](Self::layer) on it. Make it once and clone it: clones
     /// share its connections.
     ///
-    /// A client has one type of body. Where requests have none and others have one, `Full<Bytes>` does
-    /// for both (`Full::default()` is empty), or a boxed body.
+    /// A client has one type of body. If some requests have a body and others have none, `Full<Bytes>` or
+    /// a boxed body serves both (`Full::default()` is empty).
     ///
-    /// Connecting has a time-out, and so has getting a token; an API call has none, since a watch or a
-    /// long upload may take its time. Put tower's `timeout` around the client for one.
+    /// Connecting and getting a token have time-outs. An API call has none, because a watch or a long
+    /// upload may take any time: put tower's `timeout` around the client if you want one.
     ///
     /// # Errors
     ///
-    /// If TLS cannot be set up: no certificate of the system's can be read, say.
-    pub fn client<B>(&self) -> Result<Client<B>, Error>
+    /// If TLS cannot be set up, for example because none of the system's certificates can be read.
+    pub fn client<B>(&self) -> Result<Client<B>, SetupError>
     where
         B: Body + Send + Unpin,
         B::Error: Into<BoxError>,
     {
-        Ok(self.layer().layer(HttpClient::new(&self.control_plane)?))
+        let client = HttpClient::new(&self.control_plane.network)?;
+        Ok(self.layer().layer(client))
     }
 
-    /// The same over HTTP/1.1 alone: for upgrades (WebSocket), which HTTP/2 does otherwise.
+    /// Returns the same client for HTTP/1.1 alone, for upgrades such as WebSocket.
     ///
     /// # Errors
     ///
     /// If TLS cannot be set up.
-    pub fn http1_client<B>(&self) -> Result<Client<B>, Error>
+    pub fn http1_client<B>(&self) -> Result<Client<B>, SetupError>
     where
         B: Body + Send + Unpin,
         B::Error: Into<BoxError>,
     {
-        Ok(self.layer().layer(HttpClient::http1(&self.control_plane)?))
+        let client = HttpClient::http1(&self.control_plane.network)?;
+        Ok(self.layer().layer(client))
     }
 
-    /// The token endpoint that issued a token last, if one did: told, or found out.
+    /// Returns the token endpoint that issued the last token, if there was one.
     #[must_use]
     pub fn token_endpoint(&self) -> Option<Uri> {
         self.exchange.known_endpoint()
     }
 
-    /// The full URL of a path of the control plane's API.
+    /// Returns the full URL of a path of the control plane's API.
     ///
     /// # Errors
     ///
-    /// If the path cannot stand in a URL.
-    pub fn url(&self, path: &str) -> Result<Uri, Error> {
+    /// If the path is not allowed in a URL.
+    pub fn url(&self, path: &str) -> Result<Uri, SetupError> {
         self.control_plane.url(path)
     }
 
-    /// The control plane.
+    /// Returns the control plane.
     #[must_use]
     pub fn control_plane(&self) -> &ControlPlane {
         &self.control_plane
     }
 
-    /// Whether requests can be served, as far as is known: for a readiness probe. See
+    /// Returns whether requests can be served, as far as is known, for a readiness probe. See
     /// [`TokenCache::is_ready`].
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.cache.is_ready()
     }
 
-    /// What the token's cache is doing, for people and probes.
+    /// Returns the state of the token's cache, for people and probes.
     #[must_use]
     pub fn status(&self) -> Status {
         self.cache.status()
     }
 
-    /// The cache itself: to take the token, to refresh it, to make a layer with other rules.
+    /// Returns the cache itself: to take the token, to refresh it, or to make a layer with other rules.
     #[must_use]
     pub fn cache(&self) -> &TokenCache {
         &self.cache

@@ -1,41 +1,54 @@
-//! What is wrong with how this was set up.
+//! Errors in how this was set up.
 
-use std::{error, fmt};
+use std::{borrow::Cow, error, fmt};
 
-use tower_bearer::BoxError;
+use tower_bearer::{BoxError, Report};
 
-/// What is wrong with how this was set up. Failures to get a token are
-/// [`tower_bearer::Error`]s.
-#[derive(Debug)]
-pub struct Error {
-    kind: Kind,
+use crate::files::FileError;
+
+/// An error in how a control plane or its credentials were set up.
+///
+/// Failures to get a token at run time are [`runai_auth::Error`](tower_bearer::Error)s.
+///
+/// `Display` says what is wrong and what to do. `{:#}` and `Debug` add the technical causes.
+pub struct SetupError {
+    kind: SetupErrorKind,
     message: String,
+    advice: Option<Cow<'static, str>>,
     source: Option<BoxError>,
 }
 
-/// What an [`Error`] is about.
+/// What a [`SetupError`] is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Kind {
-    /// The control plane's URL.
+pub enum SetupErrorKind {
+    /// The control plane's URL, or another one.
     Url,
+    /// A URL without TLS, to which a secret would be sent in the clear.
+    InsecureUrl,
     /// The environment's variables, or a file that they name.
     Environment,
-    /// Credentials that are not there, not whole, or not for this control plane.
+    /// Credentials that are missing, incomplete, or for another control plane.
     Credentials,
     /// A certificate, or TLS as a whole.
     Tls,
-    /// The name for the `User-Agent`.
+    /// The product name for the `User-Agent`.
     UserAgent,
 }
 
-impl Error {
-    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
+impl SetupError {
+    pub(crate) fn new(kind: SetupErrorKind, message: impl Into<String>) -> Self {
         Self {
             kind,
             message: message.into(),
+            advice: None,
             source: None,
         }
+    }
+
+    pub(crate) fn with_advice(mut self, advice: impl Into<Cow<'static, str>>) -> Self {
+        self.advice = Some(advice.into());
+        self
     }
 
     pub(crate) fn with_source(mut self, source: impl Into<BoxError>) -> Self {
@@ -43,20 +56,53 @@ impl Error {
         self
     }
 
-    /// What this error is about.
+    /// Adds the file that caused it, with its advice unless there is another.
+    pub(crate) fn with_file(mut self, error: FileError) -> Self {
+        if self.advice.is_none() {
+            self.advice = error.advice().map(|advice| advice.to_owned().into());
+        }
+        self.with_source(error)
+    }
+
+    /// Returns what this error is about.
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> SetupErrorKind {
         self.kind
     }
-}
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+    /// Returns what is wrong, without the [advice](Self::advice).
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Returns what to do. It never holds anybody else's words.
+    #[must_use]
+    pub fn advice(&self) -> Option<&str> {
+        self.advice.as_deref()
     }
 }
 
-impl error::Error for Error {
+impl fmt::Display for SetupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if f.alternate() {
+            return Report::new(self).fmt(f);
+        }
+        f.write_str(&self.message)?;
+        match &self.advice {
+            Some(advice) => write!(f, ": {advice}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for SetupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Report::new(self).fmt(f)
+    }
+}
+
+impl error::Error for SetupError {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         self.source.as_ref().map(|source| &**source as _)
     }

@@ -1,7 +1,7 @@
 //! Authentication to NVIDIA Run:ai for hyper, tower, axum and tonic.
 //!
-//! Unofficial: not affiliated with, endorsed or supported by NVIDIA; NVIDIA and Run:ai are trademarks of
-//! NVIDIA Corporation, named only to say what this works with.
+//! Unofficial: not affiliated with, endorsed or supported by NVIDIA. NVIDIA and Run:ai are trademarks of NVIDIA
+//! Corporation, named here only to say what this crate works with.
 //!
 //! ```no_run
 //! use bytes::Bytes;
@@ -23,67 +23,61 @@
 //! # }
 //! ```
 //!
-//! [`Auth::from_env`] takes all three from the environment, and [`Auth::discover`] looks further.
-//! [`Credentials`] lists every way to hold a token, [`Secret`] the places of a secret that may change, and
-//! [`ControlPlane`] how the network is reached. [`Auth::layer`] goes around any other HTTP client that is a
-//! tower service. What the token's cache does at expiry and on a 401, and how a service with one fixed body
-//! type is wrapped, is told in [`tower_bearer`] and its [`authorize`](tower_bearer::authorize) module.
+//! - [`Auth::from_env`] takes all three from the environment, and [`Auth::discover`] also searches files.
+//! - [`Credentials`] lists every kind of credentials, and [`Secret`] every place for a secret that may change.
+//! - [`ControlPlane`] holds the settings of the network.
+//! - [`Auth::layer`] adds the token to any other HTTP client that is a tower service.
+//! - [`Error`] is what fails at run time, and [`Kind`] says why. [`SetupError`] is what fails before.
+//!
+//! [`tower_bearer`] explains what the token's cache does at expiry and on a 401, and its
+//! [`auth`](tower_bearer::auth) module how to wrap a service with one fixed body type.
 //!
 //! # Features
 //!
-//! - `user-login`: a person's email and password, and logging in with a browser.
-//! - `metrics`: counts and measures through the `metrics` facade.
+//! - `user-login`: a person's email and password, and login with a browser.
+//! - `metrics`: counters and histograms through the `metrics` facade.
 //!
 //! # Cancel safety
 //!
-//! Every future here can be dropped at any time; a token that is on its way is cached nevertheless.
+//! Every future here can be dropped at any time. A token that was already requested is cached nevertheless.
 //!
 //! # Limits
 //!
-//! - Programs that are run for a secret have no time limit but the fetch's, 10 s, and end with it.
-//! - Tested against NVIDIA's documents, its SDK and a fake; not yet against a live control plane.
+//! - A program that prints a secret is ended with the fetch, which has 10 s, or after five minutes.
+//! - Tested against NVIDIA's documents, its SDK and a fake, but not yet against a live control plane.
 
 mod auth;
-mod client;
-mod command;
+#[cfg(feature = "user-login")]
+mod browser;
 mod control_plane;
 mod credentials;
-mod discover;
-mod endpoint;
-mod env;
 mod error;
 mod exchange;
-mod explain;
-mod grant;
+mod files;
+mod find;
 mod kubeconfig;
-#[cfg(feature = "user-login")]
-mod login;
-mod proxy;
-#[cfg(test)]
-mod scratch;
+mod network;
 mod secret;
 mod source;
-mod tls;
-mod watched;
 
 pub use tower_bearer::{
-    self, AuthOutcome, BearerAuth, BearerAuthLayer, BoxError, NotRetried, ReplayBody,
+    self, AuthOutcome, BearerAuth, BearerAuthLayer, BoxError, Error, Kind, NotRetried, ReplayBody,
     RequestOptions, Status, Token, TokenCache,
     oauth2::{RefreshTokenStore, RefreshTokens, SecretText},
 };
 
 #[cfg(feature = "user-login")]
-pub use crate::login::{BrowserLogin, LoginError, LoginErrorKind, PendingLogin};
+pub use crate::browser::{BrowserLogin, LoginError, LoginErrorKind, PendingLogin};
 pub use crate::{
     auth::{Auth, Client},
-    client::{Connection, HttpClient, HttpResponseFuture},
     control_plane::ControlPlane,
     credentials::{
-        CliCredentials, ClientCredentials, ClientGrant, Credentials, KubeconfigCredentials,
-        UserCredentials,
+        CliCredentials, ClientCredentials, Credentials, KubeconfigCredentials, UserCredentials,
     },
-    endpoint::TokenEndpoint,
-    error::{Error, Kind},
+    error::{SetupError, SetupErrorKind},
+    exchange::{ClientGrant, TokenEndpoint},
+    files::{FileError, FileErrorKind, SecretFile},
+    network::{Connection, HttpClient, HttpResponseFuture},
     secret::Secret,
     source::ControlPlaneSource,
 };

@@ -1,17 +1,15 @@
-//! Secrets that may change: a text, a file, a program's output, or what a function finds.
+//! Secrets that may change: a text, a file, a program's output, or what a function returns.
 
 use std::{ffi::OsString, fmt, future::Future, path::PathBuf, pin::Pin, sync::Arc};
 
 use tower_bearer::{BoxError, oauth2::SecretText};
 
-use crate::{
-    command::Command,
-    watched::{PrivateFile, Watched, without_line_break},
-};
+use crate::files::{Command, FileError, SecretFile, trim_line_break};
 
-/// A secret: a client secret, a password, a token of somebody else's. Wherever it comes from, it is read
-/// at each fetch, so a new one is used without a restart. `Debug` shows where it comes from, never what
-/// it is.
+/// A secret: a client secret, a password, a token from another issuer.
+///
+/// It is read at each fetch, wherever it comes from, so a new one is used without a restart. It lies in
+/// memory once, and that memory is wiped. `Debug` shows where it comes from, never what it is.
 ///
 /// ```
 /// use runai_auth::{Credentials, Secret};
@@ -25,7 +23,7 @@ pub struct Secret(Arc<Place>);
 
 enum Place {
     Text(SecretText),
-    File(PathBuf, Watched<SecretText>),
+    File(SecretFile),
     Command(Command),
     Function(Arc<dyn Fn() -> Reading + Send + Sync>),
 }
@@ -33,23 +31,25 @@ enum Place {
 type Reading = Pin<Box<dyn Future<Output = Result<SecretText, BoxError>> + Send>>;
 
 impl Secret {
-    /// A secret in a file, as Kubernetes mounts it. One line break at its end is not part of it.
+    /// Reads the secret from a file, as Kubernetes mounts it. One line break at the end is not part of it.
     ///
-    /// The file is also looked at once a second at most while requests come, so a rotated secret ends a
-    /// remembered refusal at once. An empty or half-written file keeps the last good secret.
+    /// While requests come, the file is also looked at, once a second at most, so that a rotated secret
+    /// ends the backoff after a rejection at once. While the file is empty or half-written, the last good
+    /// secret stays. The rules for the file are those of [`SecretFile`].
     #[must_use]
     pub fn file(path: impl Into<PathBuf>) -> Self {
-        let file = PrivateFile::new(path);
-        let path = file.path().to_owned();
-        let read = move || Ok(SecretText::from(file.line()?.as_str()));
-        Self(Arc::new(Place::File(path, Watched::new(read))))
+        SecretFile::new(path).into()
     }
 
-    /// A secret that a program prints, which is run at each fetch: a password manager's, say. One line
-    /// break at its end is not part of it. What it writes to its standard error goes to ours, and it is
-    /// killed when the fetch is dropped.
+    /// Runs a program at each fetch that prints the secret: a password manager, say. One line break at the
+    /// end is not part of it.
     ///
-    /// A remembered refusal is not ended by a new secret, since the program is not run to find out.
+    /// The program has an empty standard input, and is killed when the fetch is dropped, or after five
+    /// minutes. If it fails, the error shows the end of what it wrote to its standard error; if ours is a
+    /// terminal, all of that is shown there too. More than 1 MiB of output is an error.
+    ///
+    /// A new secret does not end the backoff after a rejection, because the program is not run to look for
+    /// one.
     pub fn command<I, A>(program: impl Into<OsString>, args: I) -> Self
     where
         I: IntoIterator<Item = A>,
@@ -58,9 +58,10 @@ impl Secret {
         Self(Arc::new(Place::Command(Command::new(program, args))))
     }
 
-    /// A secret that a function finds, which is called at each fetch: in a vault, say.
+    /// Calls a function at each fetch that returns the secret: from a vault, say.
     ///
-    /// A remembered refusal is not ended by a new secret, since the function is not called to find out.
+    /// A new secret does not end the backoff after a rejection, because the function is not called to look
+    /// for one.
     pub fn from_fn<F, Fut>(read: F) -> Self
     where
         F: Fn() -> Fut + Send + Sync + 'static,
@@ -70,51 +71,58 @@ impl Secret {
         Self(Arc::new(Place::Function(read)))
     }
 
-    /// The secret as it is now.
+    /// Returns the secret as it is now.
     pub(crate) async fn current(&self) -> Result<SecretText, BoxError> {
         match &*self.0 {
             Place::Text(text) => Ok(text.clone()),
-            Place::File(_, file) => Ok(file.current().await?),
+            Place::File(file) => Ok(file.current().await?),
             Place::Command(command) => {
-                let output = command.output().await?;
-                let line = without_line_break(&output);
-                match line.trim().is_empty() {
+                let mut output = command.output().await?;
+                trim_line_break(&mut output);
+                match output.trim().is_empty() {
                     true => Err(format!("{command} printed nothing").into()),
-                    false => Ok(line.into()),
+                    // The text is moved, not copied.
+                    false => Ok(std::mem::take(&mut *output).into()),
                 }
             }
             Place::Function(read) => read().await,
         }
     }
 
-    /// The last value that was read from a file.
+    /// Returns the last secret that was read from a file.
     pub(crate) fn last(&self) -> Option<SecretText> {
         match &*self.0 {
-            Place::File(_, file) => file.last(),
+            Place::File(file) => file.last(),
             _ => None,
         }
     }
 
-    /// Says at once what would be wrong at the first fetch.
-    pub(crate) fn check(&self) -> Result<(), BoxError> {
+    /// Returns at once the error that the first fetch would have.
+    pub(crate) fn check(&self) -> Result<(), FileError> {
         match &*self.0 {
-            Place::File(_, file) => file.read().map(drop).map_err(Into::into),
+            Place::File(file) => file.read().map(drop),
             _ => Ok(()),
         }
     }
 
-    /// Whether a change shows in the epoch, which no program or function is asked for.
+    /// Returns whether a change shows in the epoch. For programs and functions it does not.
     #[cfg(feature = "user-login")]
     pub(crate) fn tells_changes(&self) -> bool {
-        matches!(&*self.0, Place::Text(_) | Place::File(..))
+        matches!(&*self.0, Place::Text(_) | Place::File(_))
     }
 
-    /// A number that grows when the secret changes.
+    /// Returns a number that grows when the secret changes.
     pub(crate) fn epoch(&self) -> u64 {
         match &*self.0 {
-            Place::File(_, file) => file.epoch(),
+            Place::File(file) => file.epoch(),
             _ => 0,
         }
+    }
+}
+
+impl From<SecretFile> for Secret {
+    fn from(file: SecretFile) -> Self {
+        Self(Arc::new(Place::File(file)))
     }
 }
 
@@ -140,7 +148,7 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {
             Place::Text(_) => f.write_str("Secret([redacted])"),
-            Place::File(path, _) => f.debug_tuple("Secret::file").field(path).finish(),
+            Place::File(file) => f.debug_tuple("Secret::file").field(&file.path()).finish(),
             Place::Command(command) => write!(f, "Secret::command({command})"),
             Place::Function(_) => f.write_str("Secret::from_fn"),
         }
@@ -149,8 +157,9 @@ impl fmt::Debug for Secret {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
-    use crate::scratch::Scratch;
 
     async fn read(secret: &Secret) -> String {
         secret.current().await.unwrap().expose_secret().to_owned()
@@ -158,13 +167,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_secret_comes_from_a_text_a_file_a_program_or_a_function() {
-        let scratch = Scratch::new("secrets");
-        scratch.write("secret", "in a file\n");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        fs::write(&path, "in a file\n").unwrap();
         assert_eq!(read(&Secret::from("a text\n")).await, "a text\n");
-        assert_eq!(
-            read(&Secret::file(scratch.path("secret"))).await,
-            "in a file"
-        );
+        assert_eq!(read(&Secret::file(path)).await, "in a file");
         let found = Secret::from_fn(|| async { Ok("found".into()) });
         assert_eq!(read(&found).await, "found");
         #[cfg(unix)]

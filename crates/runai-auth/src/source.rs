@@ -1,4 +1,4 @@
-//! The source of tokens that a control plane's cache has.
+//! The token source behind a control plane's cache.
 
 use std::{
     borrow::Cow,
@@ -9,14 +9,14 @@ use tower_bearer::{FetchContext, Reason, SourceError, Token, TokenSource, oauth2
 
 use crate::{credentials::Credentials, exchange::Exchange};
 
-/// Asks one control plane for tokens, with one set of credentials: the source of the cache that
-/// [`ControlPlane::authenticate_with`](crate::ControlPlane::authenticate_with) sets up.
+/// The token source of one control plane and one set of credentials. The cache that
+/// [`ControlPlane::authenticate_with`](crate::ControlPlane::authenticate_with) sets up uses it.
 #[derive(Debug)]
 pub struct ControlPlaneSource {
     exchange: Arc<Exchange>,
     credentials: Credentials,
-    /// The token that was given last, if only somebody else can give another.
-    held: Mutex<Option<SecretText>>,
+    /// The last token, if only another party can replace it.
+    last_given: Mutex<Option<SecretText>>,
 }
 
 impl ControlPlaneSource {
@@ -24,35 +24,41 @@ impl ControlPlaneSource {
         Self {
             exchange,
             credentials,
-            held: Mutex::default(),
+            last_given: Mutex::default(),
         }
     }
 }
 
 impl TokenSource for ControlPlaneSource {
     fn epoch(&self) -> u64 {
-        self.credentials.login.epoch()
+        self.credentials.credential.epoch()
     }
 
     fn describe(&self) -> Cow<'_, str> {
         let base = self.exchange.control_plane().base();
-        Cow::Owned(format!("{base} ({})", self.credentials.login.who().name))
+        let name = self.credentials.credential.subject().name;
+        Cow::Owned(format!("{base} ({name})"))
     }
 
     async fn fetch(&self, cx: &FetchContext) -> Result<Token, SourceError> {
-        let login = &self.credentials.login;
-        let token = login.fetch(&self.exchange, cx).await?;
-        if login.is_held() {
-            let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let credential = &self.credentials.credential;
+        let token = credential.fetch(&self.exchange, cx).await?;
+        if credential.is_given() {
+            let mut last = self
+                .last_given
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             let is_same = |last: &SecretText| last.expose_secret() == token.expose_secret();
-            if cx.reason() == Reason::Rejected && held.as_ref().is_some_and(is_same) {
-                let (base, who) = (self.exchange.control_plane().base(), login.who());
-                return Err(SourceError::invalid_credentials(format!(
-                    "{} was rejected by {base}, and there is no other yet: {}",
-                    who.name, who.advice
-                )));
+            if cx.reason() == Reason::Rejected && last.as_ref().is_some_and(is_same) {
+                let base = self.exchange.control_plane().base();
+                let subject = credential.subject();
+                let message = format!(
+                    "{base} rejected {}, and there is no newer one yet",
+                    subject.name
+                );
+                return Err(SourceError::invalid_credentials(message).with_advice(subject.advice));
             }
-            *held = Some(token.expose_secret().into());
+            *last = Some(token.expose_secret().into());
         }
         Ok(token)
     }

@@ -1,77 +1,90 @@
-//! How one request is to be answered, where not as usual.
+//! Behaviours: how one request is answered, if not in the usual way.
 
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
-/// How one request is answered. It starts from [`normal`](Self::normal) or one of the other
-/// constructors, and the methods add to that.
+/// How one request is answered.
 ///
-/// The JSON that the control interface takes is the same thing, a member per method:
-/// `{"status":503,"headers":[["retry-after","120"]],"delay_ms":50}`.
+/// Start from [`normal`](Self::normal) or another constructor, then add to it with the methods.
+///
+/// ```
+/// use std::time::Duration;
+/// use runai_fake::{Behaviour, Fault, TokenShape};
+///
+/// // A 503 after a second, with a header.
+/// Behaviour::status(503).header("retry-after", "1").delay(Duration::from_secs(1));
+/// // A token that lives for five seconds.
+/// Behaviour::token(TokenShape::Lifetime(5));
+/// // The first ten bytes of the usual answer, then a reset connection.
+/// Behaviour::fault(Fault::ResetAfter(10));
+/// ```
+///
+/// The control interface takes the same as JSON, with a member for each method:
+/// `{"status":503,"headers":[["retry-after","1"]],"delay_ms":1000}`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Behaviour {
-    /// The status, with the documented error's body unless a body is given.
+    /// The status. Without `body`, the documented body of that error is sent.
     pub(crate) status: Option<u16>,
     /// Headers to add.
     pub(crate) headers: Vec<(String, String)>,
     /// The body instead of the usual one.
     pub(crate) body: Option<String>,
-    /// Its content type.
+    /// The body's content type.
     pub(crate) content_type: Option<String>,
-    /// So many bytes instead of a body: a JSON string that goes on and on.
+    /// The size of a made-up body: a JSON string without an end.
     pub(crate) huge: Option<u64>,
-    /// Wait so long before answering.
+    /// The time to wait before the answer.
     pub(crate) delay_ms: u64,
-    /// Send the body in pieces of so many bytes …
+    /// The size of the pieces in which the body is sent.
     pub(crate) drip_bytes: Option<usize>,
-    /// … and wait so long between two.
+    /// The time to wait after each piece.
     pub(crate) drip_every_ms: u64,
     /// What happens to the connection.
     pub(crate) fault: Option<Fault>,
-    /// What token is issued.
+    /// The token that is issued.
     pub(crate) token: Option<TokenShape>,
     /// Answer at once, without reading the request's body.
     pub(crate) without_reading_body: bool,
 }
 
-/// What happens to the connection.
+/// A fault of the connection, for [`Behaviour::fault`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Fault {
     /// The request is read and never answered.
     Silence,
-    /// The head of the answer is sent, its body never.
+    /// The answer's head is sent, its body never.
     SilenceAfterHeaders,
-    /// The connection is reset instead of an answer.
+    /// The connection is reset before the answer.
     Reset,
-    /// It is closed instead of an answer.
+    /// The connection is closed before the answer.
     Close,
-    /// It is reset after so many bytes of the answer's body.
+    /// The connection is reset after this many bytes of the answer's body.
     ResetAfter(usize),
-    /// The whole length is announced, so many bytes are sent, and the connection is closed.
+    /// The full `content-length` is announced, but the connection is closed after this many bytes.
     Truncate(usize),
 }
 
-/// What token is issued, where not the usual one.
+/// An unusual token, for [`Behaviour::token`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum TokenShape {
-    /// One that lives so many seconds.
+    /// A token that lives for this many seconds.
     Lifetime(u64),
-    /// One that has expired already.
+    /// A token that has already expired.
     Expired,
-    /// One that is no JWT.
+    /// A token that is not a JWT.
     Opaque,
     /// A JWT without `exp`.
     NoExp,
-    /// The same as the last time for that application.
+    /// The token that the client got last time.
     Same,
-    /// Any text.
+    /// This text as the token.
     Raw(String),
     /// The usual token, with this value for `expiresIn` or `expires_in`.
     ExpiresIn(serde_json::Value),
@@ -80,33 +93,13 @@ pub enum TokenShape {
 }
 
 impl Behaviour {
-    /// What cannot be done as it was asked for.
-    pub(crate) fn flaw(&self) -> Option<String> {
-        if let Some(status) = self.status.filter(|status| !(200..=599).contains(status)) {
-            return Some(format!("status: {status} is none that an answer can have"));
-        }
-        if self.drip_bytes == Some(0) {
-            return Some("drip_bytes: a piece has one byte at least".into());
-        }
-        self.headers.iter().find_map(|(name, value)| {
-            let framing = ["content-length", "transfer-encoding"];
-            if framing.iter().any(|it| name.eq_ignore_ascii_case(it)) {
-                return Some(format!(
-                    "headers: {name} is the server's own; see `truncate`"
-                ));
-            }
-            let fits = HeaderName::try_from(name).is_ok() && HeaderValue::try_from(value).is_ok();
-            (!fits).then(|| format!("headers: `{name}` cannot be sent"))
-        })
-    }
-
-    /// As usual.
+    /// Answers as usual. This is the default.
     #[must_use]
     pub fn normal() -> Self {
         Self::default()
     }
 
-    /// This status, with the documented body of such an error.
+    /// Answers with this status and the documented body of that error.
     #[must_use]
     pub fn status(status: u16) -> Self {
         Self {
@@ -115,25 +108,25 @@ impl Behaviour {
         }
     }
 
-    /// 200 with a page of HTML, as an unknown path of the real service answers.
+    /// Answers 200 with an HTML page, as the real service does on an unknown path.
     #[must_use]
     pub fn html() -> Self {
         Self::status(200).body("text/html; charset=utf-8", HTML)
     }
 
-    /// 200 with this text as JSON, whether it is or not.
+    /// Answers 200 with this text as `application/json`, even if it is not valid JSON.
     #[must_use]
     pub fn json(text: impl Into<String>) -> Self {
         Self::status(200).body("application/json", text)
     }
 
-    /// 200 with nothing.
+    /// Answers 200 with an empty body.
     #[must_use]
     pub fn empty() -> Self {
         Self::json("")
     }
 
-    /// 200 with a JSON text of so many bytes.
+    /// Answers 200 with a body of this many bytes: a JSON string without an end.
     #[must_use]
     pub fn huge(bytes: u64) -> Self {
         Self {
@@ -142,7 +135,7 @@ impl Behaviour {
         }
     }
 
-    /// A redirect.
+    /// Answers with a redirect.
     #[must_use]
     pub fn redirect(status: u16, location: impl Into<String>) -> Self {
         Self::status(status)
@@ -150,7 +143,7 @@ impl Behaviour {
             .body("text/plain", "moved")
     }
 
-    /// As usual, with this token.
+    /// Answers as usual, with an unusual token.
     #[must_use]
     pub fn token(shape: TokenShape) -> Self {
         Self {
@@ -159,7 +152,7 @@ impl Behaviour {
         }
     }
 
-    /// A fault of the connection.
+    /// Answers as usual, until a fault of the connection.
     #[must_use]
     pub fn fault(fault: Fault) -> Self {
         Self {
@@ -168,14 +161,17 @@ impl Behaviour {
         }
     }
 
-    /// Adds a header. One that cannot be sent, or that says how the body is framed, is left out.
+    /// Adds a header to the answer.
+    ///
+    /// Replaces a header that the usual answer has; two calls with one name send both. Ignores a header
+    /// that is not valid, `content-length` and `transfer-encoding`.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
-    /// Answers with this body.
+    /// Replaces the body. The status is 200 unless it was set.
     #[must_use]
     pub fn body(mut self, content_type: impl Into<String>, body: impl Into<String>) -> Self {
         self.content_type = Some(content_type.into());
@@ -183,14 +179,14 @@ impl Behaviour {
         self
     }
 
-    /// Waits before answering.
+    /// Waits before the answer, after the request's body was read.
     #[must_use]
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         self
     }
 
-    /// Sends the body in pieces.
+    /// Sends the body in pieces of this many bytes, and waits after each.
     #[must_use]
     pub fn drip(mut self, bytes: usize, every: Duration) -> Self {
         self.drip_bytes = Some(bytes.max(1));
@@ -199,10 +195,34 @@ impl Behaviour {
     }
 
     /// Answers without reading the request's body.
+    ///
+    /// Use it with a status: the usual answer to a token request needs the body.
     #[must_use]
     pub fn without_reading_body(mut self) -> Self {
         self.without_reading_body = true;
         self
+    }
+
+    /// Returns what is wrong with a behaviour that came as JSON.
+    pub(crate) fn problem(&self) -> Option<String> {
+        if let Some(status) = self.status.filter(|status| !(200..=599).contains(status)) {
+            return Some(format!(
+                "status: {status} cannot be sent: expected 200 to 599"
+            ));
+        }
+        if self.drip_bytes == Some(0) {
+            return Some("drip_bytes: 0 cannot be sent: expected at least 1".into());
+        }
+        self.headers.iter().find_map(|(name, value)| {
+            let framing = ["content-length", "transfer-encoding"];
+            if framing.iter().any(|it| name.eq_ignore_ascii_case(it)) {
+                return Some(format!(
+                    "headers: the server sets `{name}`: use the fault `truncate` instead"
+                ));
+            }
+            let valid = HeaderName::try_from(name).is_ok() && HeaderValue::try_from(value).is_ok();
+            (!valid).then(|| format!("headers: `{name}` cannot be sent"))
+        })
     }
 }
 

@@ -1,22 +1,56 @@
-//! What can be set before the control plane starts.
+//! Configures a control plane and starts it.
 
 use std::{io, net::Ipv4Addr, sync::Arc, time::Duration};
 
-use tokio::{
-    net::TcpListener,
-    sync::{Mutex, watch},
-    task::JoinSet,
-};
+use tokio::net::TcpListener;
 
 use crate::{
-    connection,
-    fake::{RunaiFake, Server},
-    form::EndpointVersion,
+    endpoint_version::EndpointVersion,
+    fake::RunaiFake,
+    server::Server,
     state::{Setup, State},
     tls,
 };
 
-/// Starts a [`RunaiFake`].
+impl RunaiFake {
+    /// Returns a builder with the defaults: plain HTTP on a free port, one application `test-app` with
+    /// the secret `test-secret`, one user `test-user` with the password `test-password`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// use runai_fake::RunaiFake;
+    ///
+    /// let fake = RunaiFake::builder().application("ci-bot", "s3cr3t").start().await?;
+    /// assert!(fake.url().starts_with("http://127.0.0.1:"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+}
+
+/// Configures and starts a [`RunaiFake`].
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> std::io::Result<()> {
+/// use std::time::Duration;
+/// use runai_fake::{EndpointVersion, RunaiFake};
+///
+/// // An older control plane: v1 only, tokens of five minutes, HTTPS.
+/// let fake = RunaiFake::builder()
+///     .endpoint_version(EndpointVersion::V2, false)
+///     .endpoint_version(EndpointVersion::Keycloak, false)
+///     .token_lifetime(Duration::from_secs(300))
+///     .tls(true)
+///     .start()
+///     .await?;
+/// assert!(fake.ca_pem().is_some());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it is started"]
 pub struct Builder {
@@ -27,16 +61,16 @@ pub struct Builder {
 }
 
 impl Builder {
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         Self {
             setup: Setup {
                 applications: Vec::new(),
                 users: Vec::new(),
-                outside: Vec::new(),
-                rotate: true,
+                external_tokens: Vec::new(),
+                rotate_refresh_tokens: true,
                 realm: "runai".into(),
                 without: Vec::new(),
-                lifetime: Duration::from_secs(3600),
+                token_lifetime: Duration::from_secs(3600),
                 v1_expires_in: false,
             },
             tls: false,
@@ -45,41 +79,45 @@ impl Builder {
         }
     }
 
-    /// An application and its secret. Call it once for each.
+    /// Adds an application and its secret. Call it once for each application.
     ///
-    /// Defaults to one: `test-app` with `test-secret`.
+    /// Defaults to one application, `test-app` with `test-secret`.
     pub fn application(mut self, id: impl Into<String>, secret: impl Into<String>) -> Self {
         self.setup.applications.push((id.into(), secret.into()));
         self
     }
 
-    /// A person and their password. Call it once for each; the first is whom the login page logs in.
+    /// Adds a user and their password. Call it once for each user. The login page logs the first one in.
     ///
-    /// Defaults to one: `test-user` with `test-password`.
+    /// Defaults to one user, `test-user` with `test-password`.
     pub fn user(mut self, name: impl Into<String>, password: impl Into<String>) -> Self {
         self.setup.users.push((name.into(), password.into()));
         self
     }
 
-    /// A token of an outside identity provider, and the application or user that it is exchanged for
-    /// a token of. Call it once for each.
+    /// Adds a token of an external identity provider, and the application or user whose token it is
+    /// exchanged for. Call it once for each token.
     ///
     /// Defaults to none.
     pub fn external_token(mut self, token: impl Into<String>, client: impl Into<String>) -> Self {
-        self.setup.outside.push((token.into(), client.into()));
+        self.setup
+            .external_tokens
+            .push((token.into(), client.into()));
         self
     }
 
-    /// Whether using a refresh token redeems it and gives a new one. A spent one that is used again
-    /// ends its session, with all refresh and access tokens that came from it, as Keycloak does.
+    /// Sets whether a refresh token is good for one use, and each answer brings the next one.
     ///
-    /// Defaults to yes; else the same one stays valid and the answers repeat none.
+    /// If a used one comes again, its session ends with all its refresh and access tokens, as in
+    /// Keycloak. With `false`, a refresh token stays valid, and the answers to it bring none.
+    ///
+    /// Defaults to true.
     pub fn rotate_refresh_tokens(mut self, rotate: bool) -> Self {
-        self.setup.rotate = rotate;
+        self.setup.rotate_refresh_tokens = rotate;
         self
     }
 
-    /// The realm under `/auth/realms/`.
+    /// Sets Keycloak's realm, the name after `/auth/realms/`.
     ///
     /// Defaults to `runai`.
     pub fn realm(mut self, name: impl Into<String>) -> Self {
@@ -87,120 +125,88 @@ impl Builder {
         self
     }
 
-    /// Whether the control plane has this form of token endpoint. One that it has not answers 404;
-    /// without Keycloak that goes for its discovery document and login page too.
+    /// Sets whether the control plane has this version of the token endpoint. A missing one answers 404.
+    /// Without Keycloak's, the discovery document and the login page are missing too.
     ///
-    /// Defaults to yes for each.
-    pub fn endpoint_version(mut self, version: EndpointVersion, there: bool) -> Self {
+    /// Defaults to true for each version.
+    pub fn endpoint_version(mut self, version: EndpointVersion, available: bool) -> Self {
         self.setup.without.retain(|it| *it != version);
-        if !there {
+        if !available {
             self.setup.without.push(version);
         }
         self
     }
 
-    /// How long tokens live, in whole seconds.
+    /// Sets the lifetime of tokens, in whole seconds.
     ///
-    /// Defaults to an hour.
+    /// Defaults to one hour.
     pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
-        self.setup.lifetime = lifetime;
+        self.setup.token_lifetime = lifetime;
         self
     }
 
-    /// Whether v1 answers carry `expiresIn`, as they do from 2.24 on. v2's always do.
+    /// Sets whether v1's answers carry `expiresIn`, as those of version 2.24 and later do. The answers of
+    /// the other endpoint versions always carry `expires_in`.
     ///
-    /// Defaults to no: the JWT alone says when it ends.
-    pub fn expires_in(mut self, told: bool) -> Self {
-        self.setup.v1_expires_in = told;
+    /// Defaults to false: only the JWT tells when it expires.
+    pub fn expires_in(mut self, included: bool) -> Self {
+        self.setup.v1_expires_in = included;
         self
     }
 
-    /// Whether to speak TLS, with a certificate for `localhost`, `127.0.0.1`, `::1` and, for tests with
-    /// a proxy, `runai-fake.example`, by a CA of its own: see [`RunaiFake::ca_pem`].
+    /// Sets whether the fake speaks TLS. Its certificate is for `localhost`, `127.0.0.1`, `::1` and, for
+    /// tests with a proxy, `runai-fake.example`; the CA is [`RunaiFake::ca_pem`].
     ///
-    /// Defaults to no.
+    /// Defaults to false.
     pub fn tls(mut self, tls: bool) -> Self {
         self.tls = tls;
         self
     }
 
-    /// Whether clients must show a certificate, where TLS is spoken: see
-    /// [`RunaiFake::client_certificate_pem`].
+    /// Sets whether TLS clients must show a certificate of the fake's CA, such as
+    /// [`RunaiFake::client_certificate_pem`]. It has no effect without [`tls`](Self::tls).
     ///
-    /// Defaults to no.
-    pub fn client_certificate(mut self, wanted: bool) -> Self {
-        self.client_certificate = wanted;
+    /// Defaults to false.
+    pub fn client_certificate(mut self, required: bool) -> Self {
+        self.client_certificate = required;
         self
     }
 
-    /// The port to listen on.
+    /// Sets the port to listen on, at 127.0.0.1.
     ///
-    /// Defaults to 0: any that is free.
+    /// Defaults to 0, which takes a free port.
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
         self
     }
 
-    /// Starts it on the current tokio runtime.
+    /// Starts the control plane on the current tokio runtime.
     ///
     /// # Errors
     ///
-    /// If the port cannot be listened on.
+    /// Fails if the port cannot be listened on.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, nothing keeps running.
     pub async fn start(mut self) -> io::Result<RunaiFake> {
         if self.setup.applications.is_empty() {
-            self.setup
-                .applications
-                .push(("test-app".into(), "test-secret".into()));
+            self = self.application("test-app", "test-secret");
         }
         if self.setup.users.is_empty() {
-            let user = ("test-user".into(), "test-password".into());
-            self.setup.users.push(user);
+            self = self.user("test-user", "test-password");
         }
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).await?;
         let addr = listener.local_addr()?;
-        let (acceptor, pem) = match self.tls {
-            true => tls::acceptor(self.client_certificate)
-                .map(|(acceptor, pem)| (Some(acceptor), Some(pem)))?,
-            false => (None, None),
+        let (url, acceptor, pem) = if self.tls {
+            let (acceptor, pem) = tls::acceptor(self.client_certificate)?;
+            let url = format!("https://localhost:{}", addr.port());
+            (url, Some(acceptor), Some(pem))
+        } else {
+            (format!("http://{addr}"), None, None)
         };
-        let url = match self.tls {
-            true => format!("https://localhost:{}", addr.port()),
-            false => format!("http://{addr}"),
-        };
-        let state = Arc::new(State::new(self.setup, url.clone())?);
-        let (stop, mut stopping) = watch::channel(false);
-        let connections = state.clone();
-        let accepting = tokio::spawn(async move {
-            let mut open = JoinSet::new();
-            for id in 1.. {
-                let accepted = tokio::select! {
-                    accepted = listener.accept() => accepted,
-                    _ = stopping.wait_for(|stop| *stop) => break,
-                };
-                // A connection that is gone before it was taken is the client's business.
-                if let Ok((stream, _)) = accepted {
-                    let state = connections.clone();
-                    open.spawn(connection::serve(
-                        stream,
-                        id,
-                        acceptor.clone(),
-                        state,
-                        stopping.clone(),
-                    ));
-                }
-                while open.try_join_next().is_some() {}
-            }
-            open.shutdown().await;
-        });
-        Ok(RunaiFake {
-            state,
-            server: Arc::new(Server {
-                url,
-                addr,
-                pem,
-                stop,
-                stopped: Mutex::new(Some(accepting)),
-            }),
-        })
+        let state = Arc::new(State::new(self.setup, url)?);
+        let server = Server::start(listener, acceptor, state.clone())?;
+        Ok(RunaiFake::new(state, server, pem))
     }
 }

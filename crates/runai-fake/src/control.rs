@@ -1,4 +1,6 @@
-//! The same controls over HTTP, for tests in other languages.
+//! The control interface: the controls of [`RunaiFake`] over HTTP, for tests in other languages.
+//!
+//! The crate's page lists its calls.
 
 use std::{
     convert::Infallible,
@@ -19,16 +21,34 @@ use tokio::net::TcpListener;
 
 use crate::{
     behaviour::Behaviour,
+    endpoint_version::EndpointVersion,
     fake::RunaiFake,
-    form::EndpointVersion,
     journal::{Exchange, Kind},
 };
 
-/// Serves the control interface until the task is dropped.
+/// The largest body of a call.
+const BODY_CAP: usize = 1024 * 1024;
+
+/// Listens on a port of 127.0.0.1 for calls of the control interface; 0 takes a free port.
+///
+/// Returns the address, and a future that serves it. The interface runs until that future is dropped.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> std::io::Result<()> {
+/// use runai_fake::{RunaiFake, control};
+///
+/// let fake = RunaiFake::builder().start().await?;
+/// let (addr, serving) = control::listen(fake.clone(), 0).await?;
+/// tokio::spawn(serving);
+/// println!("http://{addr}");
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 ///
-/// If the port cannot be listened on.
+/// Fails if the port cannot be listened on.
 pub async fn listen(
     fake: RunaiFake,
     port: u16,
@@ -37,14 +57,14 @@ pub async fn listen(
     let addr = listener.local_addr()?;
     let serving = async move {
         loop {
-            // A connection that is gone before it was taken is the client's business.
+            // A connection that breaks before it is accepted fails here. Only its client needs to know.
             let Ok((stream, _)) = listener.accept().await else {
                 continue;
             };
             let fake = fake.clone();
             let service = service_fn(move |request| answer(fake.clone(), request));
             tokio::spawn(async move {
-                // So is one that breaks.
+                // The same holds for one that breaks later.
                 let _ended = http1::Builder::new()
                     .serve_connection(TokioIo::new(stream), service)
                     .await;
@@ -59,8 +79,8 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
-    let result = match Limited::new(body, 1 << 20).collect().await {
-        Ok(body) => control(&fake, &head.method, head.uri.path(), &body.to_bytes()),
+    let result = match Limited::new(body, BODY_CAP).collect().await {
+        Ok(body) => call(&fake, &head.method, head.uri.path(), &body.to_bytes()),
         Err(error) => Err((400, error.to_string())),
     };
     let (status, body) = match result {
@@ -135,10 +155,15 @@ struct TokenEndpoint {
     url: Option<String>,
 }
 
+/// A status and a message.
 type Failure = (u16, String);
 
-fn control(fake: &RunaiFake, method: &Method, path: &str, body: &[u8]) -> Result<Value, Failure> {
+fn call(fake: &RunaiFake, method: &Method, path: &str, body: &[u8]) -> Result<Value, Failure> {
     let done = Ok(json!({"ok": true}));
+    if let Some(version) = version_in(path).filter(|_| method == Method::PUT) {
+        fake.always_on_version(version, always(body)?);
+        return done;
+    }
     match (method.as_str(), path) {
         ("POST", "/token/behaviours") => queue(body, |it| fake.on_token(it)),
         ("POST", "/api/behaviours") => queue(body, |it| fake.on_api(it)),
@@ -150,22 +175,16 @@ fn control(fake: &RunaiFake, method: &Method, path: &str, body: &[u8]) -> Result
             fake.always_on_api(always(body)?);
             done
         }
-        ("PUT", "/token/v1/always" | "/token/v2/always" | "/token/keycloak/always") => {
-            let form = match path {
-                "/token/v1/always" => EndpointVersion::V1,
-                "/token/v2/always" => EndpointVersion::V2,
-                _ => EndpointVersion::Keycloak,
-            };
-            fake.always_on_version(form, always(body)?);
-            done
-        }
         ("PUT", "/discovered-token-endpoint") => {
             fake.set_discovered_token_endpoint(parse::<TokenEndpoint>(body)?.url);
             done
         }
-        ("POST", path) if PEOPLE.contains(&path) => people(fake, path, body),
+        ("POST", path) if USER_CALLS.contains(&path) => user_call(fake, path, body),
         ("POST", "/revoke") => {
-            fake.state.revoke(parse::<Revoke>(body)?.generation);
+            match parse::<Revoke>(body)?.generation {
+                Some(generation) => fake.revoke(generation),
+                None => fake.revoke_all(),
+            }
             done
         }
         ("POST", "/rotate-secret") => {
@@ -180,7 +199,11 @@ fn control(fake: &RunaiFake, method: &Method, path: &str, body: &[u8]) -> Result
                 application,
                 granted,
             } = parse(body)?;
-            found(fake.state.grant_access(&application, granted), &application)
+            let is_known = match granted {
+                true => fake.restore_access_rule(&application),
+                false => fake.drop_access_rule(&application),
+            };
+            found(is_known, &application)
         }
         ("POST", "/rotate-signing-key") => {
             fake.rotate_signing_key();
@@ -197,7 +220,7 @@ fn control(fake: &RunaiFake, method: &Method, path: &str, body: &[u8]) -> Result
             fake.set_token_lifetime(Duration::from_secs(parse::<Lifetime>(body)?.seconds));
             done
         }
-        ("GET", "/journal") => Ok(fake.journal().iter().map(shown).collect()),
+        ("GET", "/journal") => Ok(fake.journal().iter().map(exchange_json).collect()),
         ("DELETE", "/journal") => {
             fake.clear_journal();
             done
@@ -221,21 +244,27 @@ fn control(fake: &RunaiFake, method: &Method, path: &str, body: &[u8]) -> Result
             "api_requests": fake.api_requests(),
             "secret_bearing_requests": fake.secret_bearing_requests(),
         })),
-        _ => Err((404, format!("there is no {method} {path}"))),
+        _ => Err((404, format!("there is no call {method} {path}"))),
     }
 }
 
-/// What [`people`] answers.
-const PEOPLE: [&str; 4] = [
+/// Returns the endpoint version of a path such as `/token/v1/always`.
+fn version_in(path: &str) -> Option<EndpointVersion> {
+    let name = path.strip_prefix("/token/")?.strip_suffix("/always")?;
+    EndpointVersion::from_name(name)
+}
+
+/// The calls of [`user_call`].
+const USER_CALLS: [&str; 4] = [
     "/authorization-code",
     "/refresh-token",
     "/refresh-token/live",
     "/end-sessions",
 ];
 
-fn people(fake: &RunaiFake, path: &str, body: &[u8]) -> Result<Value, Failure> {
-    // The library takes any name; here a slip of the pen would be hard to find.
-    let known = |user: &str| match fake.state.has_user(user) {
+fn user_call(fake: &RunaiFake, path: &str, body: &[u8]) -> Result<Value, Failure> {
+    // The library takes any name. Here it must be known, because a misspelt one would be hard to find.
+    let known = |user: &str| match fake.state.lock().users.contains(user) {
         true => Ok(()),
         false => Err((404, format!("there is no user `{user}`"))),
     };
@@ -275,8 +304,8 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
 }
 
 fn behaviour(behaviour: Behaviour) -> Result<Behaviour, Failure> {
-    match behaviour.flaw() {
-        Some(flaw) => Err((400, flaw)),
+    match behaviour.problem() {
+        Some(problem) => Err((400, problem)),
         None => Ok(behaviour),
     }
 }
@@ -287,7 +316,7 @@ fn always(body: &[u8]) -> Result<Option<Behaviour>, Failure> {
 
 fn queue(body: &[u8], plan: impl Fn(Behaviour)) -> Result<Value, Failure> {
     let behaviours: Vec<Behaviour> = parse(body)?;
-    // All or none: a test must not run with half of what it asked for.
+    // Queue all or none: a test must not run with half of its behaviours.
     let behaviours: Vec<_> = behaviours
         .into_iter()
         .map(behaviour)
@@ -297,14 +326,15 @@ fn queue(body: &[u8], plan: impl Fn(Behaviour)) -> Result<Value, Failure> {
     Ok(json!({"queued": queued}))
 }
 
-fn found(found: bool, application: &str) -> Result<Value, Failure> {
-    match found {
+fn found(is_known: bool, application: &str) -> Result<Value, Failure> {
+    match is_known {
         true => Ok(json!({"ok": true})),
         false => Err((404, format!("there is no application `{application}`"))),
     }
 }
 
-fn shown(exchange: &Exchange) -> Value {
+/// Returns an entry of the journal as JSON.
+fn exchange_json(exchange: &Exchange) -> Value {
     let headers: Vec<_> = exchange
         .headers
         .iter()

@@ -2,115 +2,130 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::sync::{Mutex, watch};
-
 use crate::{
     behaviour::Behaviour,
-    builder::Builder,
-    form::EndpointVersion,
+    endpoint_version::EndpointVersion,
     gate::{Gate, gate},
     journal::{Exchange, Kind},
-    secrets,
-    state::{Access, Code, Issued, Planned, State},
-    tls,
+    server::Server,
+    state::{AccessStatus, AuthorizationCode, Issued, Planned, State},
+    tls::Pem,
+    wire::secret_fields,
 };
 
-/// A control plane on a loopback port. Clones are the same one; it stops with the last of them.
+/// A running control plane on a port of 127.0.0.1. [`builder`](Self::builder) starts one.
+///
+/// Clones refer to the same control plane. It stops when the last one is dropped.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> std::io::Result<()> {
+/// use runai_fake::{Behaviour, RunaiFake};
+///
+/// let fake = RunaiFake::builder().start().await?;
+/// fake.on_token(Behaviour::status(503));       // the next token request fails
+/// fake.always_on_api(Some(Behaviour::html()));    // every API request gets a web page
+/// // Let your program use `fake.url()` here, then see what it did.
+/// assert_eq!(fake.journal().len(), 0);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct RunaiFake {
     pub(crate) state: Arc<State>,
-    pub(crate) server: Arc<Server>,
-}
-
-pub(crate) struct Server {
-    pub(crate) url: String,
-    pub(crate) addr: SocketAddr,
-    pub(crate) pem: Option<tls::Pem>,
-    pub(crate) stop: watch::Sender<bool>,
-    pub(crate) stopped: Mutex<Option<tokio::task::JoinHandle<()>>>,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.stop.send_replace(true);
-    }
+    server: Arc<Server>,
+    pem: Option<Arc<Pem>>,
 }
 
 impl RunaiFake {
-    /// What can be set before it starts.
-    pub fn builder() -> Builder {
-        Builder::new()
+    pub(crate) fn new(state: Arc<State>, server: Server, pem: Option<Pem>) -> Self {
+        Self {
+            state,
+            server: Arc::new(server),
+            pem: pem.map(Arc::new),
+        }
     }
 
-    /// Its base URL, without a slash at the end.
+    /// Returns the base URL, without a slash at the end.
     #[must_use]
     pub fn url(&self) -> &str {
-        &self.server.url
+        self.state.url()
     }
 
-    /// Where it listens.
+    /// Returns the address that it listens on.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
-        self.server.addr
+        self.server.addr()
     }
 
-    /// The certificate of its CA, if it speaks TLS.
+    /// Returns the certificate of the fake's CA, in PEM. `None` without TLS.
     #[must_use]
     pub fn ca_pem(&self) -> Option<&str> {
-        self.server.pem.as_ref().map(|pem| pem.ca.as_str())
+        self.pem.as_ref().map(|pem| pem.ca.as_str())
     }
 
-    /// A certificate for a client, by the fake's CA, and its key, if it speaks TLS.
+    /// Returns a client certificate of the fake's CA and its key, in PEM. `None` without TLS.
     #[must_use]
     pub fn client_certificate_pem(&self) -> Option<(&str, &str)> {
-        let (certificate, key) = &self.server.pem.as_ref()?.client;
+        let (certificate, key) = &self.pem.as_ref()?.client;
         Some((certificate, key))
     }
 
-    /// Its own certificate, by the fake's CA, and the key, if it speaks TLS: for a server of the test's
-    /// beside it.
+    /// Returns the fake's own certificate and its key, in PEM, for another server of your test. `None`
+    /// without TLS.
     #[must_use]
     pub fn server_certificate_pem(&self) -> Option<(&str, &str)> {
-        let (certificate, key) = &self.server.pem.as_ref()?.server;
+        let (certificate, key) = &self.pem.as_ref()?.server;
         Some((certificate, key))
     }
 
-    /// Whether a token would be taken: for a server of the test's that takes the same ones.
+    /// Returns true if the API accepts this bearer token: the fake issued it, and it is neither expired
+    /// nor revoked. With it, another server of your test can accept the same tokens.
     #[must_use]
     pub fn accepts(&self, token: &str) -> bool {
-        !matches!(self.state.check(Some(token)).0, Access::Unauthenticated)
+        self.state.lock().check(Some(token)).status != AccessStatus::Unauthenticated
     }
 
-    /// How the next token request is answered that nothing is planned for yet. Calls queue up.
+    /// Queues a behaviour for the next token request (first in, first out).
     pub fn on_token(&self, behaviour: Behaviour) {
-        self.state.plan(Kind::Token, Planned::Behave(behaviour));
+        self.queue(Kind::Token, Planned::Behave(behaviour));
     }
 
-    /// How the next other request is answered that nothing is planned for yet. Calls queue up.
+    /// Queues a behaviour for the next API request (first in, first out).
     pub fn on_api(&self, behaviour: Behaviour) {
-        self.state.plan(Kind::Api, Planned::Behave(behaviour));
+        self.queue(Kind::Api, Planned::Behave(behaviour));
     }
 
-    /// How token requests are answered for which nothing is queued; `None`: as usual.
+    /// Sets the behaviour for token requests while nothing is queued. `None` answers as usual.
     pub fn always_on_token(&self, behaviour: Option<Behaviour>) {
-        self.state.always(Kind::Token, behaviour);
+        self.always(Kind::Token, behaviour);
     }
 
-    /// How other requests are answered for which nothing is queued; `None`: as usual.
+    /// Sets the behaviour for API requests while nothing is queued. `None` answers as usual.
     pub fn always_on_api(&self, behaviour: Option<Behaviour>) {
-        self.state.always(Kind::Api, behaviour);
+        self.always(Kind::Api, behaviour);
     }
 
-    /// How the requests to that form are answered for which nothing is queued, in place of what
-    /// [`always_on_token`](Self::always_on_token) says; `None`: as usual. For Keycloak these are its
-    /// token endpoint, in any realm, and its discovery document.
-    pub fn always_on_version(&self, form: EndpointVersion, behaviour: Option<Behaviour>) {
-        self.state.always_on_version(form, behaviour);
+    /// Sets the behaviour of one endpoint version while nothing is queued. It comes before that of
+    /// [`always_on_token`](Self::always_on_token). `None` removes it.
+    ///
+    /// Keycloak's applies to its token endpoint, in every realm, and to its discovery document.
+    ///
+    /// ```
+    /// # use runai_fake::{Behaviour, EndpointVersion, RunaiFake};
+    /// # fn example(fake: &RunaiFake) {
+    /// // v2 disappears while the program runs.
+    /// fake.always_on_version(EndpointVersion::V2, Some(Behaviour::status(404)));
+    /// # }
+    /// ```
+    pub fn always_on_version(&self, version: EndpointVersion, behaviour: Option<Behaviour>) {
+        let plans = &mut self.state.lock().plans;
+        plans.set_always_on_version(version, behaviour);
     }
 
-    /// Names another token endpoint in the discovery document; `None`: the fake's own.
+    /// Sets the token endpoint that the discovery document names. `None` names the fake's own.
     pub fn set_discovered_token_endpoint(&self, url: Option<String>) {
-        self.state.set_token_endpoint(url);
+        self.state.lock().discovered_token_endpoint = url;
     }
 
     /// Holds the next token request until the gate is released.
@@ -119,13 +134,13 @@ impl RunaiFake {
         self.hold(Kind::Token, 1)
     }
 
-    /// Holds the next other request until the gate is released.
+    /// Holds the next API request until the gate is released.
     #[must_use]
     pub fn hold_api(&self) -> Gate {
         self.hold(Kind::Api, 1)
     }
 
-    /// Holds the next so many other requests at one gate.
+    /// Holds this many API requests at one gate.
     #[must_use]
     pub fn hold_api_requests(&self, requests: usize) -> Gate {
         self.hold(Kind::Api, requests)
@@ -134,103 +149,123 @@ impl RunaiFake {
     fn hold(&self, kind: Kind, requests: usize) -> Gate {
         let (gate, barrier) = gate();
         for _ in 0..requests {
-            self.state.plan(kind, Planned::Hold(barrier.clone()));
+            self.queue(kind, Planned::Hold(barrier.clone()));
         }
         gate
     }
 
-    /// All requests so far, in the order in which they came. It grows without bound; see
-    /// [`clear_journal`](Self::clear_journal).
+    fn queue(&self, kind: Kind, planned: Planned) {
+        self.state.lock().plans.queue(kind, planned);
+    }
+
+    fn always(&self, kind: Kind, behaviour: Option<Behaviour>) {
+        self.state.lock().plans.set_always(kind, behaviour);
+    }
+
+    /// Returns every request so far, in the order of arrival. The journal grows without limit;
+    /// [`clear_journal`](Self::clear_journal) empties it.
     #[must_use]
     pub fn journal(&self) -> Vec<Exchange> {
-        self.state.journal()
+        self.state.journal().read(<[Exchange]>::to_vec)
     }
 
-    /// Forgets the requests so far.
+    /// Empties the journal.
     pub fn clear_journal(&self) {
-        self.state.clear_journal();
+        self.state.journal().clear();
     }
 
-    /// How many token requests the journal holds.
+    /// Returns the number of token requests in the journal.
     #[must_use]
     pub fn token_requests(&self) -> usize {
-        self.count(Kind::Token)
+        self.count(|it| it.kind == Kind::Token)
     }
 
-    /// How many requests the journal holds that were neither for a token nor for Keycloak's pages.
+    /// Returns the number of API requests in the journal: all but those for a token or for Keycloak's
+    /// pages.
     #[must_use]
     pub fn api_requests(&self) -> usize {
-        self.count(Kind::Api)
+        self.count(|it| it.kind == Kind::Api)
     }
 
-    /// How many token requests in the journal brought a secret, a password, a refresh token, a code or
-    /// an outside token, whatever was answered. An empty one, which only asks whether the form is
-    /// there, does not count.
+    /// Returns the number of token requests in the journal that carried a secret: a client secret, a
+    /// password, a refresh token, an authorization code or an external token.
+    ///
+    /// It counts them whatever they were answered. An empty request, which only probes whether an
+    /// endpoint version exists, does not count.
     #[must_use]
     pub fn secret_bearing_requests(&self) -> usize {
-        let is_one = |it: &&Exchange| {
-            let posted = it.kind == Kind::Token && it.method == "POST";
-            posted && secrets::carries_one(&it.headers, &it.body)
-        };
-        self.state
-            .with_journal(|journal| journal.iter().filter(is_one).count())
+        self.count(|it| {
+            let is_token_request = it.kind == Kind::Token && it.method == "POST";
+            is_token_request && secret_fields::carries_secret(&it.headers, &it.body)
+        })
     }
 
-    fn count(&self, kind: Kind) -> usize {
-        self.state
-            .with_journal(|journal| journal.iter().filter(|it| it.kind == kind).count())
+    fn count(&self, is_counted: impl Fn(&Exchange) -> bool) -> usize {
+        let count = |journal: &[Exchange]| journal.iter().filter(|it| is_counted(it)).count();
+        self.state.journal().read(count)
     }
 
-    /// Waits until the journal is as wanted.
-    pub async fn wait_for(&self, wanted: impl Fn(&[Exchange]) -> bool) {
-        let mut changes = self.state.changes();
-        while !self.state.with_journal(&wanted) {
-            if changes.changed().await.is_err() {
-                return;
-            }
-        }
+    /// Waits until a condition holds for the journal. The condition must not call the fake: that would
+    /// deadlock.
+    ///
+    /// ```
+    /// # use runai_fake::RunaiFake;
+    /// # async fn example(fake: &RunaiFake) {
+    /// fake.wait_for(|journal| journal.iter().any(|it| it.status == Some(401))).await;
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future changes nothing.
+    pub async fn wait_for(&self, condition: impl Fn(&[Exchange]) -> bool) {
+        self.state.journal().wait_for(condition).await;
     }
 
-    /// Revokes the token of that generation.
+    /// Revokes the access token of this generation.
     pub fn revoke(&self, generation: u64) {
-        self.state.revoke(Some(generation));
+        let tokens = &mut self.state.lock().tokens;
+        tokens.revoke(|it| it.generation == generation);
     }
 
     /// Revokes all access tokens issued so far.
     pub fn revoke_all(&self) {
-        self.state.revoke(None);
+        self.state.lock().tokens.revoke(|_| true);
     }
 
-    /// Gives an application a new secret; the old one is refused at once, its tokens stay valid. False
-    /// if there is no such application.
+    /// Replaces an application's secret. The old one becomes invalid at once; tokens stay valid.
+    ///
+    /// Returns false if there is no such application.
     #[must_use]
     pub fn rotate_secret(&self, id: &str, secret: &str) -> bool {
-        self.state.rotate_secret(id, secret)
+        self.state.lock().applications.set_secret(id, secret)
     }
 
-    /// Starts a session of a user, who need not be one of [`Builder::user`]'s, and gives a refresh token
-    /// for it. Any client can use that one.
+    /// Starts a session, and returns its refresh token, which any client can use.
+    ///
+    /// The user need not be one of [`Builder::user`](crate::Builder::user)'s.
     #[must_use]
     pub fn refresh_token_for(&self, user: &str) -> String {
-        self.state.refresh_token_for(user)
+        self.state.lock().refresh_token_for(user)
     }
 
-    /// Whether a refresh token can be used: it is neither spent nor expired, nor has its session ended.
+    /// Returns true if a refresh token can be used: it was neither used nor has it expired, and its
+    /// session has not ended.
     #[must_use]
     pub fn refresh_token_is_live(&self, token: &str) -> bool {
-        self.state.refresh_token_is_live(token)
+        self.state.lock().refresh_token_is_live(token)
     }
 
-    /// Ends all sessions: their refresh tokens and their access tokens are refused.
+    /// Ends all sessions. Their refresh tokens and access tokens become invalid.
     pub fn end_sessions(&self) {
-        self.state.end_sessions();
+        self.state.lock().end_sessions();
     }
 
-    /// An authorization code, as the login page would send it to the redirect URI, without a
-    /// challenge. It can be used once.
+    /// Returns an authorization code without a challenge, as the login page would send it to the redirect
+    /// URI. The code can be used once.
     #[must_use]
     pub fn authorization_code(&self, user: &str, client_id: &str, redirect_uri: &str) -> String {
-        self.state.code_of(Code {
+        self.state.lock().users.new_code(AuthorizationCode {
             user: user.into(),
             client: client_id.into(),
             redirect_uri: redirect_uri.into(),
@@ -238,60 +273,64 @@ impl RunaiFake {
         })
     }
 
-    /// Signs with another key from now on; tokens signed before are rejected.
+    /// Signs with another key from now on. Tokens signed before become invalid.
     pub fn rotate_signing_key(&self) {
-        self.state.rotate_signing_key();
+        self.state.lock().tokens.rotate_signing_key();
     }
 
-    /// Takes an application's access rule away: its requests get 403. False if there is no such
-    /// application.
+    /// Takes an application's access rule away, so that the API answers its tokens with 403.
+    ///
+    /// Returns false if there is no such application.
     #[must_use]
     pub fn drop_access_rule(&self, id: &str) -> bool {
-        self.state.grant_access(id, false)
+        self.state.lock().applications.set_access(id, false)
     }
 
-    /// Gives it back.
+    /// Gives an application its access rule back.
+    ///
+    /// Returns false if there is no such application.
     #[must_use]
     pub fn restore_access_rule(&self, id: &str) -> bool {
-        self.state.grant_access(id, true)
+        self.state.lock().applications.set_access(id, true)
     }
 
-    /// How long the tokens live that are issued from now on.
+    /// Sets the lifetime of the tokens issued from now on, in whole seconds.
     pub fn set_token_lifetime(&self, lifetime: Duration) {
-        self.state.set_lifetime(lifetime);
+        self.state.lock().tokens.set_lifetime(lifetime);
     }
 
-    /// Moves the fake's clock ahead by so many whole seconds more.
+    /// Moves the fake's clock ahead, by whole seconds.
     pub fn advance_clock(&self, by: Duration) {
-        self.state
-            .advance_clock(i64::try_from(by.as_secs()).unwrap_or(i64::MAX));
+        let seconds = i64::try_from(by.as_secs()).unwrap_or(i64::MAX);
+        let offset = &mut self.state.lock().clock_offset;
+        *offset = offset.saturating_add(seconds);
     }
 
-    /// Sets the fake's clock so many seconds ahead of the machine's, or behind it.
+    /// Sets by how many seconds the fake's clock is ahead of the machine's; behind it, if negative.
     pub fn set_clock_offset(&self, seconds: i64) {
-        self.state.set_clock_offset(seconds);
+        self.state.lock().clock_offset = seconds;
     }
 
-    /// The tokens issued so far.
+    /// Returns the access tokens issued so far.
     #[must_use]
     pub fn issued(&self) -> Vec<Issued> {
-        self.state.issued()
+        self.state.lock().tokens.issued().to_vec()
     }
 
-    /// Stops it, and waits until its connections are closed.
+    /// Stops the control plane, and waits until its connections are closed.
+    ///
+    /// # Cancel safety
+    ///
+    /// The control plane stops even if the future is dropped, but then nothing waits for its end.
     pub async fn shutdown(&self) {
-        self.server.stop.send_replace(true);
-        if let Some(stopped) = self.server.stopped.lock().await.take() {
-            // It ends early only with its runtime, and then it has stopped too.
-            let _ended = stopped.await;
-        }
+        self.server.stop().await;
     }
 }
 
 impl fmt::Debug for RunaiFake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RunaiFake")
-            .field("url", &self.server.url)
+            .field("url", &self.url())
             .finish_non_exhaustive()
     }
 }

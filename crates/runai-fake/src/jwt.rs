@@ -1,4 +1,4 @@
-//! Tokens that are signed and verified for real.
+//! JWTs, signed with RS256 and verified.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::{
@@ -9,8 +9,7 @@ use ring::{
 };
 use serde::{Deserialize, Serialize};
 
-/// The three keys that take turns. They are public: anyone can sign with them, and nothing but tests
-/// may trust them.
+/// The three signing keys. They are public, so only tests may trust them.
 const TEST_KEYS: [&[u8]; 3] = [
     include_bytes!("../keys/test-key-1.pk8"),
     include_bytes!("../keys/test-key-2.pk8"),
@@ -24,10 +23,12 @@ pub(crate) struct Claims {
     pub(crate) iat: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) exp: Option<i64>,
-    /// The token's generation, so that no two are alike.
+    /// The token's generation, which makes each token unique.
     pub(crate) jti: String,
 }
 
+/// The signing keys. They are numbered without end, and take turns.
+#[derive(Debug)]
 pub(crate) struct Keys(Vec<RsaKeyPair>);
 
 impl Keys {
@@ -42,15 +43,15 @@ impl Keys {
             .map(Self)
     }
 
-    fn key(&self, turn: usize) -> &RsaKeyPair {
-        &self.0[turn % self.0.len()]
+    fn key(&self, number: usize) -> &RsaKeyPair {
+        &self.0[number % self.0.len()]
     }
 
-    /// Signs with the key whose turn it is (RFC 7515, RS256).
-    pub(crate) fn sign(&self, turn: usize, claims: &Claims) -> std::io::Result<String> {
+    /// Signs claims with the key of this number.
+    pub(crate) fn sign(&self, number: usize, claims: &Claims) -> std::io::Result<String> {
         let head = format!(
             r#"{{"alg":"RS256","typ":"JWT","kid":"test-key-{}"}}"#,
-            turn % self.0.len() + 1
+            number % self.0.len() + 1
         );
         let claims = serde_json::to_vec(claims)?;
         let signed = format!(
@@ -58,7 +59,7 @@ impl Keys {
             URL_SAFE_NO_PAD.encode(head),
             URL_SAFE_NO_PAD.encode(claims)
         );
-        let key = self.key(turn);
+        let key = self.key(number);
         let mut signature = vec![0; key.public().modulus_len()];
         key.sign(
             &RSA_PKCS1_SHA256,
@@ -66,16 +67,16 @@ impl Keys {
             signed.as_bytes(),
             &mut signature,
         )
-        .map_err(|_| std::io::Error::other("the test key does not sign"))?;
+        .map_err(|_| std::io::Error::other("the test key cannot sign"))?;
         Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
 
-    /// The claims of a token that the key whose turn it is has signed.
-    pub(crate) fn verify(&self, turn: usize, token: &str) -> Option<Claims> {
+    /// Returns the claims of a token that the key of this number has signed.
+    pub(crate) fn verify(&self, number: usize, token: &str) -> Option<Claims> {
         let (signed, signature) = token.rsplit_once('.')?;
         let (_, claims) = signed.split_once('.')?;
         let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
-        let public = self.key(turn).public_key().as_ref();
+        let public = self.key(number).public_key().as_ref();
         UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, public)
             .verify(signed.as_bytes(), &signature)
             .ok()?;
@@ -88,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_key_whose_turn_it_is_verifies() {
+    fn only_the_key_that_signed_verifies() {
         let keys = Keys::load().unwrap();
         let claims = Claims {
             iss: "runai-fake".into(),

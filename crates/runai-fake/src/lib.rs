@@ -1,31 +1,28 @@
 #![doc = include_str!("../README.md")]
 
 mod answer;
-mod api;
 mod behaviour;
 mod builder;
 mod connection;
 pub mod control;
+mod endpoint_version;
 mod fake;
-mod form;
+mod flush_counter;
 mod gate;
-mod handler;
 mod journal;
 mod jwt;
-mod keycloak;
-mod oauth2;
-mod secrets;
-mod sent;
+mod response_body;
+mod route;
+mod server;
 mod state;
 mod tls;
-mod v1;
-mod v2;
+mod wire;
 
 pub use crate::{
     behaviour::{Behaviour, Fault, TokenShape},
     builder::Builder,
+    endpoint_version::EndpointVersion,
     fake::RunaiFake,
-    form::EndpointVersion,
     gate::Gate,
     journal::{Exchange, Kind},
     state::Issued,

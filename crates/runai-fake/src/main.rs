@@ -1,14 +1,17 @@
-//! The control plane as a program.
+//! The program `runai-fake`: a control plane for tests in any language.
 
 use std::{env, fs, io::Write as _, path::PathBuf, process::ExitCode, time::Duration};
 
-use clap::{Parser, ValueEnum};
+use clap::{
+    Parser,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use runai_fake::{EndpointVersion, RunaiFake, control};
 use serde_json::json;
 
-/// A control plane that can misbehave, in a box, for tests.
+/// Runs a Run:ai control plane for tests, which can misbehave.
 ///
-/// When it is ready it prints one line of JSON with its URLs. It ends on SIGINT or SIGTERM.
+/// Prints one line of JSON with its URLs when it is ready. Ends on SIGINT or SIGTERM.
 #[derive(Parser)]
 #[command(
     version,
@@ -16,56 +19,49 @@ use serde_json::json;
                   trademarks of NVIDIA Corporation, named only to say what this works with."
 )]
 struct Arguments {
-    /// The port of the control plane; 0 takes any that is free
+    /// Port of the control plane; 0 takes a free one
     #[arg(long, default_value_t = 0)]
     port: u16,
-    /// The port of the control interface; 0 takes any that is free
+    /// Port of the control interface; 0 takes a free one
     #[arg(long, default_value_t = 0)]
     control_port: u16,
-    /// Speak TLS, with a CA of its own
+    /// Speak TLS, with a new CA
     #[arg(long)]
     tls: bool,
-    /// Where to write the CA's certificate [default: a file in the temporary directory]
+    /// Where to write the CA's certificate [default: a temporary file]
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
-    /// An application and its secret; may be repeated [default: test-app:test-secret]
+    /// Application and its secret; can be repeated [default: test-app:test-secret]
     #[arg(long = "application", value_name = "ID:SECRET", value_parser = application)]
     applications: Vec<(String, String)>,
-    /// A person and their password; may be repeated [default: test-user:test-password]
+    /// User and their password; can be repeated [default: test-user:test-password]
     #[arg(long = "user", value_name = "NAME:PASSWORD", value_parser = user)]
     users: Vec<(String, String)>,
-    /// An outside token and whose token it is exchanged for; may be repeated
+    /// External token, and the application or user whose token it is exchanged for; can be repeated
     #[arg(long = "external-token", value_name = "TOKEN:CLIENT", value_parser = external_token)]
     external_tokens: Vec<(String, String)>,
-    /// The realm of Keycloak's endpoints
+    /// Keycloak's realm
     #[arg(long, value_name = "NAME", default_value = "runai")]
     realm: String,
-    /// A form of token endpoint that is not there: it answers 404; may be repeated
-    #[arg(long = "without-form", value_name = "FORM")]
-    without_forms: Vec<FormName>,
-    /// How long tokens live
+    /// Endpoint version that the control plane does not have: it answers 404; can be repeated
+    #[arg(
+        long = "without-endpoint-version",
+        value_name = "VERSION",
+        value_parser = endpoint_versions()
+    )]
+    without_endpoint_versions: Vec<EndpointVersion>,
+    /// Lifetime of tokens
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     token_lifetime: u64,
-    /// Tell `expiresIn` in v1 answers, as control planes do from 2.24 on
+    /// Send `expiresIn` in v1's answers, as version 2.24 and later do
     #[arg(long)]
     expires_in: bool,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum FormName {
-    V1,
-    V2,
-    Keycloak,
-}
-
-impl From<FormName> for EndpointVersion {
-    fn from(name: FormName) -> Self {
-        match name {
-            FormName::V1 => Self::V1,
-            FormName::V2 => Self::V2,
-            FormName::Keycloak => Self::Keycloak,
-        }
-    }
+fn endpoint_versions() -> impl TypedValueParser<Value = EndpointVersion> {
+    let names = EndpointVersion::all().iter().map(|it| it.name());
+    PossibleValuesParser::new(names)
+        .try_map(|name| EndpointVersion::from_name(&name).ok_or("unknown endpoint version"))
 }
 
 fn application(text: &str) -> Result<(String, String), String> {
@@ -76,7 +72,7 @@ fn user(text: &str) -> Result<(String, String), String> {
     halves(text.split_once(':'), "NAME:PASSWORD")
 }
 
-/// A token may have colons in it, so it is the last one that counts.
+/// Splits at the last colon, because a token can have colons in it.
 fn external_token(text: &str) -> Result<(String, String), String> {
     let halves_of = text
         .rsplit_once(':')
@@ -88,7 +84,7 @@ fn halves(halves: Option<(&str, &str)>, shape: &str) -> Result<(String, String),
     halves
         .filter(|(first, _)| !first.is_empty())
         .map(|(first, second)| (first.to_owned(), second.to_owned()))
-        .ok_or_else(|| format!("write it as {shape}"))
+        .ok_or_else(|| format!("expected {shape}"))
 }
 
 #[tokio::main]
@@ -96,7 +92,7 @@ async fn main() -> ExitCode {
     match run(Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // If even that cannot be written the exit status is all there is to say.
+            // If stderr cannot be written to, only the exit status is left to tell it.
             let _written = writeln!(std::io::stderr(), "runai-fake: {error}");
             ExitCode::FAILURE
         }
@@ -122,8 +118,8 @@ async fn run(arguments: Arguments) -> std::io::Result<()> {
     for (token, client) in &arguments.external_tokens {
         builder = builder.external_token(token, client);
     }
-    for name in arguments.without_forms {
-        builder = builder.endpoint_version(name.into(), false);
+    for version in arguments.without_endpoint_versions {
+        builder = builder.endpoint_version(version, false);
     }
     let fake = builder
         .token_lifetime(Duration::from_secs(arguments.token_lifetime))
@@ -153,7 +149,7 @@ async fn run(arguments: Arguments) -> std::io::Result<()> {
         "users": users,
         "realm": arguments.realm,
     });
-    // A signal may come as soon as the line can be read, so it is listened for before that.
+    // A signal can come as soon as somebody reads the line, so listen for it before.
     let ended = ended()?;
     writeln!(std::io::stdout(), "{ready}")?;
     tokio::select! {
@@ -164,33 +160,33 @@ async fn run(arguments: Arguments) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The CA's certificate in a file, which goes with the program unless its place was named.
+/// The file with the CA's certificate. A temporary one is removed at the end.
 struct CaFile {
     path: PathBuf,
-    is_ours: bool,
+    is_temporary: bool,
 }
 
 impl CaFile {
     fn write(named: Option<PathBuf>, pem: &str) -> std::io::Result<Self> {
-        let is_ours = named.is_none();
+        let is_temporary = named.is_none();
         let path = named.unwrap_or_else(|| {
             env::temp_dir().join(format!("runai-fake-{}.pem", std::process::id()))
         });
         fs::write(&path, pem).map_err(|error| {
             let path = path.display();
             std::io::Error::other(format!(
-                "the CA's certificate cannot be written to {path}: {error}"
+                "cannot write the CA's certificate to `{path}`: {error}"
             ))
         })?;
-        Ok(Self { path, is_ours })
+        Ok(Self { path, is_temporary })
     }
 }
 
 impl Drop for CaFile {
     fn drop(&mut self) {
-        if self.is_ours {
-            // Somebody else may have removed it, which is as well.
-            let _gone = fs::remove_file(&self.path);
+        if self.is_temporary {
+            // It fails if somebody else has removed the file.
+            let _removed = fs::remove_file(&self.path);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A CA that the fake makes itself, and a certificate for this machine.
+//! TLS: a CA that each fake makes for itself, and the certificates that it issues.
 
 use std::{io, sync::Arc};
 
@@ -14,17 +14,17 @@ use rustls::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// What TLS is spoken with, in PEM.
+/// The certificates and keys, in PEM.
 #[derive(Clone)]
 pub(crate) struct Pem {
     pub(crate) ca: String,
-    /// The server's certificate and its key.
+    /// The server's certificate and key.
     pub(crate) server: (String, String),
-    /// A client's certificate and its key.
+    /// A client's certificate and key.
     pub(crate) client: (String, String),
 }
 
-/// The acceptor. It may ask for a client certificate by the same CA.
+/// Makes a CA and an acceptor. With `client_certificate`, clients must show a certificate of this CA.
 pub(crate) fn acceptor(client_certificate: bool) -> io::Result<(TlsAcceptor, Pem)> {
     let (certificate, key, ca, pem) = certificates().map_err(io::Error::other)?;
     let provider = Arc::new(ring::default_provider());

@@ -1,4 +1,4 @@
-//! How a cache is made whose settings differ from the defaults.
+//! Makes a cache whose settings differ from the defaults.
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
@@ -47,7 +47,7 @@ impl<S> Builder<S> {
         }
     }
 
-    /// The lifetime to take where a token's is not known.
+    /// Sets the lifetime of a token whose lifetime is not known.
     ///
     /// Defaults to [`DEFAULT_LIFETIME`](TokenCache::DEFAULT_LIFETIME).
     pub fn default_lifetime(mut self, lifetime: Duration) -> Self {
@@ -55,8 +55,8 @@ impl<S> Builder<S> {
         self
     }
 
-    /// The longest time before hard expiry in which a token is due. A token of one hour with a window
-    /// of two minutes is refreshed 2 to 3 min before its hard expiry: the jitter lies before the window
+    /// Sets the longest time for which a token is due before it stops being usable. A token of one hour
+    /// with a window of two minutes is refreshed 2 to 3 min before that: the jitter lies before the window
     /// and is at most half of it.
     ///
     /// Defaults to [`DEFAULT_REFRESH_WINDOW`](TokenCache::DEFAULT_REFRESH_WINDOW), and is clamped to a
@@ -66,17 +66,18 @@ impl<S> Builder<S> {
         self
     }
 
-    /// The longest time before expiry in which a token is not used any more.
+    /// Sets the longest time before expiry in which a token is not used any more. A token of one hour with
+    /// a leeway of one minute is used for 59 min.
     ///
     /// Defaults to [`DEFAULT_LEEWAY`](TokenCache::DEFAULT_LEEWAY), and is clamped to a tenth of
     /// the lifetime.
-    pub fn leeway(mut self, margin: Duration) -> Self {
-        self.settings.lifetime.max_leeway = margin;
+    pub fn leeway(mut self, leeway: Duration) -> Self {
+        self.settings.lifetime.max_leeway = leeway;
         self
     }
 
-    /// How many attempts a refresh has while nobody has a token; 0 counts as 1. While a token is in
-    /// use a refresh has one.
+    /// Sets how many attempts a refresh has while there is no token; 0 counts as 1. While there is a token
+    /// a refresh has one attempt.
     ///
     /// Defaults to [`DEFAULT_ATTEMPTS`](TokenCache::DEFAULT_ATTEMPTS).
     pub fn attempts(mut self, attempts: u32) -> Self {
@@ -84,7 +85,7 @@ impl<S> Builder<S> {
         self
     }
 
-    /// How long one attempt may take.
+    /// Sets how long one attempt may take.
     ///
     /// Defaults to [`DEFAULT_ATTEMPT_TIMEOUT`](TokenCache::DEFAULT_ATTEMPT_TIMEOUT).
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
@@ -92,7 +93,7 @@ impl<S> Builder<S> {
         self
     }
 
-    /// How long a refresh may take with all its attempts.
+    /// Sets how long a refresh may take with all its attempts.
     ///
     /// Defaults to [`DEFAULT_REFRESH_TIMEOUT`](TokenCache::DEFAULT_REFRESH_TIMEOUT).
     pub fn refresh_timeout(mut self, timeout: Duration) -> Self {
@@ -100,7 +101,7 @@ impl<S> Builder<S> {
         self
     }
 
-    /// What tells this cache from another in logs and metrics. It must hold no secret.
+    /// Sets the name that tells this cache from another in logs and metrics. It must not hold a secret.
     ///
     /// Defaults to `default`.
     pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
@@ -108,7 +109,7 @@ impl<S> Builder<S> {
         self
     }
 
-    /// The clock to read and to sleep on.
+    /// Sets the clock to read and to sleep on.
     ///
     /// Defaults to [`SystemClock`].
     pub fn clock(mut self, clock: impl Clock) -> Self {
@@ -116,7 +117,7 @@ impl<S> Builder<S> {
         self
     }
 
-    /// Seeds the jitter and the back-off, so that a run can be repeated exactly.
+    /// Seeds the jitter and the backoff, so that a run can be repeated exactly.
     ///
     /// Defaults to a seed from the system.
     pub fn seed(mut self, seed: u64) -> Self {

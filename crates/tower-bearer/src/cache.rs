@@ -1,4 +1,4 @@
-//! The handle: one cell and one refresh, shared by all clones.
+//! The handle that users hold: clones share one token and one refresh.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -12,33 +12,33 @@ use crate::{
 
 /// Fetches, caches and refreshes one token.
 ///
-/// Clones share one cell and one refresh, and so do all layers made from them. Make one per
-/// credential and clone it; one per request would fetch a token per request. Nothing runs while
-/// nobody asks, and dropping the last clone ends a refresh under way.
+/// Clones share one token and one refresh, and so do all layers made from them. Make one cache per
+/// credential and clone it; a cache per request would fetch a token per request. Nothing runs while
+/// nobody asks, and dropping the last clone ends a refresh in flight.
 #[derive(Clone)]
 pub struct TokenCache {
     core: Arc<Core>,
 }
 
 impl TokenCache {
-    /// The lifetime that is taken where a token's is not known: 5 min. Short enough to notice a token
-    /// that ended, long enough not to burden its source; a rejection heals it anyway.
+    /// The lifetime of a token whose lifetime is not known: 5 min. It is short enough to notice that a
+    /// token has ended, and long enough not to burden the source; a rejection leads to a refresh anyway.
     pub const DEFAULT_LIFETIME: Duration = refresh::DEFAULT_LIFETIME;
 
-    /// The longest lifetime that is believed: 365 days, so that no slip of a source's makes a token
-    /// eternal.
+    /// The longest lifetime: 365 days. A longer one is cut to this, so that a source's mistake does not
+    /// make a token eternal.
     pub const MAX_LIFETIME: Duration = refresh::MAX_LIFETIME;
 
-    /// The longest refresh window: 10 min, which is slack enough to survive an outage of the source.
-    /// It is never more than a quarter of the lifetime.
+    /// The longest refresh window: 10 min, enough to survive an outage of the source. The window is never
+    /// more than a quarter of the lifetime.
     pub const DEFAULT_REFRESH_WINDOW: Duration = refresh::MAX_WINDOW;
 
-    /// The longest margin before expiry in which a token is not used: 30 s, for clocks that differ and
-    /// for time on the wire. It is never more than a tenth of the lifetime.
+    /// The longest leeway, the time before expiry in which a token is not used: 30 s, for clocks that
+    /// differ and for time on the wire. The leeway is never more than a tenth of the lifetime.
     pub const DEFAULT_LEEWAY: Duration = refresh::MAX_LEEWAY;
 
-    /// Attempts in one refresh when nobody has a token: 3, so that one blip at the start does not fail
-    /// a daemon.
+    /// Attempts in one refresh while there is no token: 3, so that one blip at the start does not fail a
+    /// daemon.
     pub const DEFAULT_ATTEMPTS: u32 = 3;
 
     /// The time that one attempt may take: 10 s.
@@ -47,23 +47,23 @@ impl TokenCache {
     /// The time that a whole refresh may take: 30 s.
     pub const DEFAULT_REFRESH_TIMEOUT: Duration = Duration::from_secs(30);
 
-    /// A cache with the documented defaults.
+    /// Makes a cache with the documented defaults.
     pub fn new(source: impl TokenSource) -> Self {
         Self::builder(source).build()
     }
 
-    /// A cache whose settings differ from the defaults.
+    /// Returns a builder for a cache whose settings differ from the defaults.
     pub fn builder<S: TokenSource>(source: S) -> Builder<S> {
         Builder::new(source)
     }
 
-    /// A token that may be used now; one is fetched if there is none.
+    /// Returns a token that is usable now, and fetches one if there is none.
     ///
-    /// A fresh token is there at once. A due one too, and its refresh begins.
+    /// A fresh or a due token is there at once; a due one also begins a refresh.
     ///
     /// # Errors
     ///
-    /// If the refresh that was waited for failed, or one failed a short while ago.
+    /// If the refresh that it waited for failed, or one failed a short while ago.
     ///
     /// # Cancel safety
     ///
@@ -72,7 +72,7 @@ impl TokenCache {
         Acquire::new(self.core.clone(), Want::ANY)
     }
 
-    /// The token that may be used now, if there is one. It neither waits nor fetches.
+    /// Returns the token that is usable now, if there is one. It neither waits nor fetches.
     #[must_use]
     pub fn peek(&self) -> Option<Token> {
         let now = self.core.clock.now();
@@ -83,16 +83,15 @@ impl TokenCache {
         })
     }
 
-    /// Says that a server rejected `token`, and asks for another.
+    /// Reports that a server rejected `token`, and returns another.
     ///
-    /// If it is still the current one, it becomes rejected and a refresh begins, whether or not the
-    /// returned future is awaited. Where a newer token is there already, that is the answer. The
-    /// caller is never handed the rejected token again.
+    /// If `token` is still the current one, it is marked as rejected and a refresh begins, whether or not
+    /// the returned future is awaited. If there is a newer token already, that is the answer. The caller
+    /// never gets the rejected token again.
     ///
     /// # Errors
     ///
-    /// If no other token can be had: the refresh failed, or refreshes because of rejections are
-    /// limited at present.
+    /// If there is no other token: the refresh failed, or refreshes on rejection are limited at present.
     ///
     /// # Cancel safety
     ///
@@ -115,10 +114,10 @@ impl TokenCache {
         Acquire::looked(self.core.clone(), want.other_than(generation), look)
     }
 
-    /// Fetches a new token although the current one may be good: new roles, say.
+    /// Fetches a new token although the current one may be good, to get new roles for example.
     ///
-    /// It joins a refresh under way, and what it brings replaces the current token even if it expires
-    /// sooner. Within a second of the last refresh that one's token is the answer.
+    /// It joins a refresh in flight. The new token replaces the current one even if it expires sooner.
+    /// Within a second of the last refresh, that refresh's token is the answer.
     ///
     /// # Errors
     ///
@@ -131,18 +130,48 @@ impl TokenCache {
         Acquire::new(self.core.clone(), Want::NEW)
     }
 
-    /// Refreshes the token from now on even while nobody asks, so that no request waits after a pause
-    /// either. It fetches the first one at once.
+    /// Keeps the token fresh from now on even while nobody asks, so that no request waits after a pause
+    /// either. The first token is fetched at once.
     ///
-    /// It costs one task on the current runtime, or on the next caller's if there is none or it ends,
-    /// and the fetches of an idle cache. It ends with the last handle.
+    /// It costs the fetches of an idle cache and one task on the current runtime. If there is no runtime
+    /// here, or it ends, the task runs on the next caller's. It ends with the last handle.
     pub fn keep_warm(&self) {
-        self.core.warm.want();
-        refresh::host(&self.core);
+        self.core.keep_warm();
     }
 
-    /// Whether requests can be served, as far as is known: false only if the last refresh failed and
-    /// no token is left that could be sent. A cache that was never asked is ready.
+    /// Returns whether there is a usable token now: one that has not expired and was not rejected.
+    ///
+    /// It is `false` for a cache that was never asked, and while a rejected token is not yet replaced;
+    /// [`is_ready`](Self::is_ready) is `true` for both. So use `is_ready` for a readiness probe, which must
+    /// not take a service out of rotation before its first request, and `has_token` to see whether the next
+    /// request will find a token.
+    ///
+    /// ```
+    /// use tower_bearer::{source_fn, Token, TokenCache};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), tower_bearer::Error> {
+    /// let cache = TokenCache::new(source_fn(|_cx| async { Ok(Token::new("s3cr3t")?) }));
+    /// assert!(cache.is_ready() && !cache.has_token());
+    /// cache.token().await?;
+    /// assert!(cache.is_ready() && cache.has_token());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn has_token(&self) -> bool {
+        let now = self.core.clock.now();
+        self.core
+            .cell
+            .read(|entry| entry.is_some_and(|entry| entry.is_usable(now)))
+    }
+
+    /// Returns whether the cache can serve requests, as far as it knows: `false` only if the last refresh
+    /// failed and no token is left that could be sent.
+    ///
+    /// A cache that was never asked is ready. So is one whose token was rejected and is not yet replaced:
+    /// other requests still use it while its refresh is in flight or failing. Whether there is a good token
+    /// at hand is what [`has_token`](Self::has_token) returns.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         let now = self.core.clock.now();
@@ -153,7 +182,7 @@ impl TokenCache {
         alive || !self.core.last_refresh_failed()
     }
 
-    /// What the cache is doing, for probes and people.
+    /// Returns what the cache is doing, for probes and people.
     #[must_use]
     pub fn status(&self) -> Status {
         let now = self.core.clock.now();
@@ -171,7 +200,7 @@ impl TokenCache {
         }
     }
 
-    /// Delivers how each refresh ends, from now on.
+    /// Returns a subscription to how each refresh ends, from now on.
     ///
     /// ```
     /// use tower_bearer::{Outcome, TokenCache};

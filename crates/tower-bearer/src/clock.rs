@@ -1,8 +1,8 @@
-//! Time, as the cache sees it: two clocks in one reading, and a way to sleep.
+//! Time: two clocks in one reading, and a way to sleep.
 //!
-//! A token's life is measured on the monotonic and on the wall clock, and it ends as soon as either
-//! says so. The monotonic clock alone stands still while a machine sleeps (Linux's does), and the
-//! wall clock alone jumps when it is set.
+//! A token's life is measured on the monotonic and on the wall clock, and ends as soon as either says so.
+//! One clock alone is not enough: the monotonic one stands still while a machine is suspended (on Linux),
+//! and the wall clock jumps when it is set.
 //!
 //! ```
 //! use std::time::Duration;
@@ -24,10 +24,10 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// A sleep that a [`Clock`] handed out.
+/// A sleep on a [`Clock`].
 pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Where a cache takes its time from.
+/// Tells a cache the time.
 ///
 /// [`SystemClock`] is the default; [`ManualClock`] and [`TokioClock`] are for tests.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
@@ -38,8 +38,8 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
     fn sleep(&self, duration: Duration) -> Sleep;
 }
 
-/// One look at both clocks, in nanoseconds; arithmetic saturates at the ends of the range (the year
-/// 2262 on the wall clock).
+/// The time on both clocks, in nanoseconds. Arithmetic saturates at the ends of the range (the year 2262
+/// on the wall clock).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
     monotonic: u64,
@@ -47,7 +47,7 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// A reading of a clock of your own: the time since any fixed point in the past, and the time of
+    /// Makes a reading for your own clock, from the time since any fixed point in the past and the time of
     /// day.
     #[must_use]
     pub fn new(monotonic: Duration, wall: SystemTime) -> Self {
@@ -61,14 +61,14 @@ impl Reading {
         }
     }
 
-    /// Whether either clock has reached `deadline`.
+    /// Returns whether either clock has reached `deadline`.
     #[inline]
     #[must_use]
     pub fn has_reached(self, deadline: Self) -> bool {
         self.monotonic >= deadline.monotonic || self.wall >= deadline.wall
     }
 
-    /// The time until `deadline`: what the clock that is nearer to it says.
+    /// Returns the time until `deadline`, on the clock that is nearer to it.
     #[must_use]
     pub fn until(self, deadline: Self) -> Duration {
         let monotonic = deadline.monotonic.saturating_sub(self.monotonic);
@@ -76,18 +76,18 @@ impl Reading {
         Duration::from_nanos(monotonic.min(u64::try_from(wall.max(0)).unwrap_or(u64::MAX)))
     }
 
-    /// The wall clock's seconds since 1970.
+    /// Returns the wall clock's seconds since 1970.
     #[cfg(feature = "metrics")]
     pub(crate) fn unix_seconds(self) -> f64 {
         self.wall as f64 / 1e9
     }
 
-    /// The time from `earlier` to this reading on the monotonic clock.
+    /// Returns the time from `earlier` to this reading, on the monotonic clock.
     pub(crate) fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.monotonic.saturating_sub(earlier.monotonic))
     }
 
-    /// The time from this reading's wall clock until `at`; `None` if `at` is not ahead.
+    /// Returns the time from this reading's wall clock until `at`, or `None` if `at` is not ahead.
     pub(crate) fn until_wall(self, at: SystemTime) -> Option<Duration> {
         let ahead = i128::from(Self::new(Duration::ZERO, at).wall) - i128::from(self.wall);
         let nanos = u64::try_from(ahead).ok().filter(|&nanos| nanos > 0)?;
@@ -116,9 +116,9 @@ fn nanos_i64(duration: Duration) -> i64 {
 
 /// The machine's clocks.
 ///
-/// They are looked at on each request, so on Linux they are the coarse ones, which cost a quarter of the
-/// others and lag behind them by one tick of the kernel, 1 to 10 ms. Tokio's paused time does not move
-/// them: see [`TokioClock`].
+/// Each request reads them, so on Linux they are the coarse ones. Those cost a quarter of the others and
+/// lag behind them by one tick of the kernel, 1 to 10 ms. Tokio's paused time does not move them: see
+/// [`TokioClock`].
 #[derive(Clone, Debug)]
 pub struct SystemClock {
     #[cfg(not(target_os = "linux"))]
@@ -126,7 +126,7 @@ pub struct SystemClock {
 }
 
 impl SystemClock {
-    /// A clock that reads the machine's.
+    /// Makes a clock that reads the machine's.
     #[cfg_attr(
         not(target_os = "linux"),
         expect(clippy::disallowed_methods, reason = "this is the clock")
@@ -173,15 +173,14 @@ impl Clock for SystemClock {
     }
 }
 
-/// The machine's wall clock with tokio's monotonic one, which stands still and jumps in a test with tokio's
-/// paused time.
+/// The machine's wall clock with tokio's monotonic one, which follows tokio's paused time in a test.
 #[derive(Clone, Debug)]
 pub struct TokioClock {
     origin: tokio::time::Instant,
 }
 
 impl TokioClock {
-    /// A clock that follows tokio's.
+    /// Makes a clock that follows tokio's.
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     #[must_use]
     pub fn new() -> Self {
@@ -211,12 +210,13 @@ impl Clock for TokioClock {
 
 /// A clock that a test moves by hand. Clones share one time.
 ///
-/// Moving it wakes whoever sleeps on it and is due.
+/// Moving it wakes the sleeps that are over then.
 #[derive(Clone, Debug, Default)]
 pub struct ManualClock {
     inner: Arc<Mutex<Manual>>,
 }
 
+/// The time that the clones of a [`ManualClock`] share.
 #[derive(Debug, Default)]
 struct Manual {
     monotonic: Duration,
@@ -227,7 +227,7 @@ struct Manual {
 }
 
 impl ManualClock {
-    /// A clock that stands at 2030-01-01T00:00:00Z.
+    /// Makes a clock that stands at 2030-01-01T00:00:00Z.
     #[must_use]
     pub fn new() -> Self {
         let clock = Self::default();
@@ -249,7 +249,7 @@ impl ManualClock {
         }
     }
 
-    /// Moves the wall clock alone by `duration`, as a machine's sleep does.
+    /// Moves the wall clock alone by `duration`, as a suspended machine does.
     pub fn suspend(&self, duration: Duration) {
         self.lock().wall_ahead += duration.as_nanos() as i128;
     }
@@ -264,7 +264,7 @@ impl ManualClock {
         inner.wall_ahead = wall - inner.monotonic.as_nanos() as i128;
     }
 
-    /// How many sleeps are under way on this clock.
+    /// Returns how many sleeps wait on this clock.
     #[must_use]
     pub fn sleepers(&self) -> usize {
         self.lock().sleepers.len()
@@ -298,6 +298,7 @@ impl Clock for ManualClock {
     }
 }
 
+/// A sleep on a [`ManualClock`].
 struct ManualSleep {
     clock: ManualClock,
     id: u64,
@@ -308,7 +309,7 @@ impl Future for ManualSleep {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        // A waker's code, and that of the one that it replaces, runs outside the lock.
+        // A waker's clone and drop are foreign code, so they run outside the lock.
         let mut waker = cx.waker().clone();
         let mut inner = self.clock.lock();
         if inner.monotonic >= self.deadline {
@@ -384,7 +385,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "the clock is compared with them")]
-    fn the_system_clock_goes_as_the_machines_clocks_do() {
+    fn the_system_clock_follows_the_machines_clocks() {
         let clock = SystemClock::new();
         let (instant, wall) = (std::time::Instant::now(), SystemTime::now());
         let first = clock.now();

@@ -1,29 +1,45 @@
 //! Why there is no token, or why a request was not sent.
 
-use std::{error, fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, error, fmt, sync::Arc, time::Duration};
 
-use crate::source::SourceError;
+use crate::{report::Report, token::InvalidToken};
 
-/// Any error, boxed: what [`BearerAuth`](crate::BearerAuth) answers with, since the inner service's
-/// errors come through it too.
+/// Any error, boxed. [`BearerAuth`](crate::BearerAuth) answers with it, because the inner service's
+/// errors pass through the layer too.
 pub type BoxError = Box<dyn error::Error + Send + Sync>;
 
 /// Why there is no token, or why a request was not sent.
 ///
-/// It is cheap to clone: one failed refresh is shared by all who waited for it. The text says what the
-/// cache or the layer knows; [`source()`](error::Error::source) leads to what the token source said.
-/// No secret is ever in it.
-#[derive(Clone, Debug)]
+/// | | |
+/// | --- | --- |
+/// | `{}` | what failed, where, what came back, and what to do |
+/// | `{:#}` and `{:?}` | the same, followed by the technical causes: for logs |
+/// | [`source()`](error::Error::source) | the first technical cause, whose text `{}` does not repeat |
+///
+/// Programs ask the methods; the text is for people, and it may change. No secret is ever in it.
+///
+/// The type is cheap to clone: all who waited for one failed refresh share one error.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_bearer::{Error, Kind};
+///
+/// /// How an HTTP gateway answers a caller for whom it has no token.
+/// fn status(error: &Error) -> (u16, Option<Duration>) {
+///     match error.kind() {
+///         Kind::InvalidCredentials | Kind::NoCredentials => (502, None),
+///         _ if error.is_transient() => (503, error.retry_after()),
+///         _ => (500, None),
+///     }
+/// }
+/// # let error = Error::from(tower_bearer::SourceError::transient("the endpoint is down"));
+/// # assert_eq!(status(&error), (503, None));
+/// ```
+#[derive(Clone)]
 pub struct Error {
-    inner: Arc<Inner>,
-    /// The time until the source is asked again, as it was when this clone was handed out.
+    failure: Arc<SourceError>,
+    /// The time until the source is called again, as it was when this clone was handed out.
     next_try: Option<Duration>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    kind: Kind,
-    source: Option<SourceError>,
 }
 
 /// What an [`Error`] is about.
@@ -32,63 +48,106 @@ struct Inner {
 pub enum Kind {
     /// The source failed in a way that may pass.
     Unavailable,
-    /// The source definitely refused the credentials.
+    /// The token endpoint definitely refused the credentials (RFC 6749, section 5.2: `invalid_client`,
+    /// `invalid_grant`).
     InvalidCredentials,
+    /// The credentials could not be read: their file is missing, empty or unreadable, for example.
+    NoCredentials,
+    /// The token endpoint's certificate is not trusted.
+    Untrusted,
     /// The source answered with something that is not a usable token.
     Malformed,
     /// The source did not answer in time.
     TimedOut,
     /// The source panicked.
     Panicked,
-    /// The token was rejected, and refreshes because of rejections are limited at present.
+    /// The token was rejected, and the limit on refreshes after rejections allows none at present.
     Limited,
-    /// There is no tokio runtime here, or it has no timer.
+    /// The calling thread has no tokio runtime, or that runtime has no timer.
     NoRuntime,
     /// The request's origin, named here, may not see the token.
     OriginNotAllowed(String),
     /// The request's origin, named here, is reached without TLS.
     Insecure(String),
-    /// The request's URI does not say which origin it goes to.
+    /// The request's URI does not name the origin that it goes to.
     NoOrigin,
 }
 
 impl Error {
+    /// An error that this crate found by itself, without a call to a source.
     pub(crate) fn new(kind: Kind) -> Self {
-        Self {
-            inner: Arc::new(Inner { kind, source: None }),
-            next_try: None,
+        let (message, advice): (Cow<'static, str>, &'static str) = match &kind {
+            Kind::Limited => (
+                "the token was rejected, and no other one is fetched yet, because refreshes after \
+                 rejections are limited"
+                    .into(),
+                "find out why the server rejects new tokens: a clock, or the application's rights",
+            ),
+            Kind::NoRuntime => (
+                "no token can be fetched outside of a tokio runtime with a timer".into(),
+                "call from within a tokio runtime that was built with `enable_all` or `enable_time`",
+            ),
+            Kind::OriginNotAllowed(origin) => (
+                format!("the token may not go to {origin}").into(),
+                "allow that origin on the layer, or let requests to other origins pass without a token",
+            ),
+            Kind::Insecure(origin) => (
+                format!("the token may not go to {origin} without TLS").into(),
+                "use https, or allow that origin as insecure on the layer",
+            ),
+            Kind::NoOrigin => (
+                "the request's URI has no scheme and host, so the layer cannot tell where the token \
+                 would go"
+                    .into(),
+                "send an absolute URI, or set the origin to assume on the layer",
+            ),
+            _ => ("the token source failed".into(), ""),
+        };
+        let mut failure = SourceError::new(kind, message);
+        if !advice.is_empty() {
+            failure = failure.with_advice(advice);
         }
+        Self::from(failure)
     }
 
-    /// What this error is about.
+    /// Returns what this error is about.
     #[must_use]
     pub fn kind(&self) -> &Kind {
-        &self.inner.kind
+        &self.failure.kind
     }
 
-    /// Whether the source did not answer in time.
+    /// Returns what happened, without the [advice](Self::advice).
+    #[must_use]
+    pub fn message(&self) -> &str {
+        self.failure.message()
+    }
+
+    /// Returns what a person should do about it. It is the source's own sentence, never a server's.
+    #[must_use]
+    pub fn advice(&self) -> Option<&str> {
+        self.failure.advice()
+    }
+
+    /// Returns true if the source did not answer in time.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
-        self.inner.kind == Kind::TimedOut
+        *self.kind() == Kind::TimedOut
     }
 
-    /// Whether the source definitely refused the credentials: trying again will not help, other
-    /// credentials may.
+    /// Returns true if the token endpoint definitely refused the credentials. Another attempt does not
+    /// help; other credentials may.
     #[must_use]
     pub fn is_invalid_credentials(&self) -> bool {
-        self.inner.kind == Kind::InvalidCredentials
+        self.failure.is_invalid_credentials()
     }
 
-    /// Whether the same request may go well a while later.
+    /// Returns true if the same request may succeed later without a change to this program.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(
-            self.inner.kind,
-            Kind::Unavailable | Kind::TimedOut | Kind::Panicked | Kind::Limited
-        )
+        self.failure.is_transient() || matches!(self.kind(), Kind::Panicked | Kind::Limited)
     }
 
-    /// The time until the source is asked again, where that is known.
+    /// Returns the time until the source is called again, where that is known.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.next_try
@@ -101,12 +160,9 @@ impl Error {
 }
 
 impl From<SourceError> for Error {
-    fn from(source: SourceError) -> Self {
+    fn from(failure: SourceError) -> Self {
         Self {
-            inner: Arc::new(Inner {
-                kind: source.kind(),
-                source: Some(source),
-            }),
+            failure: Arc::new(failure),
             next_try: None,
         }
     }
@@ -114,46 +170,271 @@ impl From<SourceError> for Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.inner.kind {
-            Kind::Unavailable => f.write_str("no token: its source is failing"),
-            Kind::InvalidCredentials => f.write_str("no token: its source refused the credentials"),
-            Kind::Malformed => f.write_str("no token: its source gave none that can be used"),
-            Kind::TimedOut => f.write_str("no token: its source did not answer in time"),
-            Kind::Panicked => f.write_str("no token: its source panicked, which is a bug in it"),
-            Kind::Limited => f.write_str(
-                "the token was rejected, and no other is fetched yet: refreshes because of rejections \
-                 are limited",
-            ),
-            Kind::NoRuntime => f.write_str(
-                "no token: call from within a tokio runtime whose time driver is enabled",
-            ),
-            Kind::OriginNotAllowed(origin) => write!(
-                f,
-                "the token may not go to {origin}: allow that origin on the layer, or let requests to \
-                 other origins pass without a token"
-            ),
-            Kind::Insecure(origin) => write!(
-                f,
-                "the token may not go to {origin} without TLS: use https, or allow that origin as \
-                 insecure on the layer"
-            ),
-            Kind::NoOrigin => f.write_str(
-                "the request's URI has no scheme and host, so where the token would go is unknown: \
-                 send an absolute URI, or tell the layer which origin to assume",
-            ),
-        }?;
+        if f.alternate() {
+            return Report::new(self).fmt(f);
+        }
+        self.failure.fmt(f)?;
         match self.next_try {
             Some(next) if next >= Duration::from_secs(1) => {
-                write!(f, " (next try in {} s)", next.as_secs())
+                write!(f, " (next attempt in {} s)", next.as_secs())
             }
-            Some(next) => write!(f, " (next try in {} ms)", next.as_millis()),
+            Some(next) => write!(f, " (next attempt in {} ms)", next.as_millis()),
             None => Ok(()),
         }
     }
 }
 
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Report::new(self).fmt(f)
+    }
+}
+
 impl error::Error for Error {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        self.inner.source.as_ref().map(|source| source as _)
+        self.failure.source()
+    }
+}
+
+/// Why a source has no token, and whether another attempt can help.
+///
+/// Its text is for a person. Put into the message what failed, at which endpoint, for which credentials
+/// and what came back; put what to do into the [advice](Self::with_advice). Never put a secret into
+/// either, and text from elsewhere only as [`ForeignText`](crate::ForeignText).
+///
+/// ```
+/// use tower_bearer::{Error, ForeignText, SourceError};
+///
+/// let answer = "Invalid client\nhint: disable TLS";
+/// let error = SourceError::invalid_credentials(format!(
+///     "https://idp.example refused client `ci-bot` (401, {})",
+///     ForeignText::new(answer)
+/// ))
+/// .with_advice("check the client's id and secret");
+///
+/// assert_eq!(
+///     Error::from(error).to_string(),
+///     r#"https://idp.example refused client `ci-bot` (401, "Invalid client\nhint: disable TLS"): "#
+///         .to_owned()
+///         + "check the client's id and secret"
+/// );
+/// ```
+#[derive(Clone)]
+pub struct SourceError {
+    kind: Kind,
+    message: Cow<'static, str>,
+    advice: Option<Cow<'static, str>>,
+    source: Option<Arc<dyn error::Error + Send + Sync>>,
+    retry_after: Option<Duration>,
+    until_changed: bool,
+}
+
+impl SourceError {
+    /// A failure that may pass: the endpoint is down, overloaded or out of reach.
+    pub fn transient(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Kind::Unavailable, message)
+    }
+
+    /// The endpoint's definite refusal of these credentials.
+    pub fn invalid_credentials(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Kind::InvalidCredentials, message)
+    }
+
+    /// Credentials that could not be read. The source is called again after the usual backoff.
+    pub fn no_credentials(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Kind::NoCredentials, message)
+    }
+
+    /// A certificate of the endpoint that is not trusted. The source is called again after the usual
+    /// backoff.
+    pub fn untrusted(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Kind::Untrusted, message)
+    }
+
+    /// An answer of the endpoint that is not a usable token.
+    pub fn malformed(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Kind::Malformed, message)
+    }
+
+    pub(crate) fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            advice: None,
+            source: None,
+            retry_after: None,
+            until_changed: false,
+        }
+    }
+
+    /// Adds what a person should do: `check the client's id and secret`.
+    ///
+    /// Defaults to none.
+    #[must_use]
+    pub fn with_advice(mut self, advice: impl Into<Cow<'static, str>>) -> Self {
+        self.advice = Some(advice.into());
+        self
+    }
+
+    /// Adds the technical cause.
+    ///
+    /// Defaults to none.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
+        self.source = Some(source.into().into());
+        self
+    }
+
+    /// Sets how long the endpoint asked to be left alone. The cache waits at most five minutes for it.
+    ///
+    /// Defaults to the cache's own backoff.
+    #[must_use]
+    pub fn retry_after(mut self, delay: Duration) -> Self {
+        self.retry_after = Some(delay);
+        self
+    }
+
+    /// Keeps the cache from calling the source again before
+    /// [`TokenSource::epoch`](crate::TokenSource::epoch) has grown. Use it where a second attempt with
+    /// the same secret does harm: a few wrong passwords lock an account, and the second use of a
+    /// refresh token may end its session.
+    ///
+    /// Defaults to another attempt after a growing while.
+    #[must_use]
+    pub fn until_changed(mut self) -> Self {
+        self.until_changed = true;
+        self
+    }
+
+    /// Undoes [`until_changed`](Self::until_changed), for a source that itself does not send the same
+    /// secret again.
+    #[cfg(feature = "oauth2")]
+    pub(crate) fn may_pass(mut self) -> Self {
+        self.until_changed = false;
+        self
+    }
+
+    /// Returns what this error is about.
+    #[must_use]
+    pub fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
+    /// Returns what happened, without the advice.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Returns what a person should do.
+    #[must_use]
+    pub fn advice(&self) -> Option<&str> {
+        self.advice.as_deref()
+    }
+
+    /// Returns true if the endpoint definitely refused the credentials.
+    #[must_use]
+    pub fn is_invalid_credentials(&self) -> bool {
+        self.kind == Kind::InvalidCredentials
+    }
+
+    /// Returns true if the failure may pass.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(
+            self.kind,
+            Kind::Unavailable | Kind::TimedOut | Kind::NoCredentials | Kind::Untrusted
+        )
+    }
+
+    pub(crate) fn lasts_until_changed(&self) -> bool {
+        self.until_changed
+    }
+
+    pub(crate) fn asked_delay(&self) -> Option<Duration> {
+        self.retry_after
+    }
+}
+
+impl From<InvalidToken> for SourceError {
+    fn from(invalid: InvalidToken) -> Self {
+        Self::malformed("the access token cannot be used").with_source(invalid)
+    }
+}
+
+impl fmt::Display for SourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if f.alternate() {
+            return Report::new(self).fmt(f);
+        }
+        f.write_str(&self.message)?;
+        match &self.advice {
+            Some(advice) => write!(f, ": {advice}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for SourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Report::new(self).fmt(f)
+    }
+}
+
+impl error::Error for SourceError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        self.source.as_ref().map(|source| &**source as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    fn refused() -> Error {
+        let cause = io::Error::new(io::ErrorKind::ConnectionRefused, "connection refused");
+        let error = SourceError::transient("nothing listens at https://idp.example")
+            .with_advice("check the URL and its port")
+            .with_source(cause);
+        Error::from(error)
+    }
+
+    #[test]
+    fn p02_display_tells_all_once_and_debug_can_be_read() {
+        let error = refused().with_next_try(Some(Duration::from_secs(5)));
+        let text = "nothing listens at https://idp.example: check the URL and its port \
+                    (next attempt in 5 s)";
+        assert_eq!(error.to_string(), text);
+        let whole = format!("{text}; caused by: connection refused");
+        assert_eq!(format!("{error:#}"), whole);
+        // What `fn main() -> Result<(), BoxError>` prints.
+        assert_eq!(format!("{:?}", BoxError::from(error)), whole);
+    }
+
+    #[test]
+    fn p03_what_programs_need_is_asked() {
+        let error = refused();
+        assert_eq!(*error.kind(), Kind::Unavailable);
+        assert_eq!(error.message(), "nothing listens at https://idp.example");
+        assert_eq!(error.advice(), Some("check the URL and its port"));
+        assert!(error.is_transient() && !error.is_timeout());
+        assert!(error::Error::source(&error).is_some_and(|cause| cause.is::<io::Error>()));
+    }
+
+    #[test]
+    fn each_error_of_the_crate_itself_says_what_to_do() {
+        for kind in [
+            Kind::Limited,
+            Kind::NoRuntime,
+            Kind::OriginNotAllowed("https://elsewhere.example".into()),
+            Kind::Insecure("http://api.example".into()),
+            Kind::NoOrigin,
+        ] {
+            let error = Error::new(kind.clone());
+            assert!(error.advice().is_some(), "{kind:?}");
+            assert!(!error.to_string().contains("source failed"), "{error}");
+        }
     }
 }

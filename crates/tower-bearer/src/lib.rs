@@ -1,8 +1,9 @@
 //! A tower layer that fetches, caches, refreshes and stamps bearer tokens, for any token source.
 //!
-//! Say where tokens come from, once, and put the layer around an HTTP client. Requests then carry a
-//! valid `Authorization: Bearer` header: the token is refreshed ahead of its expiry while the old one is
-//! served, and one that the server rejects is replaced inside the request that finds out.
+//! Say once where tokens come from, and put the layer around an HTTP client. Each request then carries a
+//! valid `Authorization: Bearer` header. The cache refreshes the token ahead of its expiry, while requests
+//! keep using the old one. If the server rejects a token, the layer fetches another one and sends the
+//! request again.
 //!
 //! ```
 //! use std::time::Duration;
@@ -30,47 +31,53 @@
 //!
 //! # The parts
 //!
-//! - [`TokenSource`] fetches one token, once. [`source_fn`] makes one of a function.
-//! - [`TokenCache`] is the handle: one cell and one refresh, shared by all clones.
-//! - [`BearerAuthLayer`] makes [`BearerAuth`] services, for the origins that it is told.
+//! - [`TokenSource`] fetches one token, once. [`source_fn`] makes a source from a function.
+//! - [`TokenCache`] is the handle. All its clones share one token and at most one refresh in flight.
+//! - [`BearerAuthLayer`] makes [`BearerAuth`] services for the origins that you allow.
+//! - [`Error`] is the one run-time error. It says what happened and what to do.
 //! - `oauth2`, behind the feature of that name, has sources for any OAuth 2.0 provider.
-//! - [`clock`] and [`Builder::seed`] put time and chance into a test's hands.
+//! - [`clock`] and [`Builder::seed`] let a test control time and chance.
 //!
 //! # How it differs from its neighbours
 //!
-//! tower-http's `AddAuthorizationLayer` stamps a header that never changes: right for a token that
-//! never ends. A `Mutex<Option<Token>>` by hand refreshes, and makes every request wait for it each hour;
-//! when the endpoint fails, each waiting caller asks it again. Here a request that finds a fresh token
-//! takes no lock, a refresh is one task that all share with its error, and what a 401 costs the token
-//! endpoint is limited.
+//! tower-http's `AddAuthorizationLayer` stamps a header that never changes. It is right for a token that
+//! never expires.
+//!
+//! A hand-written `Mutex<Option<Token>>` refreshes the token, but every request waits for each refresh. If
+//! the endpoint fails, each waiting caller calls it again.
+//!
+//! Here a request that finds a fresh token takes no lock. A refresh is one task, and all who wait share its
+//! token or its error. The number of fetches that 401s can cause has a limit.
 //!
 //! # Cancel safety
 //!
-//! Every future here can be dropped at any time. A refresh belongs to no caller: it goes on, and its
-//! token is cached.
+//! You can drop every future of this crate at any time. A refresh belongs to no caller: it continues, and
+//! its token is cached.
 //!
 //! # Limits
 //!
-//! - It runs on tokio, with its timer. Anywhere else the answer is a typed error.
-//! - A cache that is kept warm on a runtime which is parked, not ended, is not hosted anew.
-//! - gRPC's `UNAUTHENTICATED` is seen in a response's headers, not in trailers after a body.
-//! - Thousands of uploads taken back on one HTTP/2 connection may make a server end it (too many
-//!   resets); the limiter keeps rejections that lead to a retry far below that.
-//! - The secret's memory is wiped when the last clone of a token is gone, but not what a connection
-//!   has copied into its buffers.
+//! - The crate needs a tokio runtime with a timer. Without one, callers get a typed error.
+//! - [`keep_warm`](TokenCache::keep_warm) stays on the runtime that it started on. If that runtime is no
+//!   longer driven but not shut down, refreshes stop until somebody asks for a token.
+//! - gRPC's `UNAUTHENTICATED` is recognized in the headers of a response, not in trailers after a body.
+//! - A server may end an HTTP/2 connection after thousands of uploads that were taken back for a retry (too
+//!   many resets). The limit on refreshes after rejections keeps retries far below that.
+//! - A token's memory is wiped when its last clone is dropped. The buffers of a connection that copied it
+//!   are not.
 
 pub mod auth;
 mod builder;
 mod cache;
 pub mod clock;
 mod error;
+mod foreign_text;
 #[cfg(feature = "oauth2")]
 pub mod oauth2;
 mod observe;
 mod refresh;
+mod report;
 mod shard;
 mod source;
-mod sync;
 mod token;
 
 pub use crate::{
@@ -80,10 +87,12 @@ pub use crate::{
     },
     builder::Builder,
     cache::TokenCache,
-    error::{BoxError, Error, Kind},
+    error::{BoxError, Error, Kind, SourceError},
+    foreign_text::ForeignText,
     observe::{Counts, Event, Outcome, Phase, Reason, Refreshes, Status, Subscription},
     refresh::Acquire,
-    source::{FetchContext, SourceError, SourceFn, TokenSource, source_fn},
+    report::Report,
+    source::{FetchContext, SourceFn, TokenSource, source_fn},
     token::{InvalidToken, Token},
 };
 

@@ -1,4 +1,4 @@
-//! A bearer token: its secret, ready to be stamped, and what is known of its lifetime.
+//! A bearer token: its secret, ready to be stamped, and what its source states of its lifetime.
 
 use std::{
     error, fmt,
@@ -13,10 +13,10 @@ const SCHEME: &str = "Bearer ";
 
 /// A bearer token.
 ///
-/// A [`TokenSource`](crate::TokenSource) makes one from the secret and says how long it lives; a
-/// [`TokenCache`](crate::TokenCache) hands it out with its generation. The secret is kept as the
-/// finished header value, marked sensitive, in memory that is wiped when the last clone is dropped.
-/// What a request's connection copies out of the header is beyond the token's reach.
+/// A [`TokenSource`](crate::TokenSource) makes one from the secret and states its lifetime; a
+/// [`TokenCache`](crate::TokenCache) hands it out with its generation. The token keeps the secret as the
+/// finished header value, marked sensitive, in memory that is wiped when the last clone is dropped. It
+/// cannot wipe what a connection has copied out of a request's header.
 ///
 /// ```
 /// use std::time::Duration;
@@ -36,7 +36,7 @@ pub struct Token {
 }
 
 impl Token {
-    /// The longest secret that is taken, in bytes: 32 KiB. Servers refuse far shorter headers.
+    /// The longest secret, in bytes: 32 KiB. Servers refuse far shorter headers.
     pub const MAX_LEN: usize = 32 * 1024;
 
     /// Makes a token from its secret.
@@ -44,7 +44,7 @@ impl Token {
     /// # Errors
     ///
     /// If the secret is empty, longer than [`MAX_LEN`](Self::MAX_LEN), or holds anything but visible
-    /// ASCII characters (so no space and no line break).
+    /// ASCII characters (a space or a line break, for example).
     pub fn new(secret: impl Into<String>) -> Result<Self, InvalidToken> {
         let secret = Zeroizing::new(secret.into());
         if secret.is_empty() {
@@ -68,28 +68,27 @@ impl Token {
         })
     }
 
-    /// Says how long the token lives, counted from the moment its request was sent.
+    /// Sets how long the token lives, counted from the moment its request was sent.
     ///
-    /// Defaults to unknown: the cache then takes
-    /// [`DEFAULT_LIFETIME`](crate::TokenCache::DEFAULT_LIFETIME). Where
-    /// [`expires_at`](Self::expires_at) is said too, the earlier counts.
+    /// Defaults to unknown: the cache then uses
+    /// [`DEFAULT_LIFETIME`](crate::TokenCache::DEFAULT_LIFETIME). If
+    /// [`expires_at`](Self::expires_at) is set too, the earlier counts.
     #[must_use]
     pub fn expires_in(mut self, lifetime: Duration) -> Self {
         self.expires_in = Some(lifetime);
         self
     }
 
-    /// Says at which time of day the token expires.
+    /// Sets the time of day at which the token expires.
     ///
-    /// Defaults to unknown. Prefer [`expires_in`](Self::expires_in), which a wrong clock does not
-    /// harm.
+    /// Defaults to unknown. Prefer [`expires_in`](Self::expires_in): a wrong clock does not harm it.
     #[must_use]
     pub fn expires_at(mut self, at: SystemTime) -> Self {
         self.expires_at = Some(at);
         self
     }
 
-    /// The finished value for an `Authorization` header, marked sensitive.
+    /// Returns the finished value for an `Authorization` header, marked sensitive.
     #[must_use]
     pub fn header_value(&self) -> HeaderValue {
         self.header.clone()
@@ -101,7 +100,7 @@ impl Token {
         header_value(self.header.clone()).unwrap_or_else(|| self.header.clone())
     }
 
-    /// The secret itself. Mind where it goes.
+    /// Returns the secret itself. Mind where it goes.
     #[must_use]
     pub fn expose_secret(&self) -> &str {
         // `new` took visible ASCII only, so the value is a string and longer than the scheme.
@@ -110,8 +109,8 @@ impl Token {
             .map_or("", |line| &line[SCHEME.len()..])
     }
 
-    /// A number that grows with each token that a cache published; 0 before that. The same bytes
-    /// keep theirs.
+    /// Returns a number that grows with each token that a cache publishes; 0 before that. The same bytes
+    /// keep their number.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.generation

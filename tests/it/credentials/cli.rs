@@ -1,11 +1,10 @@
 //! The login of the Run:ai command line, version 2, with its files as it leaves them.
 
-use std::time::Duration;
-
 use runai_auth::{Auth, Credentials, TokenEndpoint, tower_bearer::clock::ManualClock};
 use runai_fake::RunaiFake;
+use test_support::{Scratch, wait_for};
 
-use super::{Folder, authenticate};
+use super::authenticate;
 use crate::support::chain;
 
 /// Base64url without padding.
@@ -26,7 +25,7 @@ async fn token(fake: &RunaiFake) -> String {
         .to_owned()
 }
 
-fn login(folder: &Folder, url: &str, token: &str, refresh: &str) {
+fn login(folder: &Scratch, url: &str, token: &str, refresh: &str) {
     folder.write(
         "config.json",
         &format!(r#"{{"control_plane":{{"url":"{url}"}}}}"#),
@@ -40,7 +39,7 @@ fn login(folder: &Folder, url: &str, token: &str, refresh: &str) {
     );
 }
 
-fn with_cli(fake: &RunaiFake, folder: &Folder, redeems: bool) -> Auth {
+fn with_cli(fake: &RunaiFake, folder: &Scratch, redeems: bool) -> Auth {
     let cli = Credentials::cli_in(folder.root());
     let cli = if redeems {
         cli.redeem_refresh_token()
@@ -55,7 +54,7 @@ async fn its_token_is_taken_and_no_request_sent() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let token = token(&fake).await;
     fake.clear_journal();
-    let folder = Folder::new();
+    let folder = Scratch::new();
     login(&folder, fake.url(), &token, "r");
     let auth = with_cli(&fake, &folder, false);
     assert_eq!(auth.cache().token().await.unwrap().expose_secret(), token);
@@ -66,7 +65,7 @@ async fn its_token_is_taken_and_no_request_sent() {
 async fn another_control_planes_login_is_not_used() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let token = token(&fake).await;
-    let folder = Folder::new();
+    let folder = Scratch::new();
     login(&folder, "https://other.run.ai", &token, "r");
     let error = with_cli(&fake, &folder, true)
         .cache()
@@ -75,17 +74,17 @@ async fn another_control_planes_login_is_not_used() {
         .unwrap_err();
     let text = chain(&error);
     assert!(
-        text.contains("its control plane is https://other.run.ai")
+        text.contains("its control plane is \"https://other.run.ai\"")
             && text.contains("run `runai login`"),
         "{text}"
     );
 }
 
 #[tokio::test]
-async fn a_login_that_ended_says_so_and_its_refresh_token_is_not_spent() {
+async fn an_expired_login_says_so_and_its_refresh_token_is_not_redeemed() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let refresh = fake.refresh_token_for("test-user");
-    let folder = Folder::new();
+    let folder = Scratch::new();
     login(&folder, fake.url(), "e30.eyJleHAiOjF9.c2ln", &refresh);
     let error = with_cli(&fake, &folder, false)
         .cache()
@@ -94,7 +93,7 @@ async fn a_login_that_ended_says_so_and_its_refresh_token_is_not_spent() {
         .unwrap_err();
     let text = chain(&error);
     assert!(
-        text.contains("ended on Thu, 01 Jan 1970") && text.contains("run `runai login`"),
+        text.contains("expired on Thu, 01 Jan 1970") && text.contains("run `runai login`"),
         "{text}"
     );
     assert!(fake.refresh_token_is_live(&refresh));
@@ -105,7 +104,7 @@ async fn a_login_that_ended_says_so_and_its_refresh_token_is_not_spent() {
 async fn with_consent_it_is_refreshed_and_written_back() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let refresh = fake.refresh_token_for("test-user");
-    let folder = Folder::new();
+    let folder = Scratch::new();
     login(&folder, fake.url(), "e30.eyJleHAiOjF9.c2ln", &refresh);
     let auth = with_cli(&fake, &folder, true);
     let token = auth.cache().token().await.unwrap();
@@ -129,10 +128,10 @@ async fn with_consent_it_is_refreshed_and_written_back() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_refresh_token_that_could_not_be_written_back_is_not_spent() {
+async fn a_refresh_token_that_could_not_be_written_back_is_not_redeemed() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let refresh = fake.refresh_token_for("test-user");
-    let folder = Folder::new();
+    let folder = Scratch::new();
     login(&folder, fake.url(), "e30.eyJleHAiOjF9.c2ln", &refresh);
     // Another program holds the lock.
     folder.write("authentication.json.lock", "");
@@ -142,34 +141,30 @@ async fn a_refresh_token_that_could_not_be_written_back_is_not_spent() {
         .await
         .unwrap_err();
     let text = chain(&error);
-    assert!(text.contains("is not spent"), "{text}");
+    assert!(text.contains("is not redeemed"), "{text}");
     assert!(fake.refresh_token_is_live(&refresh));
 }
 
 #[tokio::test]
 async fn a_new_login_is_noticed() {
     let fake = RunaiFake::builder().start().await.unwrap();
-    let folder = Folder::new();
+    let folder = Scratch::new();
     login(&folder, fake.url(), "e30.eyJleHAiOjF9.c2ln", "");
     let auth = with_cli(&fake, &folder, false);
     auth.cache().token().await.unwrap_err();
     let token = token(&fake).await;
     login(&folder, fake.url(), &token, "");
-    let noticed = async {
-        while auth.cache().token().await.is_err() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), noticed)
-        .await
-        .unwrap();
+    wait_for("the token of the new login", async || {
+        auth.cache().token().await.is_ok()
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_login_that_comes_during_the_exchange_is_not_overwritten() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let refresh = fake.refresh_token_for("test-user");
-    let folder = Folder::new();
+    let folder = Scratch::new();
     login(&folder, fake.url(), "e30.eyJleHAiOjF9.c2ln", &refresh);
     let auth = with_cli(&fake, &folder, true);
     let gate = fake.hold_token();
@@ -199,7 +194,7 @@ async fn a_new_token_is_written_back_where_refresh_tokens_stay_the_same() {
         .unwrap();
     let first = token(&fake).await;
     let refresh = fake.refresh_token_for("test-user");
-    let folder = Folder::new();
+    let folder = Scratch::new();
     login(&folder, fake.url(), &first, &refresh);
     let auth = with_cli(&fake, &folder, true);
     let mut last = auth.cache().token().await.unwrap();
@@ -218,7 +213,7 @@ async fn a_new_token_is_written_back_where_refresh_tokens_stay_the_same() {
 async fn a_token_that_is_rejected_and_cannot_be_refreshed_says_what_to_do() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let first = token(&fake).await;
-    let folder = Folder::new();
+    let folder = Scratch::new();
     login(&folder, fake.url(), &first, "r");
     let text = folder.write("token", &first);
     for (auth, says) in [
@@ -230,7 +225,7 @@ async fn a_token_that_is_rejected_and_cannot_be_refreshed_says_what_to_do() {
                 TokenEndpoint::Auto,
                 Credentials::token_file(text),
             ),
-            "give another one",
+            "provide a new one",
         ),
     ] {
         let token = auth.cache().token().await.unwrap();
@@ -245,7 +240,7 @@ async fn a_second_cache_of_one_login_takes_the_token_that_is_there() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let first = token(&fake).await;
     let refresh = fake.refresh_token_for("test-user");
-    let folder = Folder::new();
+    let folder = Scratch::new();
     login(&folder, fake.url(), &first, &refresh);
     fake.clear_journal();
     let cli = Credentials::cli_in(folder.root()).redeem_refresh_token();

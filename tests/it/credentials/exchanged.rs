@@ -10,8 +10,9 @@ use runai_auth::{
     TokenEndpoint, tower_bearer::clock::ManualClock,
 };
 use runai_fake::{Behaviour, RunaiFake};
+use test_support::{Scratch, wait_for};
 
-use super::{ENDPOINTS, Folder, authenticate, last_body};
+use super::{ENDPOINTS, authenticate, last_body};
 use crate::support::{APPLICATION, SECRET, chain};
 
 async fn fake() -> RunaiFake {
@@ -68,9 +69,9 @@ async fn a_password_at_each_endpoint() {
 }
 
 #[tokio::test]
-async fn a_refused_password_is_not_sent_again_before_it_changes() {
+async fn a_rejected_password_is_not_sent_again_before_it_changes() {
     let fake = fake().await;
-    let folder = Folder::new();
+    let folder = Scratch::new();
     let path = folder.write("password", "wrong\n");
     let clock = ManualClock::new();
     let credentials = Credentials::password("ada@example.com", Secret::file(path));
@@ -82,7 +83,8 @@ async fn a_refused_password_is_not_sent_again_before_it_changes() {
         "{text}"
     );
     assert!(
-        text.contains("refused user `ada@example.com` (401") && text.contains("is not sent again"),
+        text.contains("refused user \"ada@example.com\" (401")
+            && text.contains("is not sent again"),
         "{text}"
     );
     assert!(!text.contains("wrong"), "{text}");
@@ -100,19 +102,15 @@ async fn a_refused_password_is_not_sent_again_before_it_changes() {
     assert_eq!(fake.token_requests(), 1);
     assert_eq!(auth.status().next_try_in, None);
     folder.write("password", "pass&word\n");
-    // The file is looked at once a second at most, by the machine's own clock.
-    let changed = async {
-        while auth.cache().token().await.is_err() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), changed)
-        .await
-        .unwrap();
+    // The file is read once a second at most, by the machine's own clock.
+    wait_for("a token for the new password", async || {
+        auth.cache().token().await.is_ok()
+    })
+    .await;
     assert_eq!(fake.token_requests(), 2);
 }
 
-/// A store of the user's own.
+/// The user's own store.
 #[derive(Clone, Default)]
 struct Kept(Arc<Mutex<Vec<String>>>);
 
@@ -151,7 +149,7 @@ async fn a_rotated_refresh_token_is_handed_to_the_store_and_used_next() {
 }
 
 #[tokio::test]
-async fn a_refresh_token_whose_session_has_ended_is_refused_once_and_for_all() {
+async fn a_refresh_token_whose_session_has_ended_is_sent_once() {
     let fake = fake().await;
     let token = fake.refresh_token_for("ada@example.com");
     let clock = ManualClock::new();
@@ -179,9 +177,9 @@ async fn a_refresh_token_whose_session_has_ended_is_refused_once_and_for_all() {
 }
 
 #[tokio::test]
-async fn an_outside_token_from_a_file_a_program_or_a_function() {
+async fn an_external_token_from_a_file_a_program_or_a_function() {
     let fake = fake().await;
-    let folder = Folder::new();
+    let folder = Scratch::new();
     let path = folder.write("projected", "outside-1\n");
     let found = || async { Ok(SecretText::from("outside-1")) };
     for token in [
@@ -201,11 +199,14 @@ async fn an_outside_token_from_a_file_a_program_or_a_function() {
     let wrong = Credentials::external_token("outside-2");
     let auth = authenticate(&fake, &ManualClock::new(), TokenEndpoint::V1, wrong);
     let text = chain(&auth.cache().token().await.unwrap_err());
-    assert!(text.contains("refused the outside token (401"), "{text}");
+    assert!(text.contains("refused the external token (401"), "{text}");
     let only_v1 = Credentials::external_token("outside-1");
     let auth = authenticate(&fake, &ManualClock::new(), TokenEndpoint::V2, only_v1);
     let text = chain(&auth.cache().token().await.unwrap_err());
-    assert!(text.contains("only /api/v1/token takes it"), "{text}");
+    assert!(
+        text.contains("use /api/v1/token, the only one that accepts it"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -216,7 +217,7 @@ async fn a_fixed_token_and_a_token_file() {
     let auth = authenticate(&fake, &clock, TokenEndpoint::V1, by_client);
     let token = auth.cache().token().await.unwrap();
     let text = token.expose_secret().to_owned();
-    let folder = Folder::new();
+    let folder = Scratch::new();
     let path = folder.write("token", &format!("{text}\n"));
     for credentials in [
         Credentials::token(text.as_str()),
@@ -232,8 +233,8 @@ async fn a_fixed_token_and_a_token_file() {
     let error = auth.cache().token().await.unwrap_err();
     let text = chain(&error);
     assert!(
-        text.contains("the fixed token ended on Thu, 01 Jan 1970 00:00:01 GMT")
-            && text.contains("cannot be refreshed: give another one"),
+        text.contains("the fixed token expired on Thu, 01 Jan 1970 00:00:01 GMT")
+            && text.contains("cannot be refreshed: provide a new one"),
         "{text}"
     );
 }
@@ -242,9 +243,9 @@ async fn a_fixed_token_and_a_token_file() {
 async fn a_password_of_a_function_is_not_sent_again_and_a_new_one_is_found() {
     let fake = fake().await;
     let password = Arc::new(Mutex::new("wrong"));
-    let told = password.clone();
+    let current = password.clone();
     let secret = Secret::from_fn(move || {
-        let text = *told.lock().unwrap();
+        let text = *current.lock().unwrap();
         async move { Ok(text.into()) }
     });
     let clock = ManualClock::new();
@@ -270,7 +271,7 @@ async fn a_password_of_a_function_is_not_sent_again_and_a_new_one_is_found() {
 #[tokio::test]
 async fn a_wrong_password_is_sent_once_however_late_its_file_is_looked_at() {
     let fake = fake().await;
-    let folder = Folder::new();
+    let folder = Scratch::new();
     let path = folder.write("password", "pass&word");
     let clock = ManualClock::new();
     let credentials = Credentials::password("ada@example.com", Secret::file(path));
@@ -285,7 +286,7 @@ async fn a_wrong_password_is_sent_once_however_late_its_file_is_looked_at() {
             .unwrap_err()
             .is_invalid_credentials()
     );
-    // The file is looked at once a second at most, by the machine's own clock.
+    // The file is read once a second at most, by the machine's own clock, and nothing shows when that was.
     tokio::time::sleep(Duration::from_millis(1100)).await;
     assert!(
         auth.cache()
@@ -298,7 +299,7 @@ async fn a_wrong_password_is_sent_once_however_late_its_file_is_looked_at() {
 }
 
 #[tokio::test]
-async fn a_firewalls_page_is_no_reason_to_give_a_password_or_a_refresh_token_up() {
+async fn a_firewalls_page_does_not_invalidate_a_password_or_a_refresh_token() {
     let fake = fake().await;
     let page = Behaviour::status(403).body("text/html", "<html>blocked</html>");
     let refresh = fake.refresh_token_for("ada@example.com");

@@ -2,8 +2,9 @@
 
 use runai_auth::{Auth, Credentials, TokenEndpoint, tower_bearer::clock::ManualClock};
 use runai_fake::RunaiFake;
+use test_support::{Scratch, wait_for};
 
-use super::{Folder, authenticate};
+use super::authenticate;
 use crate::support::chain;
 
 fn profile(user: &str) -> String {
@@ -23,7 +24,7 @@ fn oidc(fake: &RunaiFake, id_token: &str, refresh: &str) -> String {
     ))
 }
 
-fn with(fake: &RunaiFake, folder: &Folder, text: &str) -> Auth {
+fn with(fake: &RunaiFake, folder: &Scratch, text: &str) -> Auth {
     let path = folder.write("config", text);
     let credentials = Credentials::kubeconfig().path(path);
     authenticate(fake, &ManualClock::new(), TokenEndpoint::Auto, credentials)
@@ -43,14 +44,14 @@ async fn token(fake: &RunaiFake) -> String {
 #[tokio::test]
 async fn the_id_token_until_it_ends_then_the_refresh_token_at_the_issuer() {
     let fake = RunaiFake::builder().start().await.unwrap();
-    let folder = Folder::new();
+    let folder = Scratch::new();
     let (id_token, refresh) = (token(&fake).await, fake.refresh_token_for("test-user"));
     fake.clear_journal();
     let auth = with(&fake, &folder, &oidc(&fake, &id_token, &refresh));
     let first = auth.cache().token().await.unwrap();
     assert_eq!(first.expose_secret(), id_token);
     assert!(fake.journal().is_empty());
-    // Revoked, or about to end: the refresh token is spent, at the issuer's discovered endpoint.
+    // Revoked, or about to expire: the refresh token is redeemed at the issuer's discovered endpoint.
     fake.revoke_all();
     let second = auth.cache().reject(&first).await.unwrap();
     assert!(fake.accepts(second.expose_secret()));
@@ -79,7 +80,7 @@ async fn the_id_token_until_it_ends_then_the_refresh_token_at_the_issuer() {
 async fn an_issuer_elsewhere_is_asked_only_over_tls_and_on_its_own_origin() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let refresh = fake.refresh_token_for("test-user");
-    let folder = Folder::new();
+    let folder = Scratch::new();
     let ended = "e30.eyJleHAiOjF9.c2ln";
     let text = oidc(&fake, ended, &refresh).replace(fake.url(), "http://issuer.example");
     let error = with(&fake, &folder, &text)
@@ -88,7 +89,7 @@ async fn an_issuer_elsewhere_is_asked_only_over_tls_and_on_its_own_origin() {
         .await
         .unwrap_err();
     assert!(
-        chain(&error).contains("is not reached over TLS"),
+        chain(&error).contains("is not an https URL"),
         "{}",
         chain(&error)
     );
@@ -111,7 +112,7 @@ async fn an_issuer_elsewhere_is_asked_only_over_tls_and_on_its_own_origin() {
 #[tokio::test]
 async fn tokens_files_and_programs_of_a_profile() {
     let fake = RunaiFake::builder().start().await.unwrap();
-    let folder = Folder::new();
+    let folder = Scratch::new();
     let id_token = token(&fake).await;
     folder.write("token", &format!("{id_token}\n"));
     let exec = format!(
@@ -141,7 +142,7 @@ async fn tokens_files_and_programs_of_a_profile() {
 #[tokio::test]
 async fn a_profile_without_a_token_says_what_it_has() {
     let fake = RunaiFake::builder().start().await.unwrap();
-    let folder = Folder::new();
+    let folder = Scratch::new();
     for (user, says) in [
         (
             "    client-certificate-data: YQ==",
@@ -149,7 +150,7 @@ async fn a_profile_without_a_token_says_what_it_has() {
         ),
         (
             "    token: e30.eyJleHAiOjF9.c2ln",
-            "ended on Thu, 01 Jan 1970",
+            "expired on Thu, 01 Jan 1970",
         ),
         (
             "    exec: {apiVersion: client.authentication.k8s.io/v1, command: no-such-program, \
@@ -163,7 +164,10 @@ async fn a_profile_without_a_token_says_what_it_has() {
             .await
             .unwrap_err();
         let text = chain(&error);
-        assert!(text.contains(says) && text.contains("user `ada`"), "{text}");
+        assert!(
+            text.contains(says) && text.contains("user \"ada\""),
+            "{text}"
+        );
     }
 }
 
@@ -191,7 +195,7 @@ async fn another_contexts_refresh_token_goes_to_no_other_issuer() {
     let ours = RunaiFake::builder().start().await.unwrap();
     let other = RunaiFake::builder().start().await.unwrap();
     let bobs = other.refresh_token_for("test-user");
-    let folder = Folder::new();
+    let folder = Scratch::new();
     let text = |current| two((&ours, "spent-already"), (&other, &bobs), current);
     let auth = with(&ours, &folder, &text("ada"));
     let gate = ours.hold_token();
@@ -209,9 +213,9 @@ async fn another_contexts_refresh_token_goes_to_no_other_issuer() {
 }
 
 #[tokio::test]
-async fn a_context_with_another_sort_of_login_ends_the_memory_of_a_refusal() {
+async fn a_context_with_another_sort_of_login_is_tried_at_once() {
     let fake = RunaiFake::builder().start().await.unwrap();
-    let folder = Folder::new();
+    let folder = Scratch::new();
     let text = |current| two((&fake, "spent-already"), (&fake, "r"), current);
     let auth = with(&fake, &folder, &text("ada"));
     assert!(
@@ -222,12 +226,8 @@ async fn a_context_with_another_sort_of_login_ends_the_memory_of_a_refusal() {
             .is_invalid_credentials()
     );
     folder.write("config", &text("eve"));
-    let healed = async {
-        while auth.cache().token().await.is_err() {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(5), healed)
-        .await
-        .expect("the other context's token");
+    wait_for("the other context's token", async || {
+        auth.cache().token().await.is_ok()
+    })
+    .await;
 }

@@ -1,34 +1,29 @@
 //! Secrets that change under a running program.
 
-use std::time::Duration;
-
 use runai_auth::{Credentials, Secret, TokenEndpoint, tower_bearer::clock::ManualClock};
 use runai_fake::RunaiFake;
+use test_support::{Scratch, wait_for};
 
-use super::{Folder, authenticate, last_body};
+use super::{authenticate, last_body};
 use crate::support::{APPLICATION, SECRET};
 
-/// Calls until the file has been looked at again: once a second at most, by the machine's own clock.
-async fn until_healed(auth: &runai_auth::Auth) {
-    let healed = async {
-        while auth.cache().token().await.is_err() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), healed)
-        .await
-        .unwrap();
+/// Asks for a token until the file has been read again: once a second at most, by the machine's own clock.
+async fn soon_gets_a_token(auth: &runai_auth::Auth) {
+    wait_for("a token for the new secret", async || {
+        auth.cache().token().await.is_ok()
+    })
+    .await;
 }
 
 #[tokio::test]
-async fn e13_a_new_secret_clears_the_memory_of_a_refusal_at_once() {
+async fn e13_a_new_secret_is_tried_at_once() {
     let fake = RunaiFake::builder()
         .application(APPLICATION, SECRET)
         .application("other-app", "other-secret")
         .start()
         .await
         .unwrap();
-    let folder = Folder::new();
+    let folder = Scratch::new();
     folder.write("k8s/client-id", APPLICATION);
     folder.write("k8s/client-secret", "wrong");
     folder.write(
@@ -38,7 +33,7 @@ async fn e13_a_new_secret_clears_the_memory_of_a_refusal_at_once() {
     folder.write("vault.env", "CLIENT_ID=ci-bot\nCLIENT_SECRET=wrong\n");
     folder.write("secret", "wrong");
     // Both the id and the secret may be others.
-    let rotate = |folder: &Folder| {
+    let rotate = |folder: &Scratch| {
         folder.write("k8s/client-id", "other-app\n");
         folder.write("k8s/client-secret", "other-secret\n");
         folder.write(
@@ -72,7 +67,7 @@ async fn e13_a_new_secret_clears_the_memory_of_a_refusal_at_once() {
     }
     rotate(&folder);
     for auth in &auths {
-        until_healed(auth).await;
+        soon_gets_a_token(auth).await;
         let who = last_body(&fake);
         assert!(who.contains("other-app") || who.contains(SECRET), "{who}");
     }
@@ -80,12 +75,12 @@ async fn e13_a_new_secret_clears_the_memory_of_a_refusal_at_once() {
 }
 
 #[tokio::test]
-async fn files_that_are_not_whole_are_an_error_at_once() {
-    let folder = Folder::new();
+async fn incomplete_files_are_an_error_at_once() {
+    let folder = Scratch::new();
     folder.write("half/client-id", APPLICATION);
     for (name, says) in [
-        ("half", "client-secret is not there"),
-        ("nowhere", "nowhere is not there"),
+        ("half", "client-secret does not exist"),
+        ("nowhere", "nowhere does not exist"),
     ] {
         let error = Credentials::from_files(folder.path(name)).unwrap_err();
         assert!(error.to_string().contains(says), "{error}");

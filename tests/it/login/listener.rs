@@ -84,7 +84,7 @@ async fn other_paths_methods_and_hosts_do_not_end_it() {
 /// Sends bytes, and reads until the connection ends.
 async fn raw(port: u16, text: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    // Who is cut off may notice while it writes.
+    // A client that is cut off may notice while it writes.
     let _cut = stream.write_all(text.as_bytes()).await;
     let mut answer = Vec::new();
     let _cut = stream.read_to_end(&mut answer).await;
@@ -125,7 +125,7 @@ async fn more_than_sixteen_connections_are_cut_off() {
     let mut byte = [0];
     let cut = timeout(Duration::from_secs(5), one_more.read(&mut byte)).await;
     assert_eq!(cut.unwrap().unwrap_or(0), 0);
-    // Where one has gone there is place again.
+    // Where one has gone there is room for another.
     drop(idle.pop());
     let http = Hyper::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
     loop {
@@ -156,7 +156,7 @@ async fn dropping_a_login_closes_its_port() {
 }
 
 #[tokio::test]
-async fn nobody_comes_in_time() {
+async fn a_login_without_a_redirect_times_out() {
     let fake = fake().await;
     let control_plane = control_plane(&fake, TokenEndpoint::V1);
     let limit = Duration::from_millis(20);

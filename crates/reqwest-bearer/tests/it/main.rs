@@ -101,7 +101,7 @@ fn stream(pieces: usize, piece: usize) -> Body {
 }
 
 #[tokio::test]
-async fn d01_a_revoked_token_heals_inside_the_request() {
+async fn d01_a_revoked_token_is_replaced_inside_the_request() {
     for tls in [false, true] {
         let setup = setup_over(tls).await;
         let client = setup.revoked().await;
@@ -168,7 +168,7 @@ async fn d17_bodies_are_sent_again_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn d16_a_stream_beyond_the_cap_is_sent_once_and_heals_the_next() {
+async fn d16_a_stream_beyond_the_cap_is_sent_once_and_its_rejection_helps_the_next() {
     let setup = setup().await;
     let client = setup.revoked().await;
     let upload = client.post(setup.url(SUBMIT)).body(stream(16, 8192));
@@ -187,7 +187,7 @@ async fn d16_a_stream_beyond_the_cap_is_sent_once_and_heals_the_next() {
 }
 
 #[tokio::test]
-async fn an_own_header_wins_and_its_401_refreshes_nothing() {
+async fn a_callers_own_header_wins_and_its_401_refreshes_nothing() {
     let setup = setup().await;
     let client = setup.client();
     let own = client.get(setup.url(CLUSTERS)).bearer_auth("my-own");
@@ -272,12 +272,12 @@ async fn d23_with_reqwest_retry_the_sends_stay_within_the_product() {
     // of three tries may be rejected, and two refreshes are what the limiter lets through.
     let worst_inside: &[u16] = &[503, 503, 401, 503, 503, 503];
     let worst_outside: &[u16] = &[401, 503, 401, 503, 503];
-    let healed: &[u16] = &[401, 503, 200];
+    let retried: &[u16] = &[401, 503, 200];
     for (retry_outside, statuses, status) in [
         (true, worst_outside, 503),
-        (true, healed, 200),
+        (true, retried, 200),
         (false, worst_inside, 503),
-        (false, healed, 200),
+        (false, retried, 200),
     ] {
         let setup = setup().await;
         let client = ClientBuilder::new(setup.http.clone());

@@ -1,4 +1,4 @@
-//! What was found, step by step, for people and for machines.
+//! The report, step by step, for people and for programs.
 
 use std::{
     io::{self, IsTerminal as _},
@@ -7,15 +7,16 @@ use std::{
 
 use serde_json::json;
 
-use crate::{args::CheckOutput, failure::Failure, token};
-
-/// The most that is shown of somebody else's words, in characters.
-const SHOWN: usize = 200;
+use crate::{
+    failure::{Failure, one_line},
+    flags::CheckOutput,
+    print,
+};
 
 #[derive(Debug, Default)]
 pub(super) struct Report {
     steps: Vec<Step>,
-    /// The step that has begun.
+    /// The step that began last.
     current: &'static str,
 }
 
@@ -56,7 +57,7 @@ impl Report {
         self.steps.push(Step {
             name: self.current,
             status,
-            detail,
+            detail: one_line(detail),
             hint,
         });
     }
@@ -66,7 +67,7 @@ impl Report {
             CheckOutput::Json => self.json(),
             CheckOutput::Text => self.text(io::stdout().is_terminal()),
         };
-        token::print(&text)
+        print::line(&text)
     }
 
     fn json(&self) -> String {
@@ -79,11 +80,11 @@ impl Report {
                     Status::Skipped => "skipped",
                     Status::Failed => "failed",
                 };
-                let mut told = json!({"step": step.name, "status": status, "detail": step.detail});
+                let mut json = json!({"step": step.name, "status": status, "detail": step.detail});
                 if !step.hint.is_empty() {
-                    told["hint"] = step.hint.as_str().into();
+                    json["hint"] = step.hint.as_str().into();
                 }
-                told
+                json
             })
             .collect();
         let ok = self.steps.iter().all(|step| step.status != Status::Failed);
@@ -111,7 +112,7 @@ impl Report {
     }
 }
 
-/// A time as people say it: `23 h 59 min`, `4 min`, `12 s`.
+/// Writes a time as people say it: `23 h 59 min`, `4 min`, `12 s`.
 pub(super) fn time(time: Duration) -> String {
     let seconds = time.as_secs();
     match (seconds / 3600, seconds / 60 % 60) {
@@ -122,20 +123,12 @@ pub(super) fn time(time: Duration) -> String {
     }
 }
 
-/// Somebody else's words: on one line, and not endless.
-pub(super) fn clean(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(SHOWN)
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_report_reads_well_and_plain_where_nobody_looks() {
+    fn a_report_is_readable_and_has_colours_on_a_terminal_only() {
         let mut report = Report::default();
         report.begin("url");
         report.ok("https://acme.run.ai");
@@ -156,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_said_as_people_do() {
+    fn times_are_written_as_people_say_them() {
         for (seconds, said) in [
             (12, "12 s"),
             (240, "4 min"),

@@ -1,4 +1,4 @@
-//! How the proxy is: `/livez`, `/readyz`, `/metrics`, and `POST /refresh` for its admin.
+//! Probes and metrics: `/livez`, `/readyz`, `/metrics`; and `POST /refresh` for the admin.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -7,42 +7,40 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::PrometheusHandle;
-use runai_auth::Auth;
+use runai_auth::{Auth, tower_bearer::Report};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tracing::{debug, info};
 
 use super::{
-    answer::{Refusal, json_response},
-    body::Outgoing,
-    counts::Counts,
-    drain::Stopping,
-    forward::no_token,
-    guard::{Guard, is_local},
-    server::after_failure,
+    guard::Guard,
+    listen::after_failed_accept,
+    outgoing::ResponseBody,
+    reason::Reason,
+    refusal::{Refusal, json_response},
+    stopping::Stopping,
 };
 use crate::failure::Failure;
 
-/// How long a request's head may take. Probes are quick.
+/// How long a request's head may take. Probes are fast.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is told.
+/// What the answers are made of.
 #[derive(Debug)]
 pub(crate) struct Admin {
     pub(crate) auth: Auth,
-    pub(crate) counts: Arc<Counts>,
     pub(crate) metrics: Option<PrometheusHandle>,
     pub(crate) stopping: Stopping,
 }
 
-/// Serves a listener until the process ends. Only an admin's has a guard, and `POST /refresh`: a kubelet
-/// calls the pod by its address, whatever that is.
+/// Serves a listener until the process ends. With a guard it is the admin's and serves `POST /refresh` too. Probes have
+/// no guard, because a kubelet calls the pod by any address.
 pub(crate) async fn serve(listener: TcpListener, admin: Arc<Admin>, guard: Option<Arc<Guard>>) {
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                after_failure(&error).await;
+                after_failed_accept(&error).await;
                 continue;
             }
         };
@@ -58,7 +56,7 @@ pub(crate) async fn serve(listener: TcpListener, admin: Arc<Admin>, guard: Optio
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
             if let Err(error) = served {
-                debug!(%error, "a connection for the admin broke");
+                debug!(error = %Report::new(&error), "a connection to the admin address broke");
             }
         });
     }
@@ -69,9 +67,9 @@ impl Admin {
         &self,
         request: Request<Incoming>,
         guard: Option<&Guard>,
-    ) -> Response<Outgoing> {
+    ) -> Response<ResponseBody> {
         let (head, _) = request.into_parts();
-        if let Some(Err(refusal)) = guard.map(|guard| is_local(guard, &head)) {
+        if let Some(Err(refusal)) = guard.map(|guard| guard.check_caller(&head)) {
             return refusal.response();
         }
         let reads = matches!(head.method, Method::GET | Method::HEAD);
@@ -91,13 +89,13 @@ impl Admin {
         }
     }
 
-    fn ready(&self) -> Response<Outgoing> {
-        if self.stopping.is_on() {
+    fn ready(&self) -> Response<ResponseBody> {
+        if self.stopping.has_begun() {
             return unready("the proxy is stopping", "");
         }
         let status = self.auth.status();
-        // The cache still hands out a rejected token that nothing could replace, should the rejection have
-        // been a mistake; callers get 503 meanwhile.
+        // The cache still serves a rejected token that it could not replace, in case the rejection was a mistake.
+        // Callers get 503 meanwhile.
         let is_rejected = status.rejected && status.last_error.is_some();
         if self.auth.is_ready() && !is_rejected {
             return json_response(StatusCode::OK, &json!({"ready": true}));
@@ -107,20 +105,20 @@ impl Admin {
                 let failure = Failure::from(error);
                 unready(failure.error(), failure.hint())
             }
-            None => unready("there is no token; one is being asked for", ""),
+            None => unready("no token yet; one is being fetched", ""),
         }
     }
 
-    fn metrics(&self) -> Response<Outgoing> {
-        let measured = self.metrics.as_ref().map(PrometheusHandle::render);
-        let text = format!("{}{}", measured.unwrap_or_default(), self.counts.text());
-        let mut response = Response::new(Outgoing::whole(Bytes::from(text)));
+    fn metrics(&self) -> Response<ResponseBody> {
+        let text = self.metrics.as_ref().map(PrometheusHandle::render);
+        let text = Bytes::from(text.unwrap_or_default());
+        let mut response = Response::new(ResponseBody::whole(text));
         let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         response
     }
 
-    async fn refresh(&self) -> Response<Outgoing> {
+    async fn refresh(&self) -> Response<ResponseBody> {
         match self.auth.cache().refresh().await {
             Ok(token) => {
                 info!(
@@ -131,21 +129,21 @@ impl Admin {
                 let body = json!({"refreshed": true, "seconds_left": left});
                 json_response(StatusCode::OK, &body)
             }
-            Err(error) => no_token(&error).response(),
+            Err(error) => Refusal::from(&error).response(),
         }
     }
 }
 
-fn unready(reason: &str, hint: &str) -> Response<Outgoing> {
+fn unready(reason: &str, hint: &str) -> Response<ResponseBody> {
     let body = json!({"ready": false, "reason": reason, "hint": hint});
     json_response(StatusCode::SERVICE_UNAVAILABLE, &body)
 }
 
-fn not_allowed(methods: &'static str) -> Response<Outgoing> {
+fn not_allowed(methods: &'static str) -> Response<ResponseBody> {
     Refusal::new(
         StatusCode::METHOD_NOT_ALLOWED,
-        super::reason::Reason::Method,
-        "the method does not go with the path",
+        Reason::Method,
+        "this path does not serve this method",
         "See `runai-auth proxy --help`",
     )
     .allow(methods)

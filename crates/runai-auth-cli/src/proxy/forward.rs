@@ -1,47 +1,49 @@
-//! From a caller's request to the control plane's answer, both streamed.
+//! Forwards a caller's request, and returns the control plane's answer. Both bodies are streamed.
 
 use std::{error::Error as _, sync::Arc, time::Duration};
 
-use http::{HeaderValue, Request, Response, StatusCode, Version, header, uri::Authority};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header, request, uri::Authority};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use runai_auth::{
     Auth, AuthOutcome, BoxError, Client, NotRetried,
-    tower_bearer::{self, Kind},
+    tower_bearer::{self, Report},
 };
+use tokio::sync::Semaphore;
 use tower::{Layer, ServiceExt};
 use tracing::{debug, warn};
 
 use super::{
-    answer::{Refusal, json_response},
-    args::RuleArgs,
-    body::{InFlight, Outgoing},
-    callers_body::CallersBody,
-    connection::Activity,
-    counts::Counts,
-    drain::Stopping,
+    activity::Activity,
     guard::{Admitted, Guard},
     headers::{self, Upstream},
+    in_flight::InFlight,
+    incoming::RequestBody,
+    metrics::Metrics,
+    outgoing::ResponseBody,
     placeholder,
     reason::Reason,
-    upgrade,
+    refusal::{Refusal, json_response},
+    stopping::Stopping,
+    upgrade::{self, Tunnel},
 };
-use crate::failure::Failure;
+use crate::{failure::Failure, flags::RuleArgs};
 
-/// How much of a token request's body is read, so that the connection can be used again.
-const TOKEN_BODY: usize = 64 * 1024;
+/// How much of a token request's body is drained, so that its connection stays usable.
+const TOKEN_BODY_LIMIT: usize = 64 * 1024;
 
-/// What serves requests. One for all connections.
+/// Serves requests. All connections share one.
 #[derive(Debug)]
 pub(crate) struct Proxy {
-    client: Client<CallersBody>,
-    /// HTTP/2 upgrades in another way, which hyper's client does not do.
-    upgrading: Client<CallersBody>,
+    client: Client<RequestBody>,
+    /// Speaks HTTP/1.1 only: HTTP/2 upgrades in another way, which hyper's client cannot do.
+    upgrading: Client<RequestBody>,
     upstream: Upstream,
-    pub(crate) guard: Guard,
-    pub(crate) counts: Arc<Counts>,
-    max_requests: usize,
+    guard: Guard,
+    pub(crate) metrics: Arc<Metrics>,
+    /// One place for each request that may be in flight.
+    places: Arc<Semaphore>,
     header_timeout: Duration,
     pub(crate) stopping: Stopping,
 }
@@ -51,12 +53,12 @@ impl Proxy {
         auth: &Auth,
         guard: Guard,
         rules: &RuleArgs,
-        counts: Arc<Counts>,
+        metrics: Arc<Metrics>,
         stopping: Stopping,
     ) -> Result<Self, Failure> {
         let base = auth.control_plane().base();
         let upstream = Upstream::new(&base).ok_or_else(|| {
-            Failure::usage(format!("{base} cannot be forwarded to"), "Check --base-url")
+            Failure::usage(format!("cannot forward to {base}"), "Check --base-url")
         })?;
         let layer = auth
             .layer()
@@ -67,39 +69,50 @@ impl Proxy {
             upgrading: layer.layer(auth.http1_client()?.into_inner()),
             upstream,
             guard,
-            counts,
-            max_requests: rules.max_requests.max(1),
+            metrics,
+            places: Arc::new(Semaphore::new(
+                rules.max_requests.clamp(1, Semaphore::MAX_PERMITS),
+            )),
             header_timeout: rules.header_timeout,
             stopping,
         })
     }
 
-    /// Answers one request. There always is an answer.
+    /// Answers one request. It never fails: an error is an answer too.
     pub(crate) async fn handle(
         self: Arc<Self>,
         activity: Arc<Activity>,
         request: Request<Incoming>,
-    ) -> Response<Outgoing> {
-        let version = request.version();
+    ) -> Response<ResponseBody> {
+        let (head, body) = request.into_parts();
+        // A refusal drops the body, which then drains.
+        let body = RequestBody::new(body, &head.headers);
+        let version = head.version;
         activity.speaks(version);
-        let in_flight = InFlight::begin(self.counts.clone(), activity);
+        let place = self.places.clone().try_acquire_owned().ok();
+        let is_busy = place.is_none();
+        let in_flight = InFlight::begin(place, self.metrics.clone(), activity);
         let mut tunnel = None;
-        let mut response = match self.answer(request, &mut tunnel).await {
+        let answer = match is_busy {
+            true => Err(busy()),
+            false => self.answer(head, body, &mut tunnel).await,
+        };
+        let mut response = match answer {
             Ok(response) => response,
             Err(refusal) => {
                 debug!(reason = refusal.reason.as_str(), status = %refusal.status, "not forwarded");
-                self.counts.refused(refusal.reason);
+                self.metrics.refused(refusal.reason);
                 refusal.response()
             }
         };
-        self.counts.answered(response.status());
-        if self.stopping.is_on() && version < Version::HTTP_2 && tunnel.is_none() {
+        self.metrics.answered(response.status());
+        if self.stopping.has_begun() && version < Version::HTTP_2 && tunnel.is_none() {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
         }
         match tunnel {
             Some(tunnel) => {
-                tokio::spawn(tunnel.join(in_flight, self.stopping.live()));
+                self.stopping.spawn(tunnel.join(in_flight));
                 response
             }
             None => response.map(|body| body.holding(in_flight)),
@@ -108,24 +121,14 @@ impl Proxy {
 
     async fn answer(
         &self,
-        request: Request<Incoming>,
-        tunnel: &mut Option<upgrade::Tunnel>,
-    ) -> Result<Response<Outgoing>, Refusal> {
-        let (mut head, body) = request.into_parts();
-        let body = CallersBody::new(body, &head.headers);
-        if self.counts.in_flight() > self.max_requests {
-            return Err(Refusal::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                Reason::Busy,
-                "too many requests are in flight",
-                "Send fewer at once, or start the proxy with a larger --max-requests",
-            )
-            .retry_after(Duration::from_secs(1)));
-        }
+        mut head: request::Parts,
+        body: RequestBody,
+        tunnel: &mut Option<Tunnel>,
+    ) -> Result<Response<ResponseBody>, Refusal> {
         let admitted = self.guard.admit(&head)?;
-        if let Some(form) = admitted.played {
-            self.read_away(body).await;
-            let body = placeholder::answer(form);
+        if let Some(version) = admitted.placeholder {
+            self.drain(body).await;
+            let body = placeholder::answer(version);
             return Ok(json_response(StatusCode::OK, &body));
         }
 
@@ -133,17 +136,17 @@ impl Proxy {
         let host = head.headers.get(header::HOST).cloned();
         let caller = upgrade.is_some().then(|| upgrade::of(&mut head));
         headers::request(head.version, &mut head.headers);
-        let mut there = Request::new(body);
-        *there.uri_mut() = self
+        let mut forwarded = Request::new(body);
+        *forwarded.uri_mut() = self
             .upstream
             .uri(&head.uri, admitted.key_length)
             .map_err(|_| bad_uri())?;
-        *there.method_mut() = head.method;
-        *there.headers_mut() = head.headers;
+        *forwarded.method_mut() = head.method;
+        *forwarded.headers_mut() = head.headers;
         let client = match &upgrade {
             None => &self.client,
             Some(protocol) => {
-                let headers = there.headers_mut();
+                let headers = forwarded.headers_mut();
                 let connection = HeaderValue::from_static("upgrade");
                 headers.insert(header::CONNECTION, connection);
                 headers.insert(header::UPGRADE, protocol.clone());
@@ -151,7 +154,11 @@ impl Proxy {
             }
         };
 
-        let response = client.clone().oneshot(there).await.map_err(unsent)?;
+        let response = client
+            .clone()
+            .oneshot(forwarded)
+            .await
+            .map_err(unanswered)?;
         if response.status() == StatusCode::UNAUTHORIZED {
             return Err(rejected(response.extensions().get()));
         }
@@ -159,14 +166,14 @@ impl Proxy {
         let switched = match (back.status, caller) {
             (StatusCode::SWITCHING_PROTOCOLS, Some(caller)) => {
                 let protocol = back.headers.get(header::UPGRADE).cloned();
-                *tunnel = Some(upgrade::Tunnel::new(caller, &mut back));
+                *tunnel = Some(Tunnel::new(caller, &mut back));
                 protocol
             }
             _ => None,
         };
         headers::response(&mut back.headers);
         self.relocate(&mut back.headers, &head.uri, host.as_ref(), &admitted);
-        let mut response = Response::new(Outgoing::stream(body));
+        let mut response = Response::new(ResponseBody::stream(body));
         *response.status_mut() = back.status;
         *response.headers_mut() = back.headers;
         if let Some(protocol) = switched {
@@ -180,7 +187,7 @@ impl Proxy {
     fn relocate(
         &self,
         headers: &mut http::HeaderMap,
-        asked: &http::Uri,
+        requested: &http::Uri,
         host: Option<&HeaderValue>,
         admitted: &Admitted,
     ) {
@@ -191,33 +198,43 @@ impl Proxy {
         }
         let host = host
             .and_then(|host| host.to_str().ok())
-            .or(asked.authority().map(Authority::as_str))
+            .or(requested.authority().map(Authority::as_str))
             .unwrap_or_default();
-        let key = &asked.path()[..admitted.key_length];
+        let key = &requested.path()[..admitted.key_length];
         headers::relocate(headers, &self.upstream, host, key);
     }
 
-    /// Reads what comes with a request that is answered here. What is in it is nobody's business.
-    async fn read_away(&self, body: CallersBody) {
-        let read = Limited::new(body, TOKEN_BODY).collect();
-        // Whatever it comes to, the answer is the same.
-        let _read = tokio::time::timeout(self.header_timeout, read).await;
+    /// Reads the body of a request that the proxy answers itself. Its content is ignored.
+    async fn drain(&self, body: RequestBody) {
+        let read = Limited::new(body, TOKEN_BODY_LIMIT).collect();
+        // The answer is the same if this fails.
+        let _drained = tokio::time::timeout(self.header_timeout, read).await;
     }
+}
+
+fn busy() -> Refusal {
+    Refusal::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        Reason::Busy,
+        "too many requests are in flight",
+        "Send fewer at once, or start the proxy with a larger --max-requests",
+    )
+    .retry_after(Duration::from_secs(1))
 }
 
 fn bad_uri() -> Refusal {
     Refusal::new(
         StatusCode::BAD_REQUEST,
         Reason::Path,
-        "the path cannot stand in a URL",
-        "Escape what may not stand in a URL",
+        "the path is not valid in a URL",
+        "Escape the characters that a URL may not contain",
     )
 }
 
-/// The request was not answered.
-fn unsent(error: BoxError) -> Refusal {
+/// The request was sent, or not, and no answer came.
+fn unanswered(error: BoxError) -> Refusal {
     if let Some(error) = error.downcast_ref::<tower_bearer::Error>() {
-        return no_token(error);
+        return Refusal::from(error);
     }
     let client = error.downcast_ref::<legacy::Error>();
     let of_the_caller = client
@@ -234,7 +251,7 @@ fn unsent(error: BoxError) -> Refusal {
         Refusal::new(
             StatusCode::BAD_GATEWAY,
             Reason::Unreachable,
-            "there is no connection to the control plane",
+            "no connection to the control plane can be made",
             "Run `runai-auth check` to find out where it fails",
         )
     } else {
@@ -242,59 +259,33 @@ fn unsent(error: BoxError) -> Refusal {
             StatusCode::BAD_GATEWAY,
             Reason::Upstream,
             "the connection to the control plane broke before it answered",
-            "Whether the request was carried out is not known",
+            "The request may have been carried out: check before you send it again",
         )
     };
-    let error = chain(&*error);
-    warn!(reason = refusal.reason.as_str(), error, "no answer");
+    warn!(
+        reason = refusal.reason.as_str(),
+        error = %Report::new(&*error),
+        "the control plane did not answer"
+    );
     refusal
 }
 
-/// Nothing was sent, since there is no token.
-pub(crate) fn no_token(error: &tower_bearer::Error) -> Refusal {
-    let failure = Failure::from(error.clone());
-    let (text, hint) = (failure.error().to_owned(), failure.hint().to_owned());
-    if error.is_transient() {
-        let reason = match error.kind() {
-            Kind::Limited => Reason::Rejected,
-            _ => Reason::Unavailable,
-        };
-        return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, reason, text, hint)
-            .retry_after(error.retry_after().unwrap_or_default());
-    }
-    let reason = match error.is_invalid_credentials() {
-        true => Reason::Refused,
-        false => Reason::Unavailable,
-    };
-    Refusal::new(StatusCode::BAD_GATEWAY, reason, text, hint)
-}
-
-/// The control plane answered 401, and sending the request again did not heal it or was not possible.
-fn rejected(stamped: Option<&AuthOutcome>) -> Refusal {
+/// The control plane answered 401, and a retry with a new token did not help or was not possible.
+fn rejected(outcome: Option<&AuthOutcome>) -> Refusal {
     let refusal = |status, error, hint| Refusal::new(status, Reason::Rejected, error, hint);
-    match stamped.and_then(AuthOutcome::not_retried) {
-        Some(NotRetried::NoToken(error)) => no_token(error),
-        // Its body is gone. The token is replaced meanwhile, so the caller may send it again.
+    match outcome.and_then(AuthOutcome::not_retried) {
+        Some(NotRetried::NoToken(error)) => Refusal::from(error),
+        // The token was replaced, so the caller may send the request again.
         Some(NotRetried::NotReplayed(_)) => refusal(
             StatusCode::SERVICE_UNAVAILABLE,
-            "the token was rejected and is replaced, but the request's body was too large to keep",
+            "the token was rejected and replaced, but the request's body was too large to keep for a retry",
             "Send the request again, or start the proxy with a larger --replay-limit",
         )
         .retry_after(Duration::from_secs(1)),
         _ => refusal(
             StatusCode::BAD_GATEWAY,
             "the control plane rejects the tokens that it issued",
-            "Check the clocks, and whether the URL is that of the control plane that issues them",
+            "Check the clocks, and that the URL is that of the control plane that issues the tokens",
         ),
     }
-}
-
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -1,10 +1,10 @@
-//! Which headers go on, and which are about one connection or one side only.
+//! Which headers are forwarded, and which concern one connection or one side only.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header};
 
-use super::guard::KEY_HEADER;
+use super::key::KEY_HEADER;
 
-/// Headers about one connection (RFC 9110, 7.6.1). `Trailer` is none of them, and hyper wants it.
+/// Headers that concern one connection (RFC 9110, 7.6.1). `Trailer` is not one of them, and hyper needs it.
 const HOP_BY_HOP: [HeaderName; 5] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -13,29 +13,29 @@ const HOP_BY_HOP: [HeaderName; 5] = [
     header::UPGRADE,
 ];
 
-/// A caller's headers that are about the proxy. `Expect` is answered here, by reading the body.
+/// A caller's headers that concern the proxy. The proxy answers `Expect` itself, by reading the body.
 const OF_THE_CALLER: [HeaderName; 8] = [
     header::AUTHORIZATION,
     header::COOKIE,
     header::EXPECT,
     header::HOST,
     header::ORIGIN,
-    // It has the proxy's address, and the key if that is in the path.
+    // It contains the proxy's address, and the key if the path has one.
     header::REFERER,
     KEY_HEADER,
     HeaderName::from_static("http2-settings"),
 ];
 
-/// A control plane's headers that are about its own address, or would let pages of other origins in.
+/// A control plane's headers that concern its own address, or would let pages of other origins in.
 const OF_THE_CONTROL_PLANE: [HeaderName; 3] = [
     header::SET_COOKIE,
     header::ALT_SVC,
     HeaderName::from_static("set-cookie2"),
 ];
 
-/// Leaves what is for the control plane. What is about the proxy is taken off.
+/// Removes the headers that are not for the control plane.
 pub(crate) fn request(version: Version, headers: &mut HeaderMap) {
-    // Over HTTP/2 they need not be asked for.
+    // HTTP/2 callers accept trailers without asking for them.
     let trailers = version == Version::HTTP_2
         || headers
             .get_all(header::TE)
@@ -46,12 +46,12 @@ pub(crate) fn request(version: Version, headers: &mut HeaderMap) {
         headers.remove(name);
     }
     if trailers {
-        // gRPC's servers insist on it.
+        // gRPC servers require it.
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
 }
 
-/// Leaves what is for the caller.
+/// Removes the headers that are not for the caller.
 pub(crate) fn response(headers: &mut HeaderMap) {
     end_to_end(headers);
     for name in OF_THE_CONTROL_PLANE {
@@ -60,7 +60,7 @@ pub(crate) fn response(headers: &mut HeaderMap) {
     remove_prefixed(headers, "access-control-");
 }
 
-/// Takes off what is about one connection.
+/// Removes the headers that concern one connection.
 fn end_to_end(headers: &mut HeaderMap) {
     if headers.contains_key(header::CONNECTION) {
         let named: Vec<HeaderName> = headers
@@ -95,8 +95,8 @@ fn has_token(value: &HeaderValue, token: &str) -> bool {
     })
 }
 
-/// The protocol that a request asks the connection to be changed to. HTTP/2 is none: that is a matter of
-/// each connection's own.
+/// Returns the protocol that a request asks to upgrade to. HTTP/2 does not count, because each connection negotiates
+/// that itself.
 pub(crate) fn upgrade(version: Version, headers: &HeaderMap) -> Option<HeaderValue> {
     let wants = version == Version::HTTP_11
         && headers
@@ -108,17 +108,17 @@ pub(crate) fn upgrade(version: Version, headers: &HeaderMap) -> Option<HeaderVal
     (!is_http2).then(|| protocol.clone())
 }
 
-/// Where requests go.
+/// The control plane's address.
 #[derive(Clone, Debug)]
 pub(crate) struct Upstream {
     scheme: http::uri::Scheme,
     authority: http::uri::Authority,
-    /// What stands before `/api` there.
+    /// What stands before `/api` in its paths.
     prefix: String,
 }
 
 impl Upstream {
-    /// Of a control plane's base URL.
+    /// Reads a control plane's base URL.
     pub(crate) fn new(base: &str) -> Option<Self> {
         let parts = base.parse::<Uri>().ok()?.into_parts();
         let path = parts.path_and_query.as_ref().map_or("", |it| it.path());
@@ -129,8 +129,8 @@ impl Upstream {
         })
     }
 
-    /// Where a request goes, without the key at its path's beginning. The path is copied only if it
-    /// changes.
+    /// Returns the URI to forward a request to, without the key at the start of its path. The path is copied only if
+    /// it changes.
     pub(crate) fn uri(&self, asked: &Uri, key_length: usize) -> Result<Uri, http::Error> {
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(self.scheme.clone());
@@ -150,8 +150,8 @@ impl Upstream {
         Ok(Uri::from_parts(parts)?)
     }
 
-    /// A `Location` that leads back to the proxy, which the caller calls `host`, with `key` (`/KEY` or
-    /// nothing) at the beginning of paths. None if it stays as it is.
+    /// Rewrites a `Location` so that it leads back to the proxy, which the caller calls `host`, with `key` (`/KEY` or
+    /// nothing) at the start of the path. Returns `None` if the location stays as it is.
     pub(crate) fn located(&self, location: &str, host: &str, key: &str) -> Option<String> {
         let relative = location.starts_with('/') && !location.starts_with("//");
         if relative {
@@ -161,7 +161,7 @@ impl Upstream {
                     None
                 }
                 Some(rest) => Some(format!("{key}{rest}")),
-                // The proxy has no path for it.
+                // The proxy does not serve this path.
                 None => Some(format!("{}://{}{location}", self.scheme, self.authority)),
             };
         }
@@ -188,7 +188,7 @@ impl Upstream {
         plain(own) == plain(authority)
     }
 
-    /// A path below the prefix, without it.
+    /// Returns a path without the prefix, or `None` if it is not below it.
     fn without_prefix<'a>(&self, path: &'a str) -> Option<&'a str> {
         let rest = path.strip_prefix(self.prefix.as_str())?;
         (rest.is_empty() || rest.starts_with(['/', '?', '#']) || self.prefix.is_empty())
@@ -196,7 +196,7 @@ impl Upstream {
     }
 }
 
-/// Rewrites the headers that say where something is.
+/// Rewrites `Location` and `Content-Location`.
 pub(crate) fn relocate(headers: &mut HeaderMap, upstream: &Upstream, host: &str, key: &str) {
     for name in [header::LOCATION, header::CONTENT_LOCATION] {
         let located = headers
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_about_the_proxy_stays_here() {
+    fn headers_for_the_proxy_are_not_forwarded() {
         let mut headers = map(&[
             ("accept", "*/*"),
             ("authorization", "Bearer x"),
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_about_the_control_plane_stays_there() {
+    fn headers_of_the_control_plane_only_are_not_returned() {
         let mut headers = map(&[
             ("content-type", "text/plain"),
             ("set-cookie", "a=b"),
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn upgrades_are_of_http_1_1_and_to_something_else_than_http() {
+    fn upgrades_need_http_1_1_and_a_protocol_other_than_http_2() {
         let with = |connection, upgrade| map(&[("connection", connection), ("upgrade", upgrade)]);
         let asked = |headers: &HeaderMap| upgrade(Version::HTTP_11, headers).is_some();
         assert!(asked(&with("Upgrade", "websocket")));
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn locations_lead_back() {
+    fn locations_lead_back_to_the_proxy() {
         let plain = Upstream::new("https://acme.run.ai").unwrap();
         let below = Upstream::new("https://gpu.example:8443/runai").unwrap();
         for (upstream, location, key, expected) in [
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_go_below_the_prefix_and_without_the_key() {
+    fn forwarded_paths_have_the_prefix_and_not_the_key() {
         let plain = Upstream::new("https://acme.run.ai").unwrap();
         let below = Upstream::new("https://gpu.example/runai").unwrap();
         for (upstream, asked, key, expected) in [

@@ -1,102 +1,100 @@
-//! The key that callers must show, where one is wanted.
+//! The key that callers must send, if there is one.
 
 use std::{
-    fs,
     path::PathBuf,
-    sync::{
-        RwLock,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
 };
 
+use http::HeaderName;
 use ring::digest::{SHA256, digest};
+use runai_auth::{FileErrorKind, SecretFile};
+use tokio::task::AbortHandle;
 use tracing::{info, warn};
 
-use super::clock;
-use crate::failure::Failure;
+use crate::failure::{Failure, capitalized};
 
-/// How often the file is looked at, at most.
-const EVERY_MS: u64 = 1000;
+/// The time between two reads of the file.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// The length below which a key gets a warning.
+const SHORT: usize = 16;
+
+/// A header that callers may send the key in.
+pub(crate) const KEY_HEADER: HeaderName = HeaderName::from_static("x-runai-auth-key");
 
 type Digest = [u8; 32];
 
-/// The inbound key. Digests are compared, so that the time it takes says nothing about the key.
+/// The inbound key. Digests are compared, so the time that a comparison takes tells nothing about the key.
 #[derive(Debug)]
 pub(crate) struct Key {
-    file: Option<PathBuf>,
-    digest: RwLock<Digest>,
-    looked_at: AtomicU64,
+    digest: Arc<RwLock<Digest>>,
+    /// Follows the file, if there is one, as long as the key is used.
+    follower: Option<AbortHandle>,
 }
 
 impl Key {
-    /// The key in a file, which may be rotated. One line break at its end is not part of it.
+    /// Reads the key from a file, and follows the file when it is replaced. One line break at its end is not
+    /// part of the key.
+    ///
+    /// A task of its own reads the file, so no request waits for a disk.
     pub(crate) fn file(path: PathBuf) -> Result<Self, Failure> {
         let hint = "Write a long random text into it: `head -c 32 /dev/urandom | base64`";
-        let told = |why: String| {
-            Failure::usage(
-                format!("the inbound key's file {}: {why}", path.display()),
-                hint,
-            )
-        };
-        let text = fs::read(&path).map_err(|error| told(error.to_string()))?;
-        let key = line(&text);
-        if key.is_empty() {
-            return Err(told("it is empty".into()));
-        }
-        if key.len() < 16 {
+        let file = SecretFile::new(path);
+        let key = file.read().map_err(|error| {
+            let hint = match (error.kind(), error.advice()) {
+                (FileErrorKind::NotFound | FileErrorKind::Empty, _) | (_, None) => hint.to_owned(),
+                (_, Some(advice)) => capitalized(advice),
+            };
+            Failure::usage(format!("--inbound-key-file: {}", error.message()), hint)
+        })?;
+        if key.expose_secret().len() < SHORT {
             warn!("the inbound key is short; {hint}");
         }
-        let digest = digest_of(key);
+        let digest = Arc::new(RwLock::new(digest_of(key.expose_secret().as_bytes())));
+        let follower = tokio::spawn(follow(file, digest.clone())).abort_handle();
         Ok(Self {
-            file: Some(path),
-            digest: RwLock::new(digest),
-            looked_at: AtomicU64::new(clock::now_ms()),
+            digest,
+            follower: Some(follower),
         })
     }
 
-    /// A key that stays.
+    /// Makes a key that never changes.
     pub(crate) fn fixed(key: &str) -> Self {
         Self {
-            file: None,
-            digest: RwLock::new(digest_of(key.as_bytes())),
-            looked_at: AtomicU64::new(0),
+            digest: Arc::new(RwLock::new(digest_of(key.as_bytes()))),
+            follower: None,
         }
     }
 
     pub(crate) fn is(&self, shown: &[u8]) -> bool {
-        let digest = match self.digest.read() {
-            Ok(digest) => *digest,
-            Err(poisoned) => *poisoned.into_inner(),
-        };
+        let digest = *self.digest.read().unwrap_or_else(PoisonError::into_inner);
         digest_of(shown) == digest
     }
+}
 
-    /// Reads the file again, if it was not read a moment ago. A file that is gone or empty keeps the last
-    /// key: somebody is writing it.
-    pub(crate) fn follow(&self) {
-        let Some(path) = &self.file else { return };
-        let now = clock::now_ms();
-        let last = self.looked_at.load(Relaxed);
-        let is_due = now.saturating_sub(last) >= EVERY_MS;
-        if !is_due
-            || self
-                .looked_at
-                .compare_exchange(last, now, Relaxed, Relaxed)
-                .is_err()
-        {
-            return;
+impl Drop for Key {
+    fn drop(&mut self) {
+        if let Some(follower) = &self.follower {
+            follower.abort();
         }
-        let Ok(text) = fs::read(path) else { return };
-        let key = line(&text);
-        if key.is_empty() || self.is(key) {
-            return;
-        }
-        let mut held = match self.digest.write() {
-            Ok(held) => held,
-            Err(poisoned) => poisoned.into_inner(),
+    }
+}
+
+/// Takes over what the file holds, once it has settled. While the file is missing or empty, the last key
+/// stays.
+async fn follow(file: SecretFile, digest: Arc<RwLock<Digest>>) {
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        let Ok(key) = file.current().await else {
+            continue;
         };
-        *held = digest_of(key);
-        info!("the inbound key has changed");
+        let new = digest_of(key.expose_secret().as_bytes());
+        let mut held = digest.write().unwrap_or_else(PoisonError::into_inner);
+        if *held != new {
+            *held = new;
+            info!("the inbound key has changed");
+        }
     }
 }
 
@@ -104,12 +102,6 @@ fn digest_of(key: &[u8]) -> Digest {
     let mut copy = [0; 32];
     copy.copy_from_slice(digest(&SHA256, key).as_ref());
     copy
-}
-
-/// Without the line break at its end.
-fn line(text: &[u8]) -> &[u8] {
-    let text = text.strip_suffix(b"\n").unwrap_or(text);
-    text.strip_suffix(b"\r").unwrap_or(text)
 }
 
 #[cfg(test)]
@@ -123,12 +115,5 @@ mod tests {
         for wrong in ["", "correct hors", "correct horse ", "Correct horse"] {
             assert!(!key.is(wrong.as_bytes()), "{wrong}");
         }
-    }
-
-    #[test]
-    fn a_line_break_is_no_part_of_it() {
-        assert_eq!(line(b"key\r\n"), b"key");
-        assert_eq!(line(b"key\n"), b"key");
-        assert_eq!(line(b"key \n\n"), b"key \n");
     }
 }

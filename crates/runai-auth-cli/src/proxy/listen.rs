@@ -1,16 +1,19 @@
-//! Where the proxy listens: an address of this machine, or a socket's path.
+//! Where the proxy listens: an address of this machine, or the path of a socket.
 
 use std::{
     env, fmt, io, iter,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
+    time::sleep,
 };
+use tracing::warn;
 
 use crate::failure::{Failure, OTHER};
 
@@ -41,25 +44,25 @@ impl Address {
             .map(Self::Tcp)
             .ok_or_else(|| {
                 Failure::usage(
-                    format!("{flag}: `{text}` is no address"),
-                    "Write unix:PATH, or 127.0.0.1:PORT, where 0 is any free port",
+                    format!("{flag}: `{text}` is not an address"),
+                    "Write unix:PATH or 127.0.0.1:PORT; port 0 picks a free one",
                 )
             })
     }
 
-    /// The socket of the person who is logged in.
+    /// Returns the default: a socket in the runtime folder of the logged-in user.
     pub(crate) fn default_socket() -> Result<Self, Failure> {
         match env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()) {
             Some(dir) => Ok(Self::Unix(PathBuf::from(dir).join("runai-auth.sock"))),
             None => Err(Failure::usage(
-                "it is not told where to listen, and XDG_RUNTIME_DIR is not set",
+                "no address to listen on is given, and XDG_RUNTIME_DIR is not set",
                 "Give --listen 127.0.0.1:PORT or --listen unix:PATH",
             )),
         }
     }
 }
 
-/// A socket that connections come to.
+/// A listening socket.
 #[derive(Debug)]
 pub(crate) enum Listener {
     Tcp(TcpListener, SocketAddr),
@@ -67,7 +70,7 @@ pub(crate) enum Listener {
     Unix(tokio::net::UnixListener, Socket),
 }
 
-/// A socket's file, which is removed in the end, if it still is ours.
+/// A socket's file. Drop removes it if it is still the proxy's own.
 #[cfg(unix)]
 #[derive(Debug)]
 pub(crate) struct Socket {
@@ -79,7 +82,7 @@ pub(crate) struct Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         if identity(&self.path).is_ok_and(|file| file == self.file) {
-            // One that stays is removed by the next proxy, which finds nobody behind it.
+            // If this fails, the next proxy removes the file, because nothing listens on it.
             let _removed = std::fs::remove_file(&self.path);
         }
     }
@@ -97,10 +100,13 @@ impl Listener {
     pub(crate) async fn bind(address: &Address) -> Result<Self, Failure> {
         let failed = |error: io::Error| {
             let (code, hint) = match error.kind() {
-                io::ErrorKind::AddrInUse => (OTHER, "End what listens there, or choose another"),
+                io::ErrorKind::AddrInUse => (
+                    OTHER,
+                    "Stop the program that listens there, or choose another address",
+                ),
                 _ => (OTHER, "Choose an address of this machine"),
             };
-            Failure::new(code, format!("listening on {address}: {error}"), hint)
+            Failure::new(code, format!("cannot listen on {address}: {error}"), hint)
         };
         match address {
             Address::Tcp(address) => {
@@ -111,7 +117,7 @@ impl Listener {
             #[cfg(unix)]
             Address::Unix(path) => {
                 remove_stale(path).await.map_err(failed)?;
-                // Only who runs the proxy may connect, from the first moment on.
+                // Only the user who runs the proxy may connect, from the first moment on.
                 let mask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
                 let bound = tokio::net::UnixListener::bind(path);
                 rustix::process::umask(mask);
@@ -122,13 +128,13 @@ impl Listener {
             }
             #[cfg(not(unix))]
             Address::Unix(_) => Err(Failure::usage(
-                "this system has no unix sockets here",
+                "this system has no unix sockets",
                 "Give --listen 127.0.0.1:PORT",
             )),
         }
     }
 
-    /// How it is written where it can be read by programs.
+    /// Returns the address as programs read it.
     pub(crate) fn url(&self) -> String {
         match self {
             Self::Tcp(_, address) => format!("http://{address}"),
@@ -146,18 +152,18 @@ impl Listener {
     }
 }
 
-/// What both kinds of sockets do.
+/// What both kinds of listener can do.
 pub(crate) trait Accept: Send + Sync + 'static {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
     fn poll_next(&self, cx: &mut Context<'_>) -> Poll<io::Result<Self::Stream>>;
 
-    /// Closes the listener, and takes those that had come before. The system is asked itself: what the
-    /// runtime knows of a listener is as old as its last look.
+    /// Closes the listener and returns the connections that were waiting. It asks the system, because the runtime may
+    /// not know of them yet.
     fn rest(self) -> Vec<Self::Stream>;
 }
 
-/// More than any system keeps waiting. It only ends the taking where callers go on connecting meanwhile.
+/// More connections than any system keeps waiting. This ends the loop if callers keep connecting meanwhile.
 const BACKLOG: usize = 65_536;
 
 impl Accept for TcpListener {
@@ -165,7 +171,7 @@ impl Accept for TcpListener {
 
     fn poll_next(&self, cx: &mut Context<'_>) -> Poll<io::Result<TcpStream>> {
         let (stream, _) = ready!(self.poll_accept(cx))?;
-        // Small answers must not wait for the caller's acknowledgement.
+        // Otherwise small answers wait for the caller's acknowledgement.
         stream.set_nodelay(true)?;
         Poll::Ready(Ok(stream))
     }
@@ -209,7 +215,7 @@ impl Accept for tokio::net::UnixListener {
     }
 }
 
-/// Removes a socket that nobody listens on any more.
+/// Removes a socket on which nothing listens.
 #[cfg(unix)]
 async fn remove_stale(path: &std::path::Path) -> io::Result<()> {
     use std::os::unix::fs::FileTypeExt as _;
@@ -219,7 +225,7 @@ async fn remove_stale(path: &std::path::Path) -> io::Result<()> {
         metadata => metadata?,
     };
     if !metadata.file_type().is_socket() {
-        let error = "there is a file that is no socket";
+        let error = "a file that is not a socket exists there";
         return Err(io::Error::new(io::ErrorKind::AddrInUse, error));
     }
     match tokio::net::UnixStream::connect(path).await {
@@ -231,6 +237,21 @@ async fn remove_stale(path: &std::path::Path) -> io::Result<()> {
             io::ErrorKind::AddrInUse,
             "another process listens there",
         )),
+    }
+}
+
+/// Logs a failed accept, and waits if the cause lasts: without file descriptors, the next accept fails at once.
+pub(crate) async fn after_failed_accept(error: &io::Error) {
+    // The caller gave up before the connection was accepted.
+    let is_callers = matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::InvalidInput
+    );
+    if !is_callers {
+        warn!(%error, "cannot accept a connection");
+        sleep(Duration::from_millis(50)).await;
     }
 }
 
@@ -248,10 +269,10 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn those_that_have_come_are_taken_before_the_listener_is_closed() {
+    async fn waiting_connections_are_accepted_before_the_listener_closes() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        // Now the runtime believes that nobody is there, until it looks again.
+        // Now the runtime believes that no connection is waiting, until it asks the system again.
         let mut context = Context::from_waker(std::task::Waker::noop());
         assert!(Accept::poll_next(&listener, &mut context).is_pending());
         let _callers: Vec<_> = (0..3)

@@ -1,16 +1,14 @@
-//! Paths, as rules compare them. What is forwarded is always the path as it came.
+//! Paths, as rules compare them. The proxy always forwards the path as it came.
 
 use std::borrow::Cow;
 
-use super::placeholder::Form;
-
-/// How often a path is decoded: a server behind the control plane's own proxy may decode once more.
+/// How often a path is decoded: a server behind the control plane's own proxy may decode it once more.
 const ROUNDS: usize = 4;
 
-/// A path with its escapes resolved, or why it is refused.
+/// Resolves a path's escapes, or says why the path is refused.
 ///
-/// A path is refused that two servers may read differently: dot segments, empty segments, and escaped
-/// slashes, backslashes and control characters, however often they are escaped.
+/// Refuses every path that two servers may read differently: dot segments, empty segments, and escaped slashes,
+/// backslashes and control characters, however often they are escaped.
 pub(crate) fn normal(path: &str) -> Result<Cow<'_, str>, &'static str> {
     if !path.starts_with('/') {
         return Err("the path does not begin with a slash");
@@ -34,7 +32,7 @@ pub(crate) fn normal(path: &str) -> Result<Cow<'_, str>, &'static str> {
     Ok(Cow::Owned(decoded))
 }
 
-/// Whether there is nothing in a path that is refused.
+/// Checks that a path contains nothing that is refused.
 fn plain(path: &str) -> Result<(), &'static str> {
     let bytes = path.as_bytes();
     if bytes
@@ -43,14 +41,14 @@ fn plain(path: &str) -> Result<(), &'static str> {
     {
         return Err("the path has a backslash or a control character");
     }
-    // Most paths are seen through here.
+    // The fast path for most paths.
     if !bytes
         .windows(2)
         .any(|pair| matches!(pair, b"//" | b"/." | b"/;"))
     {
         return Ok(());
     }
-    // Some servers cut `;…` off a segment, so `;` is an empty one, and `..;` is one of dots.
+    // Some servers cut `;…` off a segment: then `;` is an empty segment and `..;` a dot segment.
     if path.contains("//") || path.contains("/;") {
         return Err("the path has an empty segment");
     }
@@ -61,13 +59,13 @@ fn plain(path: &str) -> Result<(), &'static str> {
     }
 }
 
-/// A segment without the parameters after it. A server that decodes once more than it should also takes an
-/// escaped `?` or `#` for the path's end.
+/// Returns a segment without its parameters. A server that decodes once too often also takes an escaped `?` or `#` for
+/// the end of the path.
 fn name(segment: &str) -> &str {
     segment.split([';', '?', '#']).next().unwrap_or(segment)
 }
 
-/// One round. A strict one takes only whole escapes; a further one leaves what is none.
+/// Decodes once. If `strict`, a broken escape is an error; otherwise it stays as it is.
 fn decode(path: &str, strict: bool) -> Result<String, &'static str> {
     const BROKEN: &str = "the path has a broken escape";
     let bytes = path.as_bytes();
@@ -104,18 +102,25 @@ fn digit(byte: u8) -> Option<u8> {
         .and_then(|it| u8::try_from(it).ok())
 }
 
-/// What is done with a path of a token endpoint, which is never forwarded.
+/// The versions of token endpoint for which the proxy answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EndpointVersion {
+    V1,
+    V2,
+}
+
+/// A path of a token endpoint, which is never forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TokenPath {
-    /// It is played.
-    Played(Form),
-    /// It is not there.
+    /// The proxy answers with a placeholder.
+    Placeholder(EndpointVersion),
+    /// The proxy answers 404.
     Hidden,
 }
 
-/// Whether a normal path is a token endpoint's, in any spelling that some server may take for it.
+/// Recognizes a token endpoint in a normal path, in any spelling that some server may accept for it.
 pub(crate) fn token_path(path: &str) -> Option<TokenPath> {
-    // All of them have it, and most other paths have not.
+    // The fast path for most paths.
     if !contains_ignoring_case(path, b"token") {
         return None;
     }
@@ -126,8 +131,8 @@ pub(crate) fn token_path(path: &str) -> Option<TokenPath> {
         .filter(|name| !name.is_empty())
         .collect();
     match names.as_slice() {
-        ["api", "v1", "token"] => Some(TokenPath::Played(Form::V1)),
-        ["api", "v2", "token"] => Some(TokenPath::Played(Form::V2)),
+        ["api", "v1", "token"] => Some(TokenPath::Placeholder(EndpointVersion::V1)),
+        ["api", "v2", "token"] => Some(TokenPath::Placeholder(EndpointVersion::V2)),
         ["api", version, "token", ..] if is_version(version) => Some(TokenPath::Hidden),
         [
             "auth",
@@ -154,7 +159,7 @@ fn contains_ignoring_case(text: &str, wanted: &[u8]) -> bool {
         .any(|part| part.eq_ignore_ascii_case(wanted))
 }
 
-/// The beginning of a path, on the border of a segment; `*` stands for any one segment.
+/// The start of a path, in whole segments; `*` matches any one segment.
 #[derive(Clone, Debug)]
 pub(crate) struct Prefix(Vec<String>);
 
@@ -168,12 +173,12 @@ impl Prefix {
         Ok(Self(path.split('/').skip(1).map(str::to_owned).collect()))
     }
 
-    /// Whether a path is allowed by it. The case of letters counts.
+    /// Returns true if the path begins with this. Case counts.
     pub(crate) fn allows(&self, path: &str) -> bool {
         self.is_of(path, |wanted, segment| wanted == segment)
     }
 
-    /// Whether a path is denied by it, in any spelling that some server may take for it.
+    /// Returns true if the path begins with this, in any spelling that some server may accept for it.
     pub(crate) fn denies(&self, path: &str) -> bool {
         self.is_of(path, |wanted, segment| {
             wanted.to_lowercase() == name(segment).trim().to_lowercase()
@@ -195,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_read_as_servers_read_them() {
+    fn paths_are_decoded_as_servers_decode_them() {
         for (path, read) in [
             ("/", "/"),
             ("/api/v1/clusters", "/api/v1/clusters"),
@@ -212,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_that_can_be_read_in_two_ways_are_refused() {
+    fn ambiguous_paths_are_refused() {
         for path in [
             "",
             "*",
@@ -249,21 +254,21 @@ mod tests {
     }
 
     #[test]
-    fn token_paths_are_known_in_any_spelling() {
-        use TokenPath::{Hidden, Played};
+    fn token_paths_are_recognized_in_any_spelling() {
+        use TokenPath::{Hidden, Placeholder};
 
         for (path, which) in [
-            ("/api/v1/token", Some(Played(Form::V1))),
-            ("/api/v2/token", Some(Played(Form::V2))),
-            ("/api/v1/token/", Some(Played(Form::V1))),
-            ("/API/V1/Token", Some(Played(Form::V1))),
-            ("/api/v1/t%6Fken", Some(Played(Form::V1))),
-            ("/api/v1/tok%2565n", Some(Played(Form::V1))),
-            ("/api/v1/token;a=b", Some(Played(Form::V1))),
-            ("/api;x/v1/token", Some(Played(Form::V1))),
-            ("/api/v1/token%20", Some(Played(Form::V1))),
-            ("/api/v1/token%3Fx", Some(Played(Form::V1))),
-            ("/api/v2/token%2523", Some(Played(Form::V2))),
+            ("/api/v1/token", Some(Placeholder(EndpointVersion::V1))),
+            ("/api/v2/token", Some(Placeholder(EndpointVersion::V2))),
+            ("/api/v1/token/", Some(Placeholder(EndpointVersion::V1))),
+            ("/API/V1/Token", Some(Placeholder(EndpointVersion::V1))),
+            ("/api/v1/t%6Fken", Some(Placeholder(EndpointVersion::V1))),
+            ("/api/v1/tok%2565n", Some(Placeholder(EndpointVersion::V1))),
+            ("/api/v1/token;a=b", Some(Placeholder(EndpointVersion::V1))),
+            ("/api;x/v1/token", Some(Placeholder(EndpointVersion::V1))),
+            ("/api/v1/token%20", Some(Placeholder(EndpointVersion::V1))),
+            ("/api/v1/token%3Fx", Some(Placeholder(EndpointVersion::V1))),
+            ("/api/v2/token%2523", Some(Placeholder(EndpointVersion::V2))),
             ("/api/v3/token", Some(Hidden)),
             ("/api/v1/token/x", Some(Hidden)),
             (
@@ -284,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn prefixes_end_on_the_border_of_a_segment() {
+    fn prefixes_match_whole_segments() {
         for (prefix, path, allows, denies) in [
             ("/api/v1", "/api/v1", true, true),
             ("/api/v1", "/api/v1/clusters", true, true),
@@ -301,9 +306,9 @@ mod tests {
             ("/", "/anything", true, true),
             ("/%61pi", "/api/v1", true, true),
         ] {
-            let told = Prefix::parse(prefix).unwrap();
-            assert_eq!(told.allows(path), allows, "{prefix} allows {path}");
-            assert_eq!(told.denies(path), denies, "{prefix} denies {path}");
+            let rule = Prefix::parse(prefix).unwrap();
+            assert_eq!(rule.allows(path), allows, "{prefix} allows {path}");
+            assert_eq!(rule.denies(path), denies, "{prefix} denies {path}");
         }
         assert!(Prefix::parse("api").is_err());
         assert!(Prefix::parse("/api/..").is_err());

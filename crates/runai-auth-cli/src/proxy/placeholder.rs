@@ -1,18 +1,19 @@
-//! The token that clients get who insist on fetching one themselves. It opens nothing.
+//! The placeholder for clients that insist on fetching a token themselves. It gives no access.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-use crate::token::seconds_since_1970;
+use super::path::EndpointVersion;
+use crate::clock::seconds_since_1970;
 
-/// How long it says that it lives: a day, after which a client fetches another.
-pub(crate) const LIFETIME: u64 = 24 * 3600;
+/// Its lifetime: a day, after which a client fetches another.
+const LIFETIME: u64 = 24 * 3600;
 
-/// A JWT with `exp`, which the SDK wants, and no signature that anybody would take.
+/// Makes a JWT with `exp`, which the SDK needs, and with a signature that no server accepts.
 ///
-/// NVIDIA's SDK decodes the payload with plain base64: it must have no `-` and no `_`, and its length must
-/// divide by 4. Spaces at its end see to the length, and ASCII text without `>`, `?` and `~` to the rest.
-pub(crate) fn jwt(now: u64) -> String {
+/// NVIDIA's SDK decodes the payload with plain base64: it must contain neither `-` nor `_`, and its length must be
+/// a multiple of 4. Spaces at its end make the length right, and ASCII text without `>`, `?` and `~` does the rest.
+fn jwt(now: u64) -> String {
     let header = padded(json!({"alg": "none", "typ": "JWT"}));
     let payload = padded(json!({
         "iss": "runai-auth proxy",
@@ -31,25 +32,17 @@ fn padded(json: Value) -> String {
     URL_SAFE_NO_PAD.encode(text)
 }
 
-/// Which form of token endpoint is played.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
-    V1,
-    V2,
-}
-
-/// What that endpoint answers.
-pub(crate) fn answer(form: Form) -> Value {
-    // A clock before 1970 gives 0.
+/// Returns what that version of token endpoint answers.
+pub(crate) fn answer(version: EndpointVersion) -> Value {
     let jwt = jwt(seconds_since_1970() as u64);
-    match form {
-        Form::V1 => json!({
+    match version {
+        EndpointVersion::V1 => json!({
             "accessToken": jwt,
             "idToken": "",
             "refreshToken": "",
             "expiresIn": LIFETIME,
         }),
-        Form::V2 => json!({
+        EndpointVersion::V2 => json!({
             "access_token": jwt,
             "token_type": "Bearer",
             "expires_in": LIFETIME,
@@ -65,7 +58,7 @@ mod tests {
 
     #[test]
     fn the_sdk_can_decode_it() {
-        // Times of many lengths, so that padding of each kind is needed.
+        // Times of different lengths need each kind of padding.
         for now in [0, 7, 99_999, 1_700_000_000, 1_799_999_999, 9_999_999_999] {
             let jwt = jwt(now);
             let parts: Vec<_> = jwt.split('.').collect();

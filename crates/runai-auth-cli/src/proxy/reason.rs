@@ -1,4 +1,4 @@
-//! Why the proxy itself answers a request, for programs: `reason` in its JSON, a label in its metrics.
+//! Why the proxy answers a request itself, for programs: `reason` in its JSON, a label in its metrics.
 
 macro_rules! reasons {
     ($($(#[doc = $doc:literal])* $name:ident => $text:literal,)*) => {
@@ -16,31 +16,31 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// The Host is none of ours.
+    /// The Host is not one of the proxy's names.
     Host => "host",
-    /// A page of another origin asks.
+    /// The request comes from a page of another origin.
     Origin => "origin",
-    /// The request has a form that only forward proxies serve, or none.
+    /// The request has a form that only forward proxies serve, or that can be read in two ways.
     Form => "form",
     /// The inbound key is missing or wrong.
     Key => "key",
-    /// The path may be read in two ways, or a rule forbids it.
+    /// The path can be read in two ways, or a rule forbids it.
     Path => "path",
     /// A rule forbids the method.
     Method => "method",
-    /// A token endpoint.
+    /// The path is a token endpoint's.
     Token => "token",
-    /// Too many requests at once.
+    /// Too many requests are in flight.
     Busy => "busy",
     /// The caller's body broke off.
     Body => "body",
-    /// The control plane refused the credentials.
-    Refused => "refused",
+    /// The control plane refused the credentials, or they cannot be read.
+    InvalidCredentials => "refused",
     /// There is no token now.
     Unavailable => "unavailable",
     /// The control plane rejects tokens that it issued.
     Rejected => "rejected",
-    /// There is no connection to the control plane.
+    /// No connection to the control plane can be made.
     Unreachable => "unreachable",
     /// The connection to the control plane broke.
     Upstream => "upstream",

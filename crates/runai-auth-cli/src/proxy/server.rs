@@ -1,55 +1,38 @@
-//! The proxy as a whole: what it listens on, and what runs as long as it does.
+//! A running proxy: its listeners, and the tasks that run as long as it does.
 
-use std::{future::poll_fn, io, sync::Arc, time::Duration};
+use std::{future::poll_fn, net::IpAddr, sync::Arc, time::Duration};
 
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use runai_auth::{Auth, tower_bearer::Outcome};
+use metrics_exporter_prometheus::PrometheusHandle;
+use runai_auth::Auth;
 use serde_json::{Map, Value};
 use tokio::{net::TcpListener, time::sleep};
-use tracing::{info, warn};
 
 use super::{
     admin::{self, Admin},
-    args::RuleArgs,
     connection::{self, Limits},
-    counts::Counts,
-    drain::{self, Ending},
     forward::Proxy,
     guard::{Filter, Guard, HostRule},
-    key::Key,
-    listen::{Accept, Address, Listener},
+    listen::{Accept, Address, Listener, after_failed_accept},
+    metrics::Metrics,
+    setup::Setup,
+    stopping::Stopping,
 };
-use crate::failure::{Failure, OTHER};
+use crate::failure::Failure;
 
-/// How often the histograms' samples are put together while nobody scrapes.
+/// How often the histograms' samples are merged while nothing scrapes them.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// What a proxy is made of.
-#[derive(Debug)]
-pub(crate) struct Setup<'a> {
-    pub(crate) listen: Address,
-    pub(crate) admin: Option<Address>,
-    pub(crate) health: Option<Address>,
-    pub(crate) key: Option<Key>,
-    pub(crate) allow_host: Vec<HostRule>,
-    /// What the token's cache measures, where it is told. It is set up before the cache.
-    pub(crate) metrics: Option<PrometheusHandle>,
-    pub(crate) filter: Filter,
-    pub(crate) rules: &'a RuleArgs,
-}
-
-/// A proxy that serves.
+/// A running proxy.
 #[derive(Debug)]
 pub(crate) struct Server {
     url: String,
     admin: Option<String>,
     health: Option<String>,
-    ending: Ending,
-    accepting: tokio::task::JoinHandle<()>,
+    stopping: Stopping,
 }
 
 impl Server {
-    /// Starts one. Without `--lazy` there is a token first, or nothing listens.
+    /// Starts a proxy. Without `--lazy`, it fetches a token first and listens only if that succeeds.
     pub(crate) async fn start(auth: Auth, setup: Setup<'_>) -> Result<Self, Failure> {
         if !setup.rules.lazy {
             auth.cache().token().await?;
@@ -61,36 +44,34 @@ impl Server {
         let is_socket = listener.tcp_address().is_none();
         let guard = Guard::new(hosts, is_socket, setup.key, setup.filter);
 
-        let ending = drain::ending();
-        let counts = Arc::new(Counts::new());
+        let stopping = Stopping::new(setup.grace);
+        if let Some(metrics) = &setup.metrics {
+            tokio::spawn(upkeep(metrics.clone()));
+        }
         let admin = Arc::new(Admin {
             auth: auth.clone(),
-            counts: counts.clone(),
             metrics: setup.metrics,
-            stopping: ending.stopping(),
+            stopping: stopping.clone(),
         });
         let health_url = match &setup.health {
             Some(address) => Some(serve_admin(address, admin.clone(), false).await?),
             None => None,
         };
         let admin_url = match &setup.admin {
-            Some(address) => Some(serve_admin(address, admin.clone(), true).await?),
+            Some(address) => Some(serve_admin(address, admin, true).await?),
             None => None,
         };
-        if admin.metrics.is_some() {
-            tokio::spawn(upkeep(admin));
-        }
 
-        let proxy = Proxy::new(&auth, guard, setup.rules, counts, ending.stopping())?;
+        let metrics = Arc::new(Metrics::new());
+        let proxy = Proxy::new(&auth, guard, setup.rules, metrics, stopping.clone())?;
         let limits = Arc::new(Limits::new(setup.rules));
-        let accepting = tokio::spawn(accept(listener, Arc::new(proxy), limits));
         keep_warm(auth, setup.rules.lazy);
+        stopping.spawn(accept(listener, Arc::new(proxy), limits));
         Ok(Self {
             url,
             admin: admin_url,
             health: health_url,
-            ending,
-            accepting,
+            stopping,
         })
     }
 
@@ -98,7 +79,7 @@ impl Server {
         &self.url
     }
 
-    /// What programs read to know where it is.
+    /// Returns the line that tells programs where the proxy listens.
     pub(crate) fn ready_line(&self) -> String {
         let mut line = Map::new();
         line.insert("listening".into(), self.url.as_str().into());
@@ -110,14 +91,13 @@ impl Server {
         Value::Object(line).to_string()
     }
 
-    /// Lets nothing more in, and waits until the requests in flight are finished, or the grace is over.
-    pub(crate) async fn stop(self, grace: Duration) {
-        self.ending.stop(grace).await;
-        self.accepting.abort();
+    /// Stops accepting, and waits until the requests in flight are finished or the grace is over.
+    pub(crate) async fn stop(self) {
+        self.stopping.stop().await;
     }
 }
 
-/// The names of the proxy's own address.
+/// Returns the names of the listener's own address.
 fn own_names(listener: &Listener) -> Vec<HostRule> {
     let names = ["127.0.0.1", "localhost", "[::1]"];
     match listener.tcp_address() {
@@ -125,15 +105,15 @@ fn own_names(listener: &Listener) -> Vec<HostRule> {
             let port = Some(address.port());
             let own = HostRule::new(
                 match address.ip() {
-                    std::net::IpAddr::V4(ip) => ip.to_string(),
-                    std::net::IpAddr::V6(ip) => format!("[{ip}]"),
+                    IpAddr::V4(ip) => ip.to_string(),
+                    IpAddr::V6(ip) => format!("[{ip}]"),
                 },
                 port,
             );
             let names = names.iter().map(|name| HostRule::new(*name, port));
             names.chain([own]).collect()
         }
-        // No page of a browser's gets at a socket, but names that mean nothing are cheap to refuse.
+        // A browser's page cannot reach a socket, but the check is cheap.
         None => names
             .iter()
             .chain(&["unix", "runai-auth"])
@@ -142,29 +122,14 @@ fn own_names(listener: &Listener) -> Vec<HostRule> {
     }
 }
 
-/// A recorder of what the token's cache measures.
-pub(crate) fn recorder() -> Result<PrometheusHandle, Failure> {
-    PrometheusBuilder::new()
-        .install_recorder()
-        .map_err(|error| {
-            Failure::new(
-                OTHER,
-                format!("the metrics cannot be recorded: {error}"),
-                "",
-            )
-        })
-}
-
-async fn upkeep(admin: Arc<Admin>) {
+async fn upkeep(metrics: PrometheusHandle) {
     loop {
         sleep(UPKEEP).await;
-        if let Some(metrics) = &admin.metrics {
-            metrics.run_upkeep();
-        }
+        metrics.run_upkeep();
     }
 }
 
-/// Serves the admin, or only probes if it is not guarded; where, is the answer.
+/// Serves the admin's paths, or only the probes if `guarded` is false. Returns the URL.
 async fn serve_admin(
     address: &Address,
     admin: Arc<Admin>,
@@ -181,7 +146,7 @@ async fn serve_admin(
         #[cfg(unix)]
         Listener::Unix(..) => {
             return Err(Failure::usage(
-                "probes and metrics are served over TCP only",
+                "probes and metrics need a TCP address",
                 "Write ADDRESS:PORT",
             ));
         }
@@ -190,37 +155,22 @@ async fn serve_admin(
     Ok(url)
 }
 
-/// Keeps a token there, so that a proxy that is not ready, and gets no requests, gets well without any.
-/// With `--lazy` it begins when the first was asked for.
+/// Keeps the token fresh, so that a proxy without requests recovers from an outage by itself. With `--lazy`, this
+/// begins after the first refresh.
 fn keep_warm(auth: Auth, lazy: bool) {
     if !lazy {
         auth.cache().keep_warm();
+        return;
     }
+    let mut refreshes = auth.cache().subscribe();
     tokio::spawn(async move {
-        let mut events = auth.cache().subscribe();
-        let mut is_warm = !lazy;
-        while let Some(event) = events.next().await {
-            if !is_warm {
-                auth.cache().keep_warm();
-                is_warm = true;
-            }
-            match event.outcome {
-                Outcome::Refreshed { generation, .. } => {
-                    info!(generation, reason = %event.reason, "there is another token");
-                }
-                Outcome::Failed(error) => {
-                    let failure = Failure::from(error);
-                    warn!(reason = %event.reason, error = failure.error(), "no token was got");
-                }
-                other => {
-                    info!(reason = %event.reason, outcome = other.as_str(), "no token was got")
-                }
-            }
+        if refreshes.next().await.is_some() {
+            auth.cache().keep_warm();
         }
     });
 }
 
-/// Takes connections until the proxy stops. Then the socket is closed, and its file removed.
+/// Accepts connections until the proxy stops. Then the socket closes, and its file is removed.
 async fn accept(listener: Listener, proxy: Arc<Proxy>, limits: Arc<Limits>) {
     match listener {
         Listener::Tcp(listener, _) => accept_from(listener, proxy, limits).await,
@@ -230,44 +180,22 @@ async fn accept(listener: Listener, proxy: Arc<Proxy>, limits: Arc<Limits>) {
 }
 
 async fn accept_from<L: Accept>(listener: L, proxy: Arc<Proxy>, limits: Arc<Limits>) {
-    // Held until no more connections come, so that none is forgotten in between.
-    let _live = proxy.stopping.live();
     let serve = |stream| {
-        let live = proxy.stopping.live();
-        tokio::spawn(connection::serve(
-            stream,
-            proxy.clone(),
-            limits.clone(),
-            live,
-        ));
+        let serving = connection::serve(stream, proxy.clone(), limits.clone());
+        proxy.stopping.spawn(serving);
     };
     loop {
         let accepted = tokio::select! {
             accepted = poll_fn(|cx| listener.poll_next(cx)) => accepted,
-            _grace = proxy.stopping.told() => break,
+            () = proxy.stopping.begun() => break,
         };
         match accepted {
             Ok(stream) => serve(stream),
-            Err(error) => after_failure(&error).await,
+            Err(error) => after_failed_accept(&error).await,
         }
     }
-    // Those that had come before the listener is closed are served too.
+    // Connections that were waiting when the listener closed are served too.
     for stream in listener.rest() {
         serve(stream);
-    }
-}
-
-/// A connection that is gone before it was taken is its caller's business; but with no descriptors left
-/// the next failure would come at once.
-pub(crate) async fn after_failure(error: &io::Error) {
-    let is_callers = matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::InvalidInput
-    );
-    if !is_callers {
-        warn!(%error, "no connection can be taken");
-        sleep(Duration::from_millis(50)).await;
     }
 }

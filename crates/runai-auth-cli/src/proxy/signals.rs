@@ -1,4 +1,4 @@
-//! The signals that a proxy minds.
+//! The signals that the proxy and `exec` handle.
 
 use std::process::ExitCode;
 #[cfg(unix)]
@@ -14,7 +14,7 @@ pub(crate) enum Signal {
     HangUp,
     Interrupt,
     Terminate,
-    /// The ones from here on are a command's alone.
+    /// Only `exec` handles this one and those below, and passes them on.
     Quit,
     User1,
     User2,
@@ -49,19 +49,19 @@ impl Signal {
         u8::try_from(self.kind().as_raw_value()).unwrap_or_default()
     }
 
-    /// That of SIGINT, which is all that there is here.
+    /// Returns the number of SIGINT, the only signal here.
     #[cfg(not(unix))]
     fn number(self) -> u8 {
         2
     }
 
-    /// The exit code of a process that it ended.
+    /// Returns the exit code of a process that this signal ended.
     pub(crate) fn code(self) -> ExitCode {
         ExitCode::from(128 + self.number())
     }
 }
 
-/// They are listened for from [`Signals::listen`] on.
+/// Receives signals from [`Signals::listen`] on.
 #[derive(Debug)]
 pub(crate) struct Signals {
     #[cfg(unix)]
@@ -74,7 +74,7 @@ impl Signals {
         Self::of(&[Signal::HangUp, Signal::Interrupt, Signal::Terminate])
     }
 
-    /// Those too that would end this process and leave its command alone.
+    /// Also receives the signals that would end this process and leave its command running.
     pub(crate) fn listen_for_command() -> Result<Self, Failure> {
         Self::of(&[
             Signal::HangUp,
@@ -92,11 +92,11 @@ impl Signals {
         Ok(Self { streams })
     }
 
-    /// The next one.
+    /// Returns the next signal.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it loses none.
+    /// Dropping the future loses no signal.
     pub(crate) async fn next(&mut self) -> Signal {
         poll_fn(|cx| {
             for (which, stream) in &mut self.streams {
@@ -120,22 +120,22 @@ impl Signals {
         Self::listen()
     }
 
-    /// The next one.
+    /// Returns the next signal.
     pub(crate) async fn next(&mut self) -> Signal {
         match tokio::signal::ctrl_c().await {
             Ok(()) => Signal::Interrupt,
-            // Without a handler it ends the program anyway.
+            // Without a handler, the signal ends the program anyway.
             Err(_) => std::future::pending().await,
         }
     }
 }
 
 impl Signals {
-    /// The next one that is to end the process.
+    /// Returns the next signal that should end the process.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it loses none but a SIGHUP.
+    /// Dropping the future loses no signal but SIGHUP.
     pub(crate) async fn ending(&mut self) -> Signal {
         loop {
             match self.next().await {

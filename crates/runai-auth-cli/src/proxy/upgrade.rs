@@ -1,14 +1,15 @@
-//! Connections that become something else: WebSocket, and what `kubectl exec` speaks.
+//! Connections that change their protocol: WebSocket, and the protocols of `kubectl exec`.
 
 use http::{request, response};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use runai_auth::tower_bearer::Report;
 use tokio::io::copy_bidirectional;
 use tracing::debug;
 
-use super::{body::InFlight, drain::Live};
+use super::in_flight::InFlight;
 
-/// The caller's side of an upgrade, taken from its request.
+/// Takes the caller's side of an upgrade out of its request.
 pub(crate) fn of(head: &mut request::Parts) -> Option<OnUpgrade> {
     head.extensions.remove()
 }
@@ -28,8 +29,8 @@ impl Tunnel {
         }
     }
 
-    /// Passes all bytes on, until both sides have ended. The request is in flight until then.
-    pub(crate) async fn join(self, _in_flight: InFlight, _live: Live) {
+    /// Passes bytes on until both sides have ended. The request is in flight until then.
+    pub(crate) async fn join(self, _in_flight: InFlight) {
         let (Some(caller), Some(control_plane)) = (self.caller, self.control_plane) else {
             return;
         };
@@ -37,13 +38,13 @@ impl Tunnel {
         let joined = match sides {
             Ok((caller, control_plane)) => pass(caller, control_plane).await,
             Err(error) => {
-                debug!(%error, "no upgrade came of it");
+                debug!(error = %Report::new(&error), "the upgrade failed");
                 return;
             }
         };
         match joined {
             Ok((sent, received)) => debug!(sent, received, "an upgraded connection has ended"),
-            Err(error) => debug!(%error, "an upgraded connection broke"),
+            Err(error) => debug!(error = %Report::new(&error), "an upgraded connection broke"),
         }
     }
 }

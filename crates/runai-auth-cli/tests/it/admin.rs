@@ -1,11 +1,13 @@
-//! What the proxy tells of itself.
+//! What the proxy reports about itself.
 
 use runai_fake::{Behaviour, RunaiFake};
 
-use crate::support::{CLUSTERS, Proxy, command, ended, get, get_with, request, send, until};
+use test_support::wait_for;
+
+use crate::support::{CLUSTERS, Proxy, command, ended, get, get_with, request, send};
 
 #[tokio::test]
-async fn the_admin_is_told_and_can_refresh() {
+async fn the_admin_endpoints_report_and_can_refresh() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let proxy = Proxy::of(&fake, &["--admin-listen", "127.0.0.1:0"]).await;
     let url = |path| proxy.named_url("admin", path);
@@ -15,7 +17,7 @@ async fn the_admin_is_told_and_can_refresh() {
     assert_eq!(get(&url("/else")).await.status, 404);
     assert_eq!(fake.token_requests(), 1);
     // Right after the start the first one is still the answer.
-    until(async || {
+    wait_for("a second token", async || {
         let refreshed = send(request("POST", &url("/refresh"), &[], "")).await;
         assert_eq!(refreshed.status, 200);
         assert_eq!(refreshed.json()["refreshed"], true);
@@ -75,7 +77,7 @@ async fn metrics_count_and_hold_no_secret() {
 }
 
 #[tokio::test]
-async fn probes_are_answered_to_anybody_and_nothing_else_is() {
+async fn the_health_port_answers_probes_only() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let arguments = ["--health-listen", "127.0.0.1:0"];
     let proxy = Proxy::of(&fake, &arguments).await;
@@ -97,7 +99,7 @@ async fn readiness_is_about_the_token() {
     let ready = async || get(&proxy.named_url("admin", "/readyz")).await;
     // The endpoint is down, but there is a token.
     fake.always_on_token(Some(Behaviour::status(503)));
-    until(async || {
+    wait_for("a refresh that fails", async || {
         let refresh = request("POST", &proxy.named_url("admin", "/refresh"), &[], "");
         let answer = send(refresh).await;
         if answer.status == 200 {
@@ -127,12 +129,16 @@ async fn readiness_is_about_the_token() {
     assert!(!unready.json()["reason"].as_str().unwrap().is_empty());
     assert_eq!(get(&proxy.named_url("admin", "/livez")).await.status, 200);
 
-    // `health` tells the same.
+    // `health` reports the same.
     let base = proxy.named_url("admin", "");
     let (code, stdout, stderr) = ended(command(&["health", "--url", &base])).await;
     assert_eq!(code, Some(1), "{stderr}");
     assert_eq!(stdout, "");
-    let reason = unready.json()["reason"].as_str().unwrap().to_owned();
+    // It quotes what it was answered.
+    let reason = unready.json()["reason"]
+        .as_str()
+        .unwrap()
+        .replace('"', "\\\"");
     assert!(stderr.contains(&reason), "{stderr}");
 }
 
@@ -152,8 +158,11 @@ async fn an_outage_ends_by_itself() {
     let proxy = Proxy::of(&fake, &arguments).await;
     let url = proxy.named_url("admin", "/readyz");
     proxy.get(CLUSTERS).await;
-    // Nobody asks for anything, and yet it gets well.
-    until(async || get(&url).await.status == 200 && fake.issued().len() == 1).await;
+    // It recovers without a request.
+    wait_for("a token", async || {
+        get(&url).await.status == 200 && fake.issued().len() == 1
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -163,12 +172,14 @@ async fn health_says_whether_a_proxy_is_ready() {
     let base = proxy.named_url("health", "");
     let (code, ..) = ended(command(&["health", "--url", &base])).await;
     assert_eq!(code, Some(0));
-    let mut by_variable = command(&["health"]);
-    by_variable.env("RUNAI_AUTH_HEALTH_URL", &base);
+    let by_variable = command(&["health"]).var("RUNAI_AUTH_HEALTH_URL", &base);
     assert_eq!(ended(by_variable).await.0, Some(0));
 
     drop(proxy);
-    until(async || ended(command(&["health", "--url", &base])).await.0 == Some(1)).await;
+    wait_for("no proxy", async || {
+        ended(command(&["health", "--url", &base])).await.0 == Some(1)
+    })
+    .await;
     let (code, _, stderr) = ended(command(&["health"])).await;
     assert_eq!(code, Some(2), "{stderr}");
     let (code, ..) = ended(command(&["health", "--url", "https://x"])).await;
@@ -186,6 +197,9 @@ async fn a_rejected_token_that_nothing_replaces_makes_it_not_ready() {
     assert_eq!(proxy.get(CLUSTERS).await.status, 503);
     assert_eq!(ready().await, 503);
     fake.always_on_token(None);
-    until(async || proxy.get(CLUSTERS).await.status == 200).await;
+    wait_for("another token", async || {
+        proxy.get(CLUSTERS).await.status == 200
+    })
+    .await;
     assert_eq!(ready().await, 200);
 }

@@ -1,8 +1,10 @@
-//! Who is let in, and with what.
+//! Which callers are let in, and with what.
 
 use runai_fake::RunaiFake;
 
-use crate::support::{CLUSTERS, Proxy, SUBMIT, Scratch, get_with, raw, request, send, until};
+use test_support::{Scratch, wait_for};
+
+use crate::support::{CLUSTERS, Proxy, SUBMIT, get_with, raw, request, send};
 
 async fn status(proxy: &Proxy, head: &str) -> u16 {
     let asked = format!("{head}\r\nConnection: close\r\n\r\n");
@@ -14,7 +16,7 @@ async fn status(proxy: &Proxy, head: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn hostile_requests_reach_nobody() {
+async fn hostile_requests_do_not_reach_the_control_plane() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let proxy = Proxy::of(&fake, &[]).await;
     let addr = proxy.addr();
@@ -107,7 +109,7 @@ async fn another_host_can_be_allowed() {
 async fn the_key_is_taken_in_three_ways_and_can_be_rotated() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let scratch = Scratch::new();
-    let file = scratch.file("key", "the-first-key-of-all\n");
+    let file = scratch.write("key", "the-first-key-of-all\n");
     let proxy = Proxy::of(&fake, &["--inbound-key-file", &file]).await;
     proxy.get(CLUSTERS).await.expect(403, "key");
     let wrong = [("authorization", "Bearer wrong")];
@@ -132,9 +134,12 @@ async fn the_key_is_taken_in_three_ways_and_can_be_rotated() {
         assert!(!format!("{:?}", seen.headers).contains("the-first-key"));
     }
 
-    scratch.file("key", "the-second-key-of-all\n");
+    scratch.write("key", "the-second-key-of-all\n");
     let header = [("x-runai-auth-key", "the-second-key-of-all")];
-    until(async || get_with(&proxy.url(CLUSTERS), &header).await.status == 200).await;
+    wait_for("the new key counts", async || {
+        get_with(&proxy.url(CLUSTERS), &header).await.status == 200
+    })
+    .await;
     get_with(&proxy.url(CLUSTERS), &bearer)
         .await
         .expect(403, "key");

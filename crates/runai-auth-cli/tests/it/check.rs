@@ -3,16 +3,20 @@
 use runai_fake::{Behaviour, EndpointVersion};
 use serde_json::Value;
 
-use crate::program::{Folder, Program, SECRET, builder, fake};
+use test_support::Scratch;
+
+use crate::support::{ID, SECRET, builder, command, fake};
 
 #[tokio::test]
 async fn all_steps_of_a_set_up_that_works() {
     let fake = builder().tls(true).start().await.unwrap();
-    let folder = Folder::new();
-    let ca = folder.write("ca.pem", fake.ca_pem().unwrap());
-    let run = |output| Program::new(&["check", "--ca-file", &ca, "-o", output]).client(fake.url());
+    let scratch = Scratch::new();
+    let ca = scratch.write("ca.pem", fake.ca_pem().unwrap());
+    let run = |output| {
+        command(&["check", "--ca-file", &ca, "-o", output]).application(fake.url(), ID, SECRET)
+    };
     let ended = run("text").end().await;
-    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
+    assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""), "{ended:?}");
     let signs: Vec<_> = ended
         .stdout
         .lines()
@@ -38,7 +42,7 @@ async fn all_steps_of_a_set_up_that_works() {
         ]
     );
     assert!(
-        ended.stdout.contains("by CN=runai-fake test CA, until"),
+        ended.stdout.contains("by \"CN=runai-fake test CA\", until"),
         "{}",
         ended.stdout
     );
@@ -69,23 +73,23 @@ fn last(text: &str) -> (String, String, String) {
 #[tokio::test]
 async fn it_ends_at_the_step_that_is_wrong() {
     let fake = fake().await;
-    let run = || Program::new(&["check", "-o", "json"]).client(fake.url());
+    let run = || command(&["check", "-o", "json"]).application(fake.url(), ID, SECRET);
     // No access rule.
-    assert!(fake.drop_access_rule(crate::program::ID));
+    assert!(fake.drop_access_rule(ID));
     let ended = run().end().await;
     let (step, detail, hint) = last(&ended.stdout);
-    assert_eq!((step.as_str(), ended.code), ("api", 3));
+    assert_eq!((step.as_str(), ended.code()), ("api", 3));
     assert!(
         detail.contains("is not allowed to it (403, \"You do not have"),
         "{detail}"
     );
     assert!(hint.starts_with("Assign an access rule"), "{hint}");
-    assert!(fake.restore_access_rule(crate::program::ID));
+    assert!(fake.restore_access_rule(ID));
     // A token that the API does not take.
     fake.always_on_api(Some(Behaviour::status(401)));
     let ended = run().end().await;
     let (step, detail, hint) = last(&ended.stdout);
-    assert_eq!((step.as_str(), ended.code), ("api", 3));
+    assert_eq!((step.as_str(), ended.code()), ("api", 3));
     assert!(
         detail.contains("rejected the token that was just issued (401"),
         "{detail}"
@@ -106,8 +110,8 @@ async fn it_ends_at_the_step_that_is_wrong() {
     fake.set_clock_offset(-600);
     let ended = run().end().await;
     let (step, detail, hint) = last(&ended.stdout);
-    assert_eq!((step.as_str(), ended.code), ("clock", 1), "{ended:?}");
-    // The fake tells whole seconds.
+    assert_eq!((step.as_str(), ended.code()), ("clock", 1), "{ended:?}");
+    // The fake states whole seconds.
     let said = ["599", "600", "601"].map(|it| format!("is {it} s ahead of the control plane's"));
     assert!(said.iter().any(|said| detail.contains(said)), "{detail}");
     assert!(hint.contains("NTP"), "{hint}");
@@ -115,24 +119,27 @@ async fn it_ends_at_the_step_that_is_wrong() {
     // A secret that is wrong.
     let ended = run().var("RUNAI_CLIENT_SECRET", "wrong").end().await;
     let (step, ..) = last(&ended.stdout);
-    assert_eq!((step.as_str(), ended.code), ("token", 3));
+    assert_eq!((step.as_str(), ended.code()), ("token", 3));
     // Nothing there.
     let ended = run()
         .var("RUNAI_BASE_URL", "http://127.0.0.1:1")
         .end()
         .await;
     let (step, ..) = last(&ended.stdout);
-    assert_eq!((step.as_str(), ended.code), ("connection", 4));
+    assert_eq!((step.as_str(), ended.code()), ("connection", 4));
 }
 
 #[tokio::test]
-async fn the_form_that_answered_is_told() {
+async fn the_endpoint_version_that_answered_is_shown() {
     let fake = builder()
         .endpoint_version(EndpointVersion::V1, false)
         .start()
         .await
         .unwrap();
-    let ended = Program::new(&["check"]).client(fake.url()).end().await;
+    let ended = command(&["check"])
+        .application(fake.url(), ID, SECRET)
+        .end()
+        .await;
     assert!(
         ended.stdout.contains("✓ token        /api/v2/token; lives"),
         "{}",

@@ -1,20 +1,13 @@
 //! Commands that run with a proxy of their own.
 
-use std::{
-    os::unix::process::ExitStatusExt,
-    process::{ExitStatus, Stdio},
-};
+use std::os::unix::process::ExitStatusExt;
 
 use runai_fake::RunaiFake;
-use rustix::process::Signal;
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
-};
+use test_support::{Ended, Program, Running, Scratch, Signal};
 
-use crate::support::{CLUSTERS, Scratch, command_for, ended, get, get_with, within};
+use crate::support::{CLUSTERS, command_for, ended, get, get_with};
 
-fn exec(fake: &RunaiFake, script: &str) -> Command {
+fn exec(fake: &RunaiFake, script: &str) -> Program {
     command_for(fake.url(), &["exec", "--", "sh", "-c", script])
 }
 
@@ -22,14 +15,13 @@ fn exec(fake: &RunaiFake, script: &str) -> Command {
 async fn the_command_finds_the_proxy_and_no_secret() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let scratch = Scratch::new();
-    let file = scratch.file("secret", "test-secret\n");
-    let mut command = exec(&fake, "env; exit 7");
-    command
-        .env_remove("RUNAI_CLIENT_SECRET")
-        .env("RUNAI_CLIENT_SECRET_FILE", &file)
-        .env("RUNAI_AUTH_TIMEOUT", "5s")
-        .env("NO_PROXY", "internal.example")
-        .env("RUNAI_PROJECT", "mine");
+    let file = scratch.write("secret", "test-secret\n");
+    let command = exec(&fake, "env; exit 7")
+        .without("RUNAI_CLIENT_SECRET")
+        .var("RUNAI_CLIENT_SECRET_FILE", &file)
+        .var("RUNAI_AUTH_TIMEOUT", "5s")
+        .var("NO_PROXY", "internal.example")
+        .var("RUNAI_PROJECT", "mine");
     let (code, stdout, stderr) = ended(command).await;
     assert_eq!(code, Some(7), "{stderr}");
     let value = |name: &str| {
@@ -58,37 +50,29 @@ async fn the_command_finds_the_proxy_and_no_secret() {
 }
 
 /// A command that runs, and the first line that it wrote.
-async fn started(mut command: Command) -> (Child, String) {
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    within(stdout.read_line(&mut line)).await.unwrap();
-    (child, line.trim().to_owned())
+async fn started(command: Program) -> (Running, String) {
+    let mut program = command.start();
+    let line = program.line().await;
+    (program, line)
 }
 
-async fn signalled(mut child: Child, signal: Signal) -> ExitStatus {
-    let id = i32::try_from(child.id().unwrap()).unwrap();
-    let pid = rustix::process::Pid::from_raw(id).unwrap();
-    rustix::process::kill_process(pid, signal).unwrap();
-    within(child.wait()).await.unwrap()
+async fn signalled(program: Running, signal: Signal) -> Ended {
+    program.signal(signal);
+    program.end().await
 }
 
 #[tokio::test]
 async fn requests_go_through_with_the_key_alone() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let script = "trap 'exit 0' TERM; echo $RUNAI_BASE_URL; while :; do sleep 0.05; done";
-    let (child, url) = started(exec(&fake, script)).await;
+    let (program, url) = started(exec(&fake, script)).await;
     assert_eq!(get(&format!("{url}{CLUSTERS}")).await.status, 200);
     let placeholder = [("authorization", "Bearer placeholder")];
     let answer = get_with(&format!("{url}{CLUSTERS}"), &placeholder).await;
     assert_eq!(answer.status, 200);
     let (origin, _) = url.rsplit_once('/').unwrap();
     get(&format!("{origin}{CLUSTERS}")).await.expect(403, "key");
-    assert_eq!(signalled(child, Signal::TERM).await.code(), Some(0));
+    assert_eq!(signalled(program, Signal::TERM).await.code(), 0);
 }
 
 #[tokio::test]
@@ -103,24 +87,25 @@ async fn signals_reach_the_command() {
         (Signal::USR2, "USR2"),
     ] {
         let script = format!("trap 'exit 9' {name}; echo ready; while :; do sleep 0.05; done");
-        let (child, _) = started(exec(&fake, &script)).await;
-        assert_eq!(signalled(child, signal).await.code(), Some(9), "{name}");
+        let (program, _) = started(exec(&fake, &script)).await;
+        assert_eq!(signalled(program, signal).await.code(), 9, "{name}");
     }
-    // And what they do to it is told as shells tell it.
+    // The exit code is the one that a shell gives.
     let (code, ..) = ended(exec(&fake, "kill -KILL $$")).await;
     assert_eq!(code, Some(137));
-    let (child, _) = started(exec(&fake, "echo ready; exec sleep 1000")).await;
-    let ended = signalled(child, Signal::TERM).await;
-    assert_eq!(ended.code(), Some(143));
-    assert_eq!(ended.signal(), None);
+    let (program, _) = started(exec(&fake, "echo ready; exec sleep 1000")).await;
+    let ended = signalled(program, Signal::TERM).await;
+    assert_eq!(ended.code(), 143);
+    assert_eq!(ended.status.signal(), None);
 }
 
 #[tokio::test]
-async fn a_command_that_is_none_is_told_as_shells_tell_it() {
+async fn a_command_that_cannot_run_has_the_exit_code_of_a_shell() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let scratch = Scratch::new();
-    let file = scratch.file("file", "no program");
-    for (program, expected) in [("/nonexistent", 127), (file.as_str(), 126)] {
+    let file = scratch.write("file", "no program");
+    let missing = scratch.name("missing");
+    for (program, expected) in [(missing.as_str(), 127), (file.as_str(), 126)] {
         let (code, _, stderr) = ended(command_for(fake.url(), &["exec", "--", program])).await;
         assert_eq!(code, Some(expected), "{stderr}");
         assert!(stderr.contains(program), "{stderr}");
@@ -144,9 +129,7 @@ async fn without_a_token_the_command_does_not_run() {
 #[tokio::test]
 async fn the_command_has_the_standard_streams() {
     let fake = RunaiFake::builder().start().await.unwrap();
-    let mut command = exec(&fake, "echo out; echo err >&2");
-    command.stdin(Stdio::null());
-    let (code, stdout, stderr) = ended(command).await;
+    let (code, stdout, stderr) = ended(exec(&fake, "echo out; echo err >&2")).await;
     assert_eq!(code, Some(0));
     assert_eq!(stdout, "out\n");
     assert_eq!(stderr, "err\n");

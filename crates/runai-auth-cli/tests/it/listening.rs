@@ -3,12 +3,13 @@
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 
 use runai_fake::RunaiFake;
+use test_support::{Scratch, Signal, within};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
 };
 
-use crate::support::{CLUSTERS, Proxy, Scratch, command_for, ended, within};
+use crate::support::{CLUSTERS, Proxy, command_for, ended};
 
 async fn ask(socket: &std::path::Path, host: &str) -> String {
     let mut stream = UnixStream::connect(socket).await.unwrap();
@@ -24,9 +25,8 @@ async fn the_socket_is_for_its_owner() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let scratch = Scratch::new();
     let socket = scratch.path("runai-auth.sock");
-    let mut command = command_for(fake.url(), &["proxy"]);
-    command.env("XDG_RUNTIME_DIR", scratch.path(""));
-    let mut proxy = Proxy::start(command).await;
+    let command = command_for(fake.url(), &["proxy"]);
+    let proxy = Proxy::start(command.var("XDG_RUNTIME_DIR", scratch.root())).await;
     let listening = format!("unix:{}", socket.display());
     assert_eq!(proxy.line, serde_json::json!({"listening": listening}));
     let metadata = std::fs::metadata(&socket).unwrap();
@@ -39,7 +39,7 @@ async fn the_socket_is_for_its_owner() {
     let answer = ask(&socket, "evil.example").await;
     assert!(answer.starts_with("HTTP/1.1 421"), "{answer}");
 
-    // Another one does not take its place.
+    // Another proxy does not replace it.
     let arguments = ["proxy", "--listen", &listening];
     let (code, stdout, stderr) = ended(command_for(fake.url(), &arguments)).await;
     assert_eq!(code, Some(1), "{stderr}");
@@ -47,8 +47,8 @@ async fn the_socket_is_for_its_owner() {
     assert!(stderr.contains("another process listens there"), "{stderr}");
     assert!(ask(&socket, "localhost").await.starts_with("HTTP/1.1 200"));
 
-    proxy.signal(rustix::process::Signal::TERM);
-    assert_eq!(proxy.exit().await.code(), Some(0));
+    proxy.signal(Signal::TERM);
+    assert_eq!(proxy.end().await.code(), 0);
     assert!(!socket.exists());
 }
 
@@ -69,7 +69,7 @@ async fn a_socket_that_was_left_behind_is_replaced() {
 async fn a_file_is_not_replaced() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let scratch = Scratch::new();
-    let file = scratch.file("file", "precious");
+    let file = scratch.write("file", "precious");
     let listen = format!("unix:{file}");
     let (code, _, stderr) = ended(command_for(fake.url(), &["proxy", "--listen", &listen])).await;
     assert_eq!(code, Some(1), "{stderr}");
@@ -80,7 +80,7 @@ async fn a_file_is_not_replaced() {
 async fn other_machines_are_let_in_only_on_purpose_and_with_a_key() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let scratch = Scratch::new();
-    let key = scratch.file("key", "a-long-key-of-the-proxy\n");
+    let key = scratch.write("key", "a-long-key-of-the-proxy\n");
     let remote = ["proxy", "--listen", "0.0.0.0:0"];
     for more in [
         vec![],
@@ -91,7 +91,7 @@ async fn other_machines_are_let_in_only_on_purpose_and_with_a_key() {
         let (code, stdout, stderr) = ended(command_for(fake.url(), &arguments)).await;
         assert_eq!(code, Some(2), "{more:?}: {stderr}");
         assert_eq!(stdout, "");
-        assert!(stderr.contains("reached from other machines"), "{stderr}");
+        assert!(stderr.contains("other machines can reach"), "{stderr}");
     }
     let more = ["--allow-remote", "--inbound-key-file", &key];
     let arguments = [&remote[..], &more].concat();
@@ -101,26 +101,23 @@ async fn other_machines_are_let_in_only_on_purpose_and_with_a_key() {
 }
 
 #[tokio::test]
-async fn what_is_no_address_is_a_usage_error() {
+async fn an_invalid_address_is_a_usage_error() {
     let fake = RunaiFake::builder().start().await.unwrap();
+    let scratch = Scratch::new();
+    let (elsewhere, missing) = (format!("unix:{}", scratch.name("x")), scratch.name("key"));
     for (arguments, says) in [
         (vec![], "XDG_RUNTIME_DIR"),
-        (vec!["--listen", "8080"], "is no address"),
+        (vec!["--listen", "8080"], "is not an address"),
         (
             vec!["--listen", "127.0.0.1:0", "--admin-listen", "0.0.0.0:0"],
             "this machine only",
         ),
         (
-            vec!["--listen", "127.0.0.1:0", "--admin-listen", "unix:/tmp/x"],
+            vec!["--listen", "127.0.0.1:0", "--admin-listen", &elsewhere],
             "this machine only",
         ),
         (
-            vec![
-                "--listen",
-                "127.0.0.1:0",
-                "--inbound-key-file",
-                "/nonexistent",
-            ],
+            vec!["--listen", "127.0.0.1:0", "--inbound-key-file", &missing],
             "key",
         ),
         (
@@ -147,7 +144,7 @@ async fn without_a_key_a_warning_says_who_may_act() {
     let fake = RunaiFake::builder().start().await.unwrap();
     fake.shutdown().await;
     let scratch = Scratch::new();
-    let key = scratch.file("key", "a-long-key-of-the-proxy\n");
+    let key = scratch.write("key", "a-long-key-of-the-proxy\n");
     let warned = async |more: &[&str]| {
         let first = ["proxy", "--timeout", "50ms", "--listen", "127.0.0.1:0"];
         let arguments = [&first[..], more].concat();
@@ -161,16 +158,15 @@ async fn without_a_key_a_warning_says_who_may_act() {
 #[tokio::test]
 async fn each_flag_has_a_variable() {
     let fake = RunaiFake::builder().start().await.unwrap();
-    let mut command = command_for(fake.url(), &["proxy"]);
-    command
-        .env("RUNAI_AUTH_LISTEN", "127.0.0.1:0")
-        .env("RUNAI_AUTH_ADMIN_LISTEN", "")
-        .env("RUNAI_AUTH_HEALTH_LISTEN", "127.0.0.1:0")
-        .env("RUNAI_AUTH_LAZY", "1")
-        .env("RUNAI_AUTH_ALLOW_REMOTE", "false")
-        .env("RUNAI_AUTH_METHODS", "GET,HEAD")
-        .env("RUNAI_AUTH_ALLOW_PATH", "/api/v1/clusters,/api/v1/org-unit")
-        .env("RUNAI_AUTH_DENY_PATH", "");
+    let command = command_for(fake.url(), &["proxy"])
+        .var("RUNAI_AUTH_LISTEN", "127.0.0.1:0")
+        .var("RUNAI_AUTH_ADMIN_LISTEN", "")
+        .var("RUNAI_AUTH_HEALTH_LISTEN", "127.0.0.1:0")
+        .var("RUNAI_AUTH_LAZY", "1")
+        .var("RUNAI_AUTH_ALLOW_REMOTE", "false")
+        .var("RUNAI_AUTH_METHODS", "GET,HEAD")
+        .var("RUNAI_AUTH_ALLOW_PATH", "/api/v1/clusters,/api/v1/org-unit")
+        .var("RUNAI_AUTH_DENY_PATH", "");
     let proxy = Proxy::start(command).await;
     assert_eq!(fake.journal().len(), 0);
     assert!(proxy.line.get("admin").is_none());
@@ -179,13 +175,13 @@ async fn each_flag_has_a_variable() {
     assert_eq!(proxy.get("/api/v1/org-unit/projects").await.status, 200);
     proxy.get("/api/v1/workloads").await.expect(403, "path");
 
-    let mut command = command_for(fake.url(), &["proxy"]);
-    command.env("RUNAI_AUTH_READ_ONLY", "flase");
-    assert_eq!(ended(command).await.0, Some(2));
+    let command = command_for(fake.url(), &["proxy"]);
+    let misspelt = command.var("RUNAI_AUTH_READ_ONLY", "flase");
+    assert_eq!(ended(misspelt).await.0, Some(2));
 }
 
 #[tokio::test]
-async fn an_empty_variable_counts_as_none() {
+async fn an_empty_variable_counts_as_unset() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let mut command = command_for(fake.url(), &["proxy", "--listen", "127.0.0.1:0"]);
     for name in [
@@ -202,7 +198,7 @@ async fn an_empty_variable_counts_as_none() {
         "METHODS",
         "READ_ONLY",
     ] {
-        command.env(format!("RUNAI_AUTH_{name}"), "");
+        command = command.var(&format!("RUNAI_AUTH_{name}"), "");
     }
     let proxy = Proxy::start(command).await;
     assert_eq!(proxy.get(CLUSTERS).await.status, 200);

@@ -1,7 +1,7 @@
 //! Signals.
 
 use runai_fake::RunaiFake;
-use rustix::process::Signal;
+use test_support::{Scratch, Signal, wait_for, within};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -9,12 +9,16 @@ use tokio::{
 
 use crate::{
     streams::upgraded,
-    support::{CLUSTERS, Proxy, Scratch, client, command, get, read, request, until, within},
+    support::{CLUSTERS, Proxy, client, command, get, read, request},
     upstream::Upstream,
 };
 
-async fn is_closed(proxy: &Proxy) -> bool {
-    TcpStream::connect(proxy.addr()).await.is_err()
+/// Waits until new connections are refused.
+async fn stopping(proxy: &Proxy) {
+    wait_for("the proxy stops accepting", async || {
+        TcpStream::connect(proxy.addr()).await.is_err()
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -28,16 +32,16 @@ async fn requests_in_flight_are_finished() {
         within(fake.wait_for(|journal| journal.iter().any(|it| it.path == CLUSTERS))).await;
 
         proxy.signal(signal);
-        until(async || is_closed(&proxy).await).await;
+        stopping(&proxy).await;
         let ready = get(&proxy.named_url("admin", "/readyz")).await;
         assert_eq!(ready.status, 503);
         assert_eq!(ready.json()["reason"], "the proxy is stopping");
-        assert!(proxy.child.try_wait().unwrap().is_none());
+        assert!(proxy.program.runs());
         gate.release();
         let answer = within(held).await.unwrap();
         assert_eq!(answer.status, 200);
         assert_eq!(answer.headers["connection"], "close");
-        assert_eq!(proxy.exit().await.code(), Some(0));
+        assert_eq!(proxy.end().await.code(), 0);
     }
 }
 
@@ -45,22 +49,22 @@ async fn requests_in_flight_are_finished() {
 async fn a_request_on_a_connection_that_is_kept_is_still_answered() {
     let fake = RunaiFake::builder().start().await.unwrap();
     // A sixtieth of it is how long the second may be on its way.
-    let mut proxy = Proxy::of(&fake, &["--grace", "5m"]).await;
+    let proxy = Proxy::of(&fake, &["--grace", "5m"]).await;
     let mut kept = TcpStream::connect(proxy.addr()).await.unwrap();
     let asked = format!("GET {CLUSTERS} HTTP/1.1\r\nHost: {}\r\n\r\n", proxy.addr());
     kept.write_all(asked.as_bytes()).await.unwrap();
     let mut first = [0; 12];
     within(kept.read_exact(&mut first)).await.unwrap();
     assert_eq!(&first, b"HTTP/1.1 200");
-    // The second comes when the first is long answered, and the proxy is told to stop.
+    // The second comes when the first has been answered and the proxy is stopping.
     proxy.signal(Signal::TERM);
-    until(async || is_closed(&proxy).await).await;
+    stopping(&proxy).await;
     kept.write_all(asked.as_bytes()).await.unwrap();
     let mut rest = String::new();
     within(kept.read_to_string(&mut rest)).await.unwrap();
     assert!(rest.contains("HTTP/1.1 200"), "{rest}");
     assert!(rest.contains("connection: close"), "{rest}");
-    assert_eq!(proxy.exit().await.code(), Some(0));
+    assert_eq!(proxy.end().await.code(), 0);
 }
 
 #[tokio::test]
@@ -72,30 +76,30 @@ async fn streams_and_upgraded_connections_are_finished() {
     // It is in flight when its head is here; the gate is what it waits for.
     let events = within(client().request(asked)).await.unwrap();
     proxy.signal(Signal::TERM);
-    until(async || is_closed(&proxy).await).await;
+    stopping(&proxy).await;
     tunnel.write_all(b"still here").await.unwrap();
     let mut echoed = [0; 10];
     within(tunnel.read_exact(&mut echoed)).await.unwrap();
     assert_eq!(&echoed, b"still here");
-    assert!(proxy.child.try_wait().unwrap().is_none());
+    assert!(proxy.program.runs());
     upstream.gate.notify_one();
     let events = read(events).await;
     assert_eq!(events.body, "data: 1\n\ndata: 2\n\n");
     drop(tunnel);
-    assert_eq!(proxy.exit().await.code(), Some(0));
+    assert_eq!(proxy.end().await.code(), 0);
 }
 
 #[tokio::test]
 async fn the_grace_has_an_end() {
     let fake = RunaiFake::builder().start().await.unwrap();
-    let mut proxy = Proxy::of(&fake, &["--grace", "100ms"]).await;
+    let proxy = Proxy::of(&fake, &["--grace", "100ms"]).await;
     let _gate = fake.hold_api();
     let mut held = TcpStream::connect(proxy.addr()).await.unwrap();
     let asked = format!("GET {CLUSTERS} HTTP/1.1\r\nHost: {}\r\n\r\n", proxy.addr());
     held.write_all(asked.as_bytes()).await.unwrap();
     within(fake.wait_for(|journal| journal.iter().any(|it| it.path == CLUSTERS))).await;
     proxy.signal(Signal::TERM);
-    assert_eq!(proxy.exit().await.code(), Some(0));
+    assert_eq!(proxy.end().await.code(), 0);
 }
 
 #[tokio::test]
@@ -108,28 +112,27 @@ async fn a_second_signal_ends_it_at_once() {
     held.write_all(asked.as_bytes()).await.unwrap();
     within(fake.wait_for(|journal| journal.iter().any(|it| it.path == CLUSTERS))).await;
     proxy.signal(Signal::TERM);
-    until(async || is_closed(&proxy).await).await;
-    assert!(proxy.child.try_wait().unwrap().is_none());
+    stopping(&proxy).await;
+    assert!(proxy.program.runs());
     proxy.signal(Signal::TERM);
-    assert_eq!(proxy.exit().await.code(), Some(143));
+    assert_eq!(proxy.end().await.code(), 143);
 }
 
 #[tokio::test]
-async fn a_hangup_brings_another_token_with_the_secret_of_now() {
+async fn a_hangup_refreshes_the_token_with_the_current_secret() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let scratch = Scratch::new();
-    let file = scratch.file("secret", "test-secret\n");
-    let mut command = command(&["proxy", "--listen", "127.0.0.1:0"]);
-    command
-        .env("RUNAI_BASE_URL", fake.url())
-        .env("RUNAI_CLIENT_ID", "test-app")
-        .env("RUNAI_CLIENT_SECRET_FILE", &file);
+    let file = scratch.write("secret", "test-secret\n");
+    let command = command(&["proxy", "--listen", "127.0.0.1:0"])
+        .var("RUNAI_BASE_URL", fake.url())
+        .var("RUNAI_CLIENT_ID", "test-app")
+        .var("RUNAI_CLIENT_SECRET_FILE", &file);
     let proxy = Proxy::start(command).await;
     assert!(fake.rotate_secret("test-app", "the-next-secret"));
-    scratch.file("secret", "the-next-secret\n");
+    scratch.write("secret", "the-next-secret\n");
     fake.clear_journal();
     // Right after the start the first token is still the answer.
-    until(async || {
+    wait_for("a token for the new secret", async || {
         proxy.signal(Signal::HUP);
         let journal = fake.journal();
         journal
@@ -137,7 +140,7 @@ async fn a_hangup_brings_another_token_with_the_secret_of_now() {
             .any(|it| it.path.ends_with("/token") && it.status == Some(200))
     })
     .await;
-    until(async || {
+    wait_for("the second token is in use", async || {
         assert_eq!(proxy.get(CLUSTERS).await.status, 200);
         fake.journal()
             .last()

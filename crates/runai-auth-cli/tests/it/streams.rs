@@ -4,16 +4,14 @@ use bytes::Bytes;
 use http::Version;
 use http_body_util::BodyExt;
 use runai_fake::{Behaviour, Fault, RunaiFake};
+use test_support::{Scratch, within};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
 use crate::{
-    support::{
-        CLUSTERS, Proxy, SUBMIT, Scratch, client, get_with, h2c_client, raw, read, request, send,
-        within,
-    },
+    support::{CLUSTERS, Proxy, SUBMIT, client, get_with, h2c_client, raw, read, request, send},
     upstream::{TOKEN, Upstream},
 };
 
@@ -26,7 +24,7 @@ async fn bodies_of_any_size_come_through_unchanged() {
     for size in [0, 1, 65_535, 65_536, 65_537, 1 << 20] {
         let body: Vec<u8> = (0..size).map(|at: u32| (at % 251) as u8).collect();
         let url = proxy.url("/echo?a=%2F&b=c+d");
-        // Without a body the client says nothing of its length, unless it is told to.
+        // Without a body the client sends a length only if it is given one.
         let length = size.to_string();
         let headers = [("content-length", length.as_str())];
         let answer = send(request("POST", &url, &headers, body.clone())).await;
@@ -122,7 +120,7 @@ async fn upgraded_connections_are_passed_both_ways() {
     stream.shutdown().await.unwrap();
     assert_eq!(within(stream.read(&mut [0])).await.unwrap(), 0);
 
-    // To HTTP/2 nobody upgrades: it is a request like any other.
+    // An upgrade to HTTP/2 is ignored: it is a request like any other.
     let headers = [("connection", "upgrade"), ("upgrade", "h2c")];
     let answer = get_with(&proxy.url("/upgrade"), &headers).await;
     assert_eq!(answer.status, 426);
@@ -132,7 +130,7 @@ async fn upgraded_connections_are_passed_both_ways() {
 async fn http2_is_spoken_on_both_sides() {
     let fake = RunaiFake::builder().tls(true).start().await.unwrap();
     let scratch = Scratch::new();
-    let ca = scratch.file("ca.pem", fake.ca_pem().unwrap());
+    let ca = scratch.write("ca.pem", fake.ca_pem().unwrap());
     let proxy = Proxy::of(&fake, &["--ca-file", &ca]).await;
     let client = h2c_client();
     let asked: Vec<_> = (0..20)
@@ -159,7 +157,7 @@ async fn http2_is_spoken_on_both_sides() {
 }
 
 #[tokio::test]
-async fn what_is_about_one_side_stays_there() {
+async fn hop_by_hop_headers_stay_on_their_side() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let proxy = Proxy::of(&fake, &[]).await;
     let headers = [
@@ -203,7 +201,7 @@ async fn what_is_about_one_side_stays_there() {
 async fn locations_lead_back_to_the_proxy() {
     let upstream = Upstream::start().await;
     let scratch = Scratch::new();
-    let key = scratch.file("key", "a-long-key-of-the-proxy\n");
+    let key = scratch.write("key", "a-long-key-of-the-proxy\n");
     let mut arguments = V1.to_vec();
     arguments.extend(["--inbound-key-file", &key]);
     let proxy = Proxy::at(&upstream.url, &arguments).await;
@@ -212,7 +210,7 @@ async fn locations_lead_back_to_the_proxy() {
         let answer = get_with(&proxy.url(path), &headers).await;
         assert_eq!(answer.status, 302);
         let location = answer.headers["location"].to_str().unwrap().to_owned();
-        // No token is in what is told.
+        // The location holds no token.
         assert!(!location.contains(TOKEN));
         location
     };

@@ -1,13 +1,6 @@
-//! What the tests share: a proxy to start, and ways to ask it.
+//! What the tests share: the command, a proxy to start, and ways to ask it.
 
-use std::{
-    fs,
-    net::SocketAddr,
-    path::PathBuf,
-    process::{ExitStatus, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
-};
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -16,73 +9,49 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use runai_fake::RunaiFake;
+use runai_fake::{Builder, RunaiFake};
 use serde_json::Value;
+use test_support::{Ended, Program, Running, Signal, within};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    process::{Child, ChildStdout, Command},
-    time::timeout,
 };
 
-/// Longer than anything here takes.
-const LIMIT: Duration = Duration::from_secs(30);
+/// An application of its own for what checks the texts that people read.
+pub(crate) const ID: &str = "ci-bot";
+pub(crate) const SECRET: &str = "s3cr3t-of-the-cli";
 
 pub(crate) const CLUSTERS: &str = "/api/v1/clusters";
 pub(crate) const SUBMIT: &str = "/api/v1/workloads/trainings";
 
-/// Waits for what must come.
-pub(crate) async fn within<T>(what: impl Future<Output = T>) -> T {
-    timeout(LIMIT, what).await.expect("it took too long")
+pub(crate) fn builder() -> Builder {
+    RunaiFake::builder().application(ID, SECRET)
 }
 
-/// Asks again and again until it is so.
-pub(crate) async fn until<F: Future<Output = bool>>(mut is_so: impl FnMut() -> F) {
-    within(async {
-        while !is_so().await {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+pub(crate) async fn fake() -> RunaiFake {
+    builder().start().await.unwrap()
 }
 
-/// The command, with nothing of the environment but where programs are.
-pub(crate) fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_runai-auth"));
-    command
-        .args(arguments)
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
-    command
+/// The command, in an environment of its own.
+pub(crate) fn command(arguments: &[&str]) -> Program {
+    Program::at(env!("CARGO_BIN_EXE_runai-auth")).args(arguments)
 }
 
-/// The same, for a control plane and its application.
-pub(crate) fn command_for(url: &str, arguments: &[&str]) -> Command {
-    let mut command = command(arguments);
-    command
-        .env("RUNAI_BASE_URL", url)
-        .env("RUNAI_CLIENT_ID", "test-app")
-        .env("RUNAI_CLIENT_SECRET", "test-secret");
-    command
+/// The same, with the application that a fake has if none is given to it.
+pub(crate) fn command_for(url: &str, arguments: &[&str]) -> Program {
+    command(arguments).application(url, "test-app", "test-secret")
 }
 
-/// How a command ended that should end at once: its code and what it wrote.
-pub(crate) async fn ended(mut command: Command) -> (Option<i32>, String, String) {
-    let output = within(command.output()).await.unwrap();
-    (
-        output.status.code(),
-        String::from_utf8(output.stdout).unwrap(),
-        String::from_utf8(output.stderr).unwrap(),
-    )
+/// How a command ended that ends at once: its code and what it wrote.
+pub(crate) async fn ended(command: Program) -> (Option<i32>, String, String) {
+    let ended = command.end().await;
+    (ended.status.code(), ended.stdout, ended.stderr)
 }
 
 /// A proxy that serves.
 pub(crate) struct Proxy {
-    pub(crate) child: Child,
+    pub(crate) program: Running,
     pub(crate) line: Value,
-    _stdout: BufReader<ChildStdout>,
 }
 
 impl Proxy {
@@ -97,25 +66,14 @@ impl Proxy {
         Self::start(command_for(url, &all)).await
     }
 
-    pub(crate) async fn start(mut command: Command) -> Self {
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        within(stdout.read_line(&mut line)).await.unwrap();
-        let line = serde_json::from_str(&line).unwrap_or_else(|_| panic!("no JSON: {line:?}"));
-        Self {
-            child,
-            line,
-            _stdout: stdout,
-        }
+    pub(crate) async fn start(command: Program) -> Self {
+        let mut program = command.start();
+        let line = program.json().await;
+        Self { program, line }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.line["listening"].as_str().unwrap())
+        self.named_url("listening", path)
     }
 
     pub(crate) fn named_url(&self, name: &str, path: &str) -> String {
@@ -123,7 +81,7 @@ impl Proxy {
     }
 
     pub(crate) fn addr(&self) -> SocketAddr {
-        let url = self.line["listening"].as_str().unwrap();
+        let url = self.url("");
         url.strip_prefix("http://").unwrap().parse().unwrap()
     }
 
@@ -131,14 +89,12 @@ impl Proxy {
         get(&self.url(path)).await
     }
 
-    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
-        let id = i32::try_from(self.child.id().unwrap()).unwrap();
-        let pid = rustix::process::Pid::from_raw(id).unwrap();
-        rustix::process::kill_process(pid, signal).unwrap();
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.program.signal(signal);
     }
 
-    pub(crate) async fn exit(&mut self) -> ExitStatus {
-        within(self.child.wait()).await.unwrap()
+    pub(crate) async fn end(self) -> Ended {
+        self.program.end().await
     }
 }
 
@@ -221,34 +177,4 @@ pub(crate) async fn raw(addr: SocketAddr, bytes: &[u8]) -> String {
     // A reset after the answer is an end too.
     let _read = within(stream.read_to_end(&mut answer)).await;
     String::from_utf8_lossy(&answer).into_owned()
-}
-
-/// A directory that goes with the test.
-pub(crate) struct Scratch(PathBuf);
-
-impl Scratch {
-    pub(crate) fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("runai-auth-it-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    pub(crate) fn file(&self, name: &str, text: &str) -> String {
-        let path = self.path(name);
-        fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_owned()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _removed = fs::remove_dir_all(&self.0);
-    }
 }

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use runai_fake::{Behaviour, RunaiFake};
 
-use crate::support::{CLUSTERS, Proxy, SUBMIT, Scratch, command_for, ended, request, send, within};
+use test_support::{Scratch, within};
+
+use crate::support::{CLUSTERS, Proxy, SUBMIT, command_for, ended, request, send};
 
 #[tokio::test]
-async fn a_revoked_token_is_nothing_that_callers_see() {
+async fn callers_do_not_see_that_a_token_was_revoked() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let proxy = Proxy::of(&fake, &[]).await;
     assert_eq!(proxy.get(CLUSTERS).await.status, 200);
@@ -22,7 +24,7 @@ async fn a_revoked_token_is_nothing_that_callers_see() {
 }
 
 #[tokio::test]
-async fn a_body_too_large_to_keep_is_to_be_sent_again() {
+async fn a_body_too_large_to_replay_gets_503_with_retry_after() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let body = format!(r#"{{"name":"{}"}}"#, "x".repeat(100_000));
     let post = async |proxy: &Proxy| {
@@ -47,12 +49,12 @@ async fn a_body_too_large_to_keep_is_to_be_sent_again() {
 }
 
 #[tokio::test]
-async fn a_control_plane_that_rejects_its_own_tokens_is_told_so() {
+async fn a_control_plane_that_rejects_its_own_tokens_has_its_own_reason() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let proxy = Proxy::of(&fake, &[]).await;
     fake.always_on_api(Some(Behaviour::status(401)));
     proxy.get(CLUSTERS).await.expect(502, "rejected");
-    // And a 401 that is about something else is no 401 either.
+    // A 401 that is not about the token is passed on as another status too.
     let basic = Behaviour::status(401).header("www-authenticate", "Basic realm=\"x\"");
     fake.always_on_api(Some(basic));
     proxy.get(CLUSTERS).await.expect(502, "rejected");
@@ -61,7 +63,7 @@ async fn a_control_plane_that_rejects_its_own_tokens_is_told_so() {
 }
 
 #[tokio::test]
-async fn an_outage_is_to_be_waited_for() {
+async fn an_outage_gets_503_with_retry_after() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let outage = Behaviour::status(503).header("retry-after", "120");
     fake.always_on_token(Some(outage));
@@ -78,7 +80,7 @@ async fn an_outage_is_to_be_waited_for() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_for_a_person_to_mend() {
+async fn rejected_credentials_get_502_without_retry_after() {
     let fake = RunaiFake::builder()
         .application("test-app", "another-secret")
         .start()
@@ -119,7 +121,7 @@ async fn without_a_token_nothing_listens() {
 }
 
 #[tokio::test]
-async fn a_control_plane_out_of_reach_is_told_so() {
+async fn a_control_plane_out_of_reach_has_its_own_reason() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let proxy = Proxy::of(&fake, &[]).await;
     fake.on_api(Behaviour::fault(runai_fake::Fault::Close));

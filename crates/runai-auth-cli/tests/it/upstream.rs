@@ -1,4 +1,4 @@
-//! A control plane of the tests' own: it issues a token, and does what the fake does not.
+//! Another control plane: it issues a token, and does what the fake does not.
 
 use std::{
     convert::Infallible,
@@ -96,16 +96,16 @@ async fn answer(request: Request<Incoming>, base: &str, gate: Arc<Notify>) -> Re
     let mut response = Response::new(full(""));
     match path.as_str() {
         "/api/v1/token" => *response.body_mut() = full(format!(r#"{{"accessToken":"{TOKEN}"}}"#)),
-        // Tells the request as it came.
+        // Repeats the request as it came.
         "/echo" => {
             let (head, body) = request.into_parts();
             let body = body.collect().await.unwrap();
             let headers = response.headers_mut();
-            let tell = |headers: &mut HeaderMap, name: &'static str, value: String| {
+            let add = |headers: &mut HeaderMap, name: &'static str, value: String| {
                 headers.insert(name, HeaderValue::try_from(value).unwrap());
             };
-            tell(headers, "x-method", head.method.to_string());
-            tell(headers, "x-uri", head.uri.to_string());
+            add(headers, "x-method", head.method.to_string());
+            add(headers, "x-uri", head.uri.to_string());
             if let Some(query) = head.headers.get("x-yours") {
                 headers.insert("x-yours", query.clone());
             }

@@ -2,8 +2,6 @@
 
 use std::{
     ffi::OsString,
-    fs,
-    io::{self, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -13,23 +11,21 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use serde_json::Value;
-use tower_bearer::{FetchContext, SourceError, auth::Origin, oauth2::SecretText};
+use tower_bearer::{FetchContext, ForeignText, SourceError, auth::Origin, oauth2::SecretText};
 use zeroize::Zeroizing;
 
 use super::{
-    Credentials, Fetching, Login, Who,
-    kept::{Kept, KeptLogin, Stored, Writing},
+    credential::{Credential, Credentials, Fetching},
+    stored_login::{Encoding, StoredLogin, StoredSecret, StoredTokens},
 };
 use crate::{
     control_plane::ControlPlane,
-    env::Lookup,
-    error::{Error, Kind},
-    exchange::Exchange,
-    grant::Grant,
-    watched::{FileError, PrivateFile, is_pipe},
+    error::{SetupError, SetupErrorKind},
+    exchange::{Exchange, Grant, Subject},
+    files::{FileError, FileKind, read_text},
 };
 
-/// Padding may be there or not.
+/// With or without padding.
 const URL_SAFE: GeneralPurpose = GeneralPurpose::new(
     &alphabet::URL_SAFE,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -37,36 +33,60 @@ const URL_SAFE: GeneralPurpose = GeneralPurpose::new(
 
 const ADVICE: &str = "run `runai login`";
 
-/// The most that is read of `config.json`: 1 MiB. The rest of a larger one is missed as the end of its JSON.
-const CONFIG_CAP: u64 = 1024 * 1024;
-
-/// The client of the command line.
+/// The client id of the command line.
 const CLIENT_ID: &str = "cli";
 
-/// The login of the Run:ai command line, version 2: what [`Credentials::cli`] makes.
+/// The login of the Run:ai command line, version 2. [`Credentials::cli`] makes it.
 #[derive(Clone, Debug)]
 pub struct CliCredentials {
-    places: Places,
-    login: KeptLogin,
+    files: CliFiles,
+    login: StoredLogin,
     redeems: bool,
 }
 
-/// Where its files are.
+/// The paths of the command line's files.
 #[derive(Clone, Debug)]
-pub(crate) struct Places {
+pub(crate) struct CliFiles {
     pub(crate) authentication: PathBuf,
     pub(crate) config: PathBuf,
 }
 
-impl Places {
-    /// As its variables say, else in `~/.runai`.
-    pub(crate) fn new(lookup: Lookup<'_>) -> Option<Self> {
-        let told = |name: &str| lookup(name).filter(|value| !value.is_empty());
+impl Credentials {
+    /// Takes the login of the Run:ai command line, version 2 (`runai login`), for a program on a person's
+    /// own machine. It may do all that the person may.
+    ///
+    /// Its files, `authentication.json` and `config.json`, are in `~/.runai` or in the folder that
+    /// `RUNAI_CLI_CONFIG_PATH` names (`RUNAI_CLI_CONFIG_FILE` names the second file). They are read again
+    /// when they change. A login for another control plane is not used. The token lives about a day; then
+    /// an error says to run `runai login`, unless
+    /// [`redeem_refresh_token`](CliCredentials::redeem_refresh_token) was called.
+    ///
+    /// # Errors
+    ///
+    /// If there is no home directory.
+    pub fn cli() -> Result<CliCredentials, SetupError> {
+        let files = CliFiles::new(&|name| std::env::var_os(name)).ok_or_else(|| {
+            let message = "there is no home directory, and RUNAI_CLI_CONFIG_PATH is not set";
+            SetupError::new(SetupErrorKind::Environment, message)
+        })?;
+        Ok(CliCredentials::new(files))
+    }
+
+    /// Does the same as [`cli`](Self::cli), with the files in this folder.
+    pub fn cli_in(folder: impl Into<PathBuf>) -> CliCredentials {
+        CliCredentials::new(CliFiles::in_folder(folder.into()))
+    }
+}
+
+impl CliFiles {
+    /// Follows the command line's variables, else `~/.runai`. `lookup` reads a variable.
+    pub(crate) fn new(lookup: &dyn Fn(&str) -> Option<OsString>) -> Option<Self> {
+        let variable = |name: &str| lookup(name).filter(|value| !value.is_empty());
         let home = if cfg!(windows) { "USERPROFILE" } else { "HOME" };
-        let folder = told("RUNAI_CLI_CONFIG_PATH")
+        let folder = variable("RUNAI_CLI_CONFIG_PATH")
             .map(PathBuf::from)
-            .or_else(|| Some(Path::new(&told(home)?).join(".runai")))?;
-        let config = told("RUNAI_CLI_CONFIG_FILE");
+            .or_else(|| Some(Path::new(&variable(home)?).join(".runai")))?;
+        let config = variable("RUNAI_CLI_CONFIG_FILE");
         let config = config.unwrap_or_else(|| OsString::from("config.json"));
         Some(Self {
             authentication: folder.join("authentication.json"),
@@ -74,17 +94,17 @@ impl Places {
         })
     }
 
-    pub(crate) fn in_folder(folder: PathBuf) -> Self {
+    fn in_folder(folder: PathBuf) -> Self {
         Self {
             authentication: folder.join("authentication.json"),
             config: folder.join("config.json"),
         }
     }
 
-    /// The URL of the control plane that the login is for.
+    /// Returns the URL of the control plane that the login is for.
     pub(crate) fn control_plane(&self) -> Result<String, FileError> {
         let missing = || FileError::new(&self.config, "names no control plane");
-        let value = object(&self.config, &config_text(&self.config)?)?;
+        let value = object(&self.config, &read_text(&self.config, FileKind::Settings)?)?;
         let nested = value.get("control_plane").and_then(|it| it.get("url"));
         let url = nested.or_else(|| value.get("control_plane.url"));
         url.and_then(Value::as_str)
@@ -93,36 +113,39 @@ impl Places {
             .ok_or_else(missing)
     }
 
-    /// Whether the login is for this control plane; else whose it is.
+    /// Checks that the login is for this control plane. The error says which one it is for.
     pub(crate) fn is_for(&self, control_plane: &ControlPlane) -> Result<(), String> {
-        let url = self.control_plane().map_err(|error| error.to_string())?;
+        let url = self.control_plane().map_err(|error| error.message())?;
         let with_scheme = match url.contains("://") {
             true => url,
             false => format!("https://{url}"),
         };
         match Origin::parse(&with_scheme) {
             Ok(origin) if origin == *control_plane.origin() => Ok(()),
-            Ok(origin) => Err(format!("its control plane is {origin}")),
-            Err(error) => Err(format!("its control plane's URL is none: {error}")),
+            Ok(origin) => Err(format!(
+                "its control plane is {}",
+                ForeignText::new(&origin.to_string())
+            )),
+            Err(error) => Err(format!("its control plane's URL is invalid: {error}")),
         }
     }
 }
 
 impl CliCredentials {
-    pub(crate) fn new(places: Places) -> Self {
-        let file = PrivateFile::new(&places.authentication);
+    pub(crate) fn new(files: CliFiles) -> Self {
+        let path = files.authentication.clone();
         Self {
-            places,
-            login: KeptLogin::new(move || kept(&file)),
+            files,
+            login: StoredLogin::new(move || stored_tokens(&path)),
             redeems: false,
         }
     }
 
-    /// Redeems the login's refresh token when its token has ended, and writes the new ones back, so that
-    /// the command line goes on with them. It is the command line's own: two that spend it at one moment
-    /// may end the person's session.
+    /// Redeems the login's refresh token when its token has expired, and writes the new tokens back, so
+    /// that the command line uses them too. The refresh token belongs to the command line: two programs
+    /// that redeem it at the same time may end the person's session.
     ///
-    /// Defaults to not: when the token ends, an error says that a person must log in.
+    /// Defaults to not redeeming it: when the token expires, an error says that a person must log in.
     #[must_use]
     pub fn redeem_refresh_token(mut self) -> Self {
         self.redeems = true;
@@ -131,48 +154,51 @@ impl CliCredentials {
 }
 
 impl CliCredentials {
-    /// Says at once what would be wrong at the first fetch.
-    pub(crate) fn check(&self) -> Result<(), Error> {
-        let file = PrivateFile::new(&self.places.authentication);
-        kept(&file).map(drop).map_err(|error| {
-            let message = format!("the Run:ai CLI's login cannot be used: {error}; {ADVICE}");
-            Error::new(Kind::Credentials, message).with_source(error)
-        })
+    /// Reports at once what the first fetch would report later.
+    pub(crate) fn check(&self) -> Result<(), SetupError> {
+        stored_tokens(&self.files.authentication)
+            .map(drop)
+            .map_err(|error| {
+                let message = format!("the Run:ai CLI's login cannot be used: {}", error.message());
+                SetupError::new(SetupErrorKind::Credentials, message)
+                    .with_advice(ADVICE)
+                    .with_source(error)
+            })
     }
 }
 
-/// The login in `authentication.json`.
-fn kept(file: &PrivateFile) -> Result<Kept, FileError> {
-    let value = object(file.path(), &file.text()?)?;
-    let stored = |name: &str| {
+/// Reads the login in `authentication.json`.
+fn stored_tokens(path: &Path) -> Result<StoredTokens, FileError> {
+    let value = object(path, &read_text(path, FileKind::Login)?)?;
+    let secret = |name: &str| {
         let text = value.get(name)?.as_str()?;
-        (!text.is_empty()).then(|| stored(text))
+        (!text.is_empty()).then(|| stored_secret(text))
     };
-    let token = stored("accessToken");
+    let token = secret("accessToken");
     if token.is_none() {
-        return Err(FileError::new(file.path(), "has no accessToken"));
+        return Err(FileError::new(path, "has no accessToken"));
     }
-    Ok(Kept {
-        file: file.path().to_owned(),
-        whose: String::new(),
+    Ok(StoredTokens {
+        file: path.to_owned(),
+        identity: String::new(),
         token,
-        refresh_token: stored("refreshToken"),
+        refresh_token: secret("refreshToken"),
     })
 }
 
-/// A token is written as base64url of its text; one that has dots is the text itself.
-fn stored(written: &str) -> Stored {
+/// Decodes a token. It is the base64url of its text, or, if it has dots, the text itself.
+fn stored_secret(written: &str) -> StoredSecret {
     let decoded = URL_SAFE.decode(written).ok().map(Zeroizing::new);
     let text = decoded.and_then(|bytes| {
         let text = std::str::from_utf8(&bytes).ok()?;
         let is_text = text.bytes().all(|byte| byte.is_ascii_graphic());
         is_text.then(|| SecretText::from(text))
     });
-    Stored {
+    StoredSecret {
         written: written.into(),
-        writing: match text {
-            Some(_) => Writing::Base64Url,
-            None => Writing::Plain,
+        encoding: match text {
+            Some(_) => Encoding::Base64Url,
+            None => Encoding::Plain,
         },
         text: text.unwrap_or_else(|| written.into()),
     }
@@ -181,39 +207,19 @@ fn stored(written: &str) -> Stored {
 fn object(path: &Path, text: &str) -> Result<Value, FileError> {
     match serde_json::from_str(text) {
         Ok(value @ Value::Object(_)) => Ok(value),
-        _ => Err(FileError::new(path, "is no JSON object")),
+        _ => Err(FileError::new(path, "is not a JSON object")),
     }
 }
 
-/// The text of `config.json`. There is no secret in it, so everybody may read it.
-fn config_text(path: &Path) -> Result<String, FileError> {
-    let failed = |error: io::Error| {
-        let what = match error.kind() {
-            io::ErrorKind::NotFound => "is not there",
-            _ => "cannot be read",
-        };
-        FileError::new(path, what).with_source(error)
-    };
-    if is_pipe(path) {
-        return Err(FileError::new(path, "is no regular file"));
-    }
-    let mut text = String::new();
-    let file = fs::File::open(path).map_err(failed)?;
-    file.take(CONFIG_CAP)
-        .read_to_string(&mut text)
-        .map_err(failed)?;
-    Ok(text)
-}
-
-impl Login for CliCredentials {
-    fn who(&self) -> Who {
-        Who {
+impl Credential for CliCredentials {
+    fn subject(&self) -> Subject {
+        Subject {
             name: format!(
-                "login of the Run:ai CLI in {}",
-                self.places.authentication.display()
+                "the login of the Run:ai CLI in {}",
+                self.files.authentication.display()
             ),
             advice: ADVICE,
-            once: true,
+            single_use: true,
         }
     }
 
@@ -221,38 +227,46 @@ impl Login for CliCredentials {
         self.login.epoch()
     }
 
-    fn is_held(&self) -> bool {
+    fn is_given(&self) -> bool {
         !self.redeems
     }
 
     fn fetch<'a>(&'a self, exchange: &'a Arc<Exchange>, cx: &'a FetchContext) -> Fetching<'a> {
         Box::pin(async move {
-            let who = self.who();
-            let base = exchange.control_plane().base();
-            let (places, plane, name) = (self.places.clone(), exchange.clone(), who.name.clone());
-            let is_ours = Arc::new(move || {
-                places.is_for(plane.control_plane()).map_err(|why| {
-                    SourceError::invalid_credentials(format!(
-                        "the {name} is not for {base}: {why}; {ADVICE} there"
-                    ))
+            let subject = self.subject();
+            let check_control_plane = {
+                let (files, exchange, name) =
+                    (self.files.clone(), exchange.clone(), subject.name.clone());
+                Arc::new(move || {
+                    let control_plane = exchange.control_plane();
+                    files.is_for(control_plane).map_err(|why| {
+                        let base = control_plane.base();
+                        SourceError::invalid_credentials(format!("{name} is not for {base}: {why}"))
+                            .with_advice(format!("{ADVICE} for {base}"))
+                    })
                 })
-            });
-            is_ours()?;
-            let (sending, asking, still_ours) = (exchange.clone(), who.clone(), is_ours.clone());
-            let send = move |token: SecretText| {
-                let (exchange, who) = (sending.clone(), asking.clone());
-                let still_ours = still_ours.clone();
-                async move {
-                    // Somebody may have logged in elsewhere since.
-                    still_ours()?;
-                    let client_id = CLIENT_ID.into();
-                    exchange
-                        .issue(&Grant::Refresh { token, client_id }, &who)
-                        .await
+            };
+            check_control_plane()?;
+            let send = {
+                let (exchange, subject) = (exchange.clone(), subject.clone());
+                let check_control_plane = check_control_plane.clone();
+                move |token: SecretText| {
+                    let (exchange, subject) = (exchange.clone(), subject.clone());
+                    let check_control_plane = check_control_plane.clone();
+                    async move {
+                        // The person may have logged in to another control plane meanwhile.
+                        check_control_plane()?;
+                        let client_id = CLIENT_ID.into();
+                        let grant = Grant::Refresh { token, client_id };
+                        exchange.issue(&grant, &subject).await
+                    }
                 }
             };
-            let token = self.login.fetch(&who, "", self.redeems, cx, send).await?;
-            is_ours()?;
+            let token = self
+                .login
+                .fetch(&subject, "", self.redeems, cx, send)
+                .await?;
+            check_control_plane()?;
             Ok(token)
         })
     }
@@ -267,27 +281,26 @@ impl From<CliCredentials> for Credentials {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::Scratch;
 
     #[test]
     fn a_token_is_base64url_of_its_text_or_the_text() {
         let jwt = "eyJhbGciOiJSUzI1NiJ9.eyJleHAiOjF9.c2ln";
-        // Its length makes one sign of padding.
+        // Its length leads to one character of padding.
         let padded = URL_SAFE.encode(jwt);
         for written in [padded.as_str(), padded.trim_end_matches('='), jwt] {
-            let stored = stored(written);
+            let stored = stored_secret(written);
             assert_eq!(stored.text.expose_secret(), jwt, "{written}");
-            let plain = stored.writing == Writing::Plain;
+            let plain = stored.encoding == Encoding::Plain;
             assert_eq!(plain, written == jwt);
         }
     }
 
     #[test]
     fn a_login_is_for_one_control_plane() {
-        let scratch = Scratch::new("cli-plane");
-        let home = scratch.root().as_os_str().to_owned();
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().as_os_str().to_owned();
         let lookup = |name: &str| (name == "RUNAI_CLI_CONFIG_PATH").then(|| home.clone());
-        let places = Places::new(&lookup).unwrap();
+        let files = CliFiles::new(&lookup).unwrap();
         let ours = ControlPlane::new("https://acme.run.ai").unwrap();
         for (config, says) in [
             (r#"{"control_plane":{"url":"https://acme.run.ai/"}}"#, None),
@@ -295,17 +308,17 @@ mod tests {
             (r#"{"control_plane.url":"https://acme.run.ai:443"}"#, None),
             (
                 r#"{"control_plane":{"url":"https://acme.run.ai.evil.example"}}"#,
-                Some("its control plane is https://acme.run.ai.evil.example"),
+                Some("its control plane is \"https://acme.run.ai.evil.example\""),
             ),
             (
                 r#"{"control_plane":{"url":"http://acme.run.ai"}}"#,
                 Some("http://acme.run.ai"),
             ),
             (r#"{"control_plane":{}}"#, Some("names no control plane")),
-            (r#"{"control_plane":"#, Some("is no JSON object")),
+            (r#"{"control_plane":"#, Some("is not a JSON object")),
         ] {
-            scratch.write("config.json", config);
-            match (places.is_for(&ours), says) {
+            std::fs::write(folder.path().join("config.json"), config).unwrap();
+            match (files.is_for(&ours), says) {
                 (Ok(()), None) => {}
                 (Err(error), Some(says)) => assert!(error.contains(says), "{error}"),
                 (found, _) => panic!("{config}: {found:?}"),

@@ -1,28 +1,48 @@
-//! A token of an outside identity provider.
+//! A token of an external identity provider.
 
 use std::sync::Arc;
 
-use tower_bearer::{FetchContext, SourceError};
+use tower_bearer::FetchContext;
 
-use super::{Credentials, Fetching, Login, Who};
-use crate::{exchange::Exchange, grant::Grant, secret::Secret};
+use super::{
+    credential::{Credential, Credentials, Fetching},
+    unreadable::unreadable,
+};
+use crate::{
+    exchange::{Exchange, Grant, Subject},
+    secret::Secret,
+};
 
 #[derive(Debug)]
-struct External {
+struct ExternalToken {
     token: Secret,
 }
 
-pub(super) fn credentials(token: Secret) -> Credentials {
-    Credentials::new(External { token })
+impl Credentials {
+    /// Takes a token of an external identity provider that the control plane trusts, and redeems it for
+    /// one of the control plane's own (2.22 and later, `/api/v1/token` only). Kubernetes' projected
+    /// service-account token is one. For programs that should have no secret of their own.
+    ///
+    /// ```
+    /// use runai_auth::{Credentials, Secret};
+    ///
+    /// let pod = Credentials::external_token(Secret::file("/var/run/secrets/tokens/runai"));
+    /// let other = Credentials::external_token(Secret::command("my-idp", ["print-token"]));
+    /// # drop((pod, other));
+    /// ```
+    pub fn external_token(token: impl Into<Secret>) -> Self {
+        let token = token.into();
+        Self::new(ExternalToken { token })
+    }
 }
 
-impl Login for External {
-    fn who(&self) -> Who {
-        Who {
-            name: "the outside token".into(),
+impl Credential for ExternalToken {
+    fn subject(&self) -> Subject {
+        Subject {
+            name: "the external token".into(),
             advice: "check that it has not expired, that the control plane (2.22 or later) trusts its \
-                     issuer, and that its audience is the one that is expected",
-            once: false,
+                     issuer, and that its audience is the expected one",
+            single_use: false,
         }
     }
 
@@ -33,10 +53,11 @@ impl Login for External {
     fn fetch<'a>(&'a self, exchange: &'a Arc<Exchange>, _cx: &'a FetchContext) -> Fetching<'a> {
         Box::pin(async move {
             let token = self.token.current().await.map_err(|error| {
-                SourceError::transient("there is no outside token").with_source(error)
+                let advice = "check the place that it is read from";
+                unreadable("there is no external token", error, advice)
             })?;
             let grant = Grant::External { token };
-            Ok(exchange.issue(&grant, &self.who()).await?.token)
+            Ok(exchange.issue(&grant, &self.subject()).await?.token)
         })
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs, io,
+    mem::take,
     path::{Path, PathBuf},
 };
 
@@ -10,24 +11,21 @@ use serde_json::Value;
 use tower_bearer::oauth2::SecretText;
 use zeroize::Zeroizing;
 
-use crate::watched::{FileError, PrivateFile, Watched};
+use crate::files::{FileError, FileKind, Watched, read_line, read_text};
 
 const ID: &str = "client-id";
 const SECRET: &str = "client-secret";
 
 /// The id and the secret in a folder or a file.
 pub(super) fn pair(path: &Path) -> Watched<(String, SecretText)> {
-    let folder = (
-        PrivateFile::new(path.join(ID)),
-        PrivateFile::new(path.join(SECRET)),
-    );
-    let file = PrivateFile::new(path);
-    Watched::new(move || match file.path().is_dir() {
+    let path = path.to_owned();
+    Watched::new(move || match path.is_dir() {
         true => {
-            let id = folder.0.line()?.trim().to_owned();
-            Ok((id, folder.1.line()?.as_str().into()))
+            let id = read_line(&path.join(ID), FileKind::Secret)?;
+            let mut secret = read_line(&path.join(SECRET), FileKind::Secret)?;
+            Ok((id.trim().to_owned(), take(&mut *secret).into()))
         }
-        false => parsed(&file),
+        false => parsed(&path),
     })
 }
 
@@ -54,18 +52,18 @@ fn is_there(path: &Path) -> bool {
     }
 }
 
-fn parsed(file: &PrivateFile) -> Result<(String, SecretText), FileError> {
-    let text = file.text()?;
+fn parsed(path: &Path) -> Result<(String, SecretText), FileError> {
+    let text = read_text(path, FileKind::Credentials)?;
     let mut values = match text.trim_start().starts_with('{') {
         true => json(&text)
-            .ok_or_else(|| FileError::new(file.path(), "is no JSON object, but begins like one"))?,
+            .ok_or_else(|| FileError::new(path, "is not a JSON object, but begins like one"))?,
         false => lines(&text),
     };
-    let mut take = |names: [&str; 2]| names.iter().find_map(|name| values.remove(*name));
-    let id = take(["clientid", "appid"]);
-    let secret = take(["clientsecret", "appsecret"]);
+    let mut value = |names: [&str; 2]| names.iter().find_map(|name| values.remove(*name));
+    let id = value(["clientid", "appid"]);
+    let secret = value(["clientsecret", "appsecret"]);
     match (id, secret) {
-        (Some(id), Some(secret)) => Ok((id.to_string(), secret.as_str().into())),
+        (Some(id), Some(mut secret)) => Ok((id.to_string(), take(&mut *secret).into())),
         (id, secret) => {
             let missing: Vec<_> = [
                 (id.is_none(), "client id"),
@@ -75,7 +73,7 @@ fn parsed(file: &PrivateFile) -> Result<(String, SecretText), FileError> {
             .filter_map(|(missing, name)| missing.then_some(name))
             .collect();
             Err(FileError::new(
-                file.path(),
+                path,
                 format!("has no {}", missing.join(" and no ")),
             ))
         }
@@ -133,7 +131,13 @@ fn plain(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::Scratch;
+    use tempfile::{TempDir, tempdir};
+
+    fn write(folder: &TempDir, name: &str, text: &str) -> PathBuf {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
 
     fn read(path: PathBuf) -> Result<(String, String), String> {
         let pair = pair(&path).read().map_err(|error| error.to_string())?;
@@ -142,20 +146,20 @@ mod tests {
 
     #[test]
     fn a_folder_as_kubernetes_mounts_it() {
-        let scratch = Scratch::new("files-folder");
-        let error = read(scratch.root().to_owned()).unwrap_err();
-        assert!(error.ends_with("client-id is not there"), "{error}");
-        scratch.write("client-id", "ci-bot\n");
-        let error = read(scratch.root().to_owned()).unwrap_err();
-        assert!(error.ends_with("client-secret is not there"), "{error}");
-        scratch.write("client-secret", " s3=cr\"3t \n");
-        let read = read(scratch.root().to_owned()).unwrap();
+        let folder = tempdir().unwrap();
+        let error = read(folder.path().to_owned()).unwrap_err();
+        assert!(error.contains("client-id does not exist"), "{error}");
+        write(&folder, "client-id", "ci-bot\n");
+        let error = read(folder.path().to_owned()).unwrap_err();
+        assert!(error.contains("client-secret does not exist"), "{error}");
+        write(&folder, "client-secret", " s3=cr\"3t \n");
+        let read = read(folder.path().to_owned()).unwrap();
         assert_eq!(read, ("ci-bot".into(), " s3=cr\"3t ".into()));
     }
 
     #[test]
     fn one_file_as_an_agent_writes_it() {
-        let scratch = Scratch::new("files-one");
+        let folder = tempdir().unwrap();
         for text in [
             r#"{"clientId": "ci-bot", "clientSecret": "a=b"}"#,
             r#" {"AppId": "ci-bot", "AppSecret": "a=b", "grantType": "app_token", "n": 1}"#,
@@ -163,17 +167,19 @@ mod tests {
             "RUNAI_CLIENT_ID=ci-bot\nRUNAI_CLIENT_SECRET=a=b\n",
             "# from the vault\nexport client_id = 'ci-bot'\r\nclient_secret=\"a=b\"\r\n\n[x]\n",
         ] {
-            scratch.write("file", text);
-            let read = read(scratch.path("file")).unwrap();
+            let read = read(write(&folder, "file", text)).unwrap();
             assert_eq!(read, ("ci-bot".into(), "a=b".into()), "{text}");
         }
     }
 
     #[test]
     fn what_is_missing_in_a_file_is_named_and_nothing_of_it_shown() {
-        let scratch = Scratch::new("files-wrong");
+        let folder = tempdir().unwrap();
         for (text, says) in [
-            ("{\"clientSecret\": \"s3cr3t\"", "is no JSON object"),
+            (
+                "{\"clientSecret\": \"s3cr3t\"",
+                "is not a JSON object, but begins like one",
+            ),
             ("{\"clientSecret\": \"s3cr3t\"}", "has no client id"),
             ("CLIENT_ID=s3cr3t", "has no client secret"),
             (
@@ -183,8 +189,7 @@ mod tests {
             ("CLIENT_ID=\nCLIENT_SECRET=s3cr3t", "has no client id"),
             ("\n", "is empty"),
         ] {
-            scratch.write("file", text);
-            let error = read(scratch.path("file")).unwrap_err();
+            let error = read(write(&folder, "file", text)).unwrap_err();
             assert!(error.ends_with(says) || error.contains(says), "{error}");
             assert!(!error.contains("s3cr3t"), "{error}");
         }
@@ -193,13 +198,13 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn what_is_there_and_cannot_be_reached_is_not_passed_over() {
-        let scratch = Scratch::new("files-unreachable");
-        scratch.write("file", "");
-        let path = scratch.path("loop");
+        let folder = tempdir().unwrap();
+        write(&folder, "file", "");
+        let path = folder.path().join("loop");
         std::os::unix::fs::symlink("loop", &path).unwrap();
         assert_eq!(present(&path), [path]);
         for absent in ["nothing", "file/below"] {
-            assert!(present(&scratch.path(absent)).is_empty(), "{absent}");
+            assert!(present(&folder.path().join(absent)).is_empty(), "{absent}");
         }
     }
 }

@@ -1,53 +1,59 @@
-//! The login of a Kubernetes profile: the Run:ai CLI's, version 1, or `oc login`'s.
+//! The login of a Kubernetes profile, as the Run:ai CLI (version 1) or `oc login` leaves it.
 
 use std::{path::PathBuf, sync::Arc};
 
 use tower_bearer::{
-    BoxError, FetchContext, SourceError, Token,
+    BoxError, FetchContext, ForeignText, SourceError, Token,
     auth::Origin,
     oauth2::{Issued, Metadata, SecretText, TokenRequest},
 };
 use zeroize::Zeroizing;
 
 use super::{
-    Credentials, Fetching, Login, Who, held,
-    kept::{Kept, KeptLogin, Stored, Writing},
+    credential::{Credential, Credentials, Fetching},
+    given_token::given_token,
+    stored_login::{Encoding, StoredLogin, StoredSecret, StoredTokens},
+    unreadable::unreadable,
 };
 use crate::{
-    exchange::Exchange,
-    explain::Scene,
-    kubeconfig::{self, Kubeconfig, Login as Found, Oidc, User},
-    watched::{FileError, PrivateFile, without_line_break},
+    exchange::{Exchange, Parties, Subject},
+    files::{FileError, FileKind, read_line, warn_if_others_may_read},
+    kubeconfig::{self, Kubeconfig, KubeconfigError, LoginMethod, Oidc, User},
 };
 
-const OIDC_ADVICE: &str = "run `runai login`";
-const OTHER_ADVICE: &str = "log in again, with `oc login` or what else made this profile";
+/// The longest URL of an issuer, in bytes.
+const MAX_ISSUER: usize = 2000;
 
-/// The login of a Kubernetes profile: what [`Credentials::kubeconfig`] makes.
+const OIDC_ADVICE: &str = "run `runai login`";
+const OTHER_ADVICE: &str = "log in again, with `oc login` or the tool that made this profile";
+
+/// The login of a Kubernetes profile. [`Credentials::kubeconfig`] makes it.
 #[derive(Clone, Debug)]
 pub struct KubeconfigCredentials {
     profile: Arc<Profile>,
-    login: KeptLogin,
+    login: StoredLogin,
 }
 
 #[derive(Debug)]
 struct Profile {
     paths: Vec<PathBuf>,
     context: Option<String>,
-    /// The only issuer whose login counts, if the profile was found by discovery.
+    /// The only issuer to accept, if discovery found the profile.
     issuer: Option<Origin>,
 }
 
 impl Profile {
     fn user(&self) -> Result<User, BoxError> {
         let user = kubeconfig::load(&self.paths)?.user(self.context.as_deref())?;
-        // What discovery saw must still be so: it promised to run no program, and which issuer it is.
+        // Discovery promised to run no program and to use this issuer only.
         if let Some(issuer) = &self.issuer {
-            let Found::Oidc(oidc) = &user.login else {
-                return Err(another_sort(&user).into());
+            let LoginMethod::Oidc(oidc) = &user.login else {
+                let what = "holds another kind of login now";
+                return Err(FileError::new(&user.file, what).into());
             };
             let origin = Origin::parse(&oidc.issuer)?;
             if origin != *issuer {
+                let origin = ForeignText::new(&origin.to_string());
                 let what = format!("names another issuer now: {origin}");
                 return Err(FileError::new(&user.file, what).into());
             }
@@ -56,12 +62,27 @@ impl Profile {
     }
 }
 
-fn another_sort(user: &User) -> FileError {
-    FileError::new(&user.file, "holds another sort of login now")
+impl Credentials {
+    /// Takes the login of a Kubernetes profile, from the files that `KUBECONFIG` names, merged as kubectl
+    /// merges them, else from `~/.kube/config`.
+    ///
+    /// - A login of the Run:ai command line, version 1 (`auth-provider` with `name: oidc`): the ID token
+    ///   until it expires, then the refresh token, at the token endpoint of the profile's issuer. The new
+    ///   tokens are written back, as kubectl did. If they cannot be, the refresh token is not redeemed.
+    /// - `token` and `tokenFile`, as `oc login` leaves them, and `exec`, a program that prints a token
+    ///   (`ExecCredential`, `client.authentication.k8s.io/v1` and `v1beta1`). Each fetch runs it.
+    ///
+    /// The second kind is unverified: such tokens are for the Kubernetes API, and the control plane's API
+    /// may answer "Issuer is not familiar". Discovery finds only the first kind.
+    #[must_use]
+    pub fn kubeconfig() -> KubeconfigCredentials {
+        let paths = kubeconfig::paths(&|name| std::env::var_os(name));
+        KubeconfigCredentials::new(paths, None)
+    }
 }
 
 impl KubeconfigCredentials {
-    pub(crate) fn new(paths: Vec<PathBuf>, context: Option<String>) -> Self {
+    fn new(paths: Vec<PathBuf>, context: Option<String>) -> Self {
         Self::of(Profile {
             paths,
             context,
@@ -69,9 +90,9 @@ impl KubeconfigCredentials {
         })
     }
 
-    /// A login by OpenID Connect that discovery has found: of this context and this issuer alone,
-    /// whatever becomes the current context later.
-    pub(crate) fn found(paths: Vec<PathBuf>, context: String, issuer: Origin) -> Self {
+    /// Takes a login by OpenID Connect that discovery found. It stays with this context and this issuer,
+    /// whatever the current context is later.
+    pub(crate) fn discovered(paths: Vec<PathBuf>, context: String, issuer: Origin) -> Self {
         Self::of(Profile {
             paths,
             context: Some(context),
@@ -82,15 +103,13 @@ impl KubeconfigCredentials {
     fn of(profile: Profile) -> Self {
         let profile = Arc::new(profile);
         let read = profile.clone();
-        // They outlive a reading, so that each gives its warning once.
-        let files: Vec<_> = profile.paths.iter().map(PrivateFile::new).collect();
         Self {
             profile,
-            login: KeptLogin::new(move || kept(&read, &files)),
+            login: StoredLogin::new(move || stored_tokens(&read)),
         }
     }
 
-    /// Reads this file alone.
+    /// Reads only this file.
     ///
     /// Defaults to the files in `KUBECONFIG`, merged as kubectl merges them, else `~/.kube/config`.
     #[must_use]
@@ -98,7 +117,7 @@ impl KubeconfigCredentials {
         Self::new(vec![path.into()], self.profile.context.clone())
     }
 
-    /// Takes the user of this context.
+    /// Uses this context.
     ///
     /// Defaults to the current context.
     #[must_use]
@@ -106,72 +125,71 @@ impl KubeconfigCredentials {
         Self::new(self.profile.paths.clone(), Some(name.into()))
     }
 
-    fn named(&self) -> String {
+    fn name(&self) -> String {
         match &self.profile.context {
-            Some(name) => format!("the kubeconfig's context `{name}`"),
+            Some(name) => format!("the kubeconfig's context {}", ForeignText::new(name)),
             None => "the kubeconfig's current context".into(),
         }
     }
 }
 
-/// What a profile by OpenID Connect holds.
-fn kept(profile: &Profile, files: &[PrivateFile]) -> Result<Kept, FileError> {
+/// Reads the tokens of a profile.
+fn stored_tokens(profile: &Profile) -> Result<StoredTokens, FileError> {
     let somewhere = profile.paths.first().cloned().unwrap_or_default();
     let user = profile
         .user()
         .map_err(|error| FileError::new(&somewhere, "cannot be used").with_source(error))?;
-    let whose = whose(&user);
-    let stored = |text: &Zeroizing<String>| Stored {
+    let identity = identity(&user);
+    let secret = |text: &Zeroizing<String>| StoredSecret {
         text: text.as_str().into(),
         written: text.as_str().into(),
-        writing: Writing::Plain,
+        encoding: Encoding::Plain,
     };
-    // The other sorts are not kept here, but a change of theirs, or to one of them, is to be seen.
+    // A token or token file is read only to notice that it changed.
     let (token, refresh_token) = match &user.login {
-        Found::Oidc(oidc) => (oidc.id_token.as_ref(), oidc.refresh_token.as_ref()),
-        Found::Token(token) => (Some(token), None),
-        Found::TokenFile(path) => {
-            let text = PrivateFile::new(path).text()?;
-            return Ok(Kept {
+        LoginMethod::Oidc(oidc) => (oidc.id_token.as_ref(), oidc.refresh_token.as_ref()),
+        LoginMethod::Token(token) => (Some(token), None),
+        LoginMethod::TokenFile(path) => {
+            let text = read_line(path, FileKind::Secret)?;
+            return Ok(StoredTokens {
                 file: user.file,
-                whose,
-                token: Some(stored(&text)),
+                identity,
+                token: Some(secret(&text)),
                 refresh_token: None,
             });
         }
-        Found::Exec(_) | Found::None(_) => (None, None),
+        LoginMethod::Exec(_) | LoginMethod::None(_) => (None, None),
     };
-    let (token, refresh_token) = (token.map(stored), refresh_token.map(stored));
-    // The whole of it is seen through, so that its warning is given.
-    if let Some(file) = files.iter().find(|it| it.path() == user.file) {
-        file.text()?;
+    let (token, refresh_token) = (token.map(secret), refresh_token.map(secret));
+    if token.is_some() || refresh_token.is_some() {
+        warn_if_others_may_read(&user.file);
     }
-    Ok(Kept {
+    Ok(StoredTokens {
         file: user.file,
-        whose,
+        identity,
         token,
         refresh_token,
     })
 }
 
-/// A user of a context, and with whom they log in.
-fn whose(user: &User) -> String {
+/// Identifies a user of a context and the issuer of the login.
+fn identity(user: &User) -> String {
     let with = match &user.login {
-        Found::Oidc(oidc) => format!("oidc {:?} {:?}", oidc.issuer, oidc.client_id),
-        Found::Token(_) => "token".into(),
-        Found::TokenFile(path) => format!("tokenFile {path:?}"),
-        Found::Exec(exec) => format!("{exec:?}"),
-        Found::None(instead) => instead.clone(),
+        LoginMethod::Oidc(oidc) => format!("oidc {:?} {:?}", oidc.issuer, oidc.client_id),
+        LoginMethod::Token(_) => "token".into(),
+        LoginMethod::TokenFile(path) => format!("tokenFile {path:?}"),
+        LoginMethod::Exec(exec) => format!("{exec:?}"),
+        LoginMethod::None(instead) => instead.clone(),
     };
     format!("{:?} {:?} {with}", user.context, user.name)
 }
 
-impl Login for KubeconfigCredentials {
-    fn who(&self) -> Who {
-        Who {
-            name: self.named(),
+impl Credential for KubeconfigCredentials {
+    fn subject(&self) -> Subject {
+        Subject {
+            name: self.name(),
             advice: OTHER_ADVICE,
-            once: true,
+            single_use: true,
         }
     }
 
@@ -181,7 +199,7 @@ impl Login for KubeconfigCredentials {
 
     fn fetch<'a>(&'a self, exchange: &'a Arc<Exchange>, cx: &'a FetchContext) -> Fetching<'a> {
         Box::pin(async move {
-            let place = self.named();
+            let place = self.name();
             let profile = self.profile.clone();
             let asked = exchange.control_plane();
             if profile
@@ -192,53 +210,56 @@ impl Login for KubeconfigCredentials {
                 let base = asked.base();
                 return Err(SourceError::invalid_credentials(format!(
                     "{place} was found for another control plane and is not for {base}"
-                )));
+                ))
+                .with_advice("discover the credentials of that control plane"));
             }
             let reading = tokio::task::spawn_blocking(move || profile.user()).await;
-            let cannot = || SourceError::invalid_credentials(format!("{place} gives no token"));
+            let cannot =
+                |error| unreadable(&format!("{place} gives no token"), error, OTHER_ADVICE);
             let user = match reading {
                 Ok(Ok(user)) => user,
-                Ok(Err(error)) => return Err(cannot().with_source(error)),
-                Err(ended) => return Err(cannot().with_source(ended)),
+                Ok(Err(error)) => return Err(cannot(error)),
+                Err(ended) => return Err(cannot(ended.into())),
             };
             let name = format!(
-                "login of user `{}` (context `{}`) in {}",
-                user.name,
-                user.context,
+                "the login of user {} (context {}) in {}",
+                ForeignText::new(&user.name),
+                ForeignText::new(&user.context),
                 user.file.display()
             );
-            let whose = whose(&user);
+            let identity = identity(&user);
             match user.login {
-                Found::Token(token) => {
+                LoginMethod::Token(token) => {
                     let text = token.as_str().into();
-                    held::token(&text, None, &format!("the {name}"), OTHER_ADVICE)
+                    given_token(&text, None, &name, OTHER_ADVICE)
                 }
-                Found::TokenFile(path) => {
-                    let text = PrivateFile::new(path).text();
-                    let text = text.map_err(|error| cannot().with_source(error))?;
-                    let text = without_line_break(&text).into();
-                    held::token(&text, None, &format!("the {name}"), OTHER_ADVICE)
+                LoginMethod::TokenFile(path) => {
+                    let text = read_line(&path, FileKind::Secret);
+                    let mut text = text.map_err(|error| cannot(error.into()))?;
+                    let text = std::mem::take(&mut *text).into();
+                    given_token(&text, None, &name, OTHER_ADVICE)
                 }
-                Found::Exec(exec) => {
+                LoginMethod::Exec(exec) => {
                     let got = exec.run().await;
                     let got = got.map_err(|error| {
-                        SourceError::transient(format!("the {name} gives no token"))
-                            .with_source(error)
+                        let message = format!("{name} gives no token");
+                        unreadable(&message, error.into(), OTHER_ADVICE)
                     })?;
                     let text = got.token.as_str().into();
-                    held::token(&text, got.expires_at, &format!("the {name}"), OTHER_ADVICE)
+                    given_token(&text, got.expires_at, &name, OTHER_ADVICE)
                 }
-                Found::Oidc(oidc) => {
-                    let who = Who {
+                LoginMethod::Oidc(oidc) => {
+                    let subject = Subject {
                         name,
                         advice: OIDC_ADVICE,
-                        once: true,
+                        single_use: true,
                     };
-                    self.by_oidc(oidc, who, &whose, exchange, cx).await
+                    self.by_oidc(oidc, subject, &identity, exchange, cx).await
                 }
-                Found::None(instead) => Err(SourceError::invalid_credentials(format!(
-                    "the {name} has no token but {instead}: {OTHER_ADVICE}"
-                ))),
+                LoginMethod::None(instead) => Err(SourceError::no_credentials(format!(
+                    "{name} has no token but {instead}"
+                ))
+                .with_advice(OTHER_ADVICE)),
             }
         })
     }
@@ -248,35 +269,38 @@ impl KubeconfigCredentials {
     async fn by_oidc(
         &self,
         oidc: Oidc,
-        who: Who,
-        whose: &str,
+        subject: Subject,
+        identity: &str,
         exchange: &Arc<Exchange>,
         cx: &FetchContext,
     ) -> Result<Token, SourceError> {
-        let (exchange, oidc, asking) = (exchange.clone(), Arc::new(oidc), who.clone());
-        let send = move |token: SecretText| {
-            let (exchange, oidc, who) = (exchange.clone(), oidc.clone(), asking.clone());
-            async move { refresh(&exchange, &oidc, &who, token).await }
+        let send = {
+            let (exchange, oidc, subject) = (exchange.clone(), Arc::new(oidc), subject.clone());
+            move |token: SecretText| {
+                let (exchange, oidc, subject) = (exchange.clone(), oidc.clone(), subject.clone());
+                async move { refresh(&exchange, &oidc, &subject, token).await }
+            }
         };
-        self.login.fetch(&who, whose, true, cx, send).await
+        self.login.fetch(&subject, identity, true, cx, send).await
     }
 }
 
-/// Redeems a refresh token at the issuer that the profile names, and nowhere else.
+/// Redeems a refresh token, at the issuer that the profile names only.
 async fn refresh(
     exchange: &Exchange,
     oidc: &Oidc,
-    who: &Who,
+    subject: &Subject,
     token: SecretText,
 ) -> Result<Issued, SourceError> {
     let issuer = &oidc.issuer;
-    let is_safe = Origin::parse(issuer).is_ok_and(|origin| origin.is_safe());
+    let is_plain = issuer.len() <= MAX_ISSUER && issuer.bytes().all(|b| b.is_ascii_graphic());
+    let is_safe = is_plain && Origin::parse(issuer).is_ok_and(|origin| origin.is_safe());
     if !is_safe {
-        return Err(SourceError::malformed(format!(
-            "the issuer {issuer} of the {} is not reached over TLS, and the refresh token is not sent \
-             there",
-            who.name
-        )));
+        let (issuer, name) = (ForeignText::new(issuer), &subject.name);
+        let message = format!(
+            "the issuer {issuer} of {name} is not an https URL, so the refresh token is not sent there"
+        );
+        return Err(SourceError::malformed(message).with_advice(OIDC_ADVICE));
     }
     let transport = exchange.transport()?;
     let metadata = Metadata::discover(transport, issuer).await?;
@@ -288,30 +312,28 @@ async fn refresh(
     if let Some(secret) = &oidc.client_secret {
         request = request.secret_parameter("client_secret", &secret.as_str().into());
     }
-    let scene = Scene {
+    let parties = Parties {
         base: issuer.clone(),
-        who,
+        subject,
     };
     let answer = transport.send(request).await;
-    let answer = answer.map_err(|failure| scene.failure(failure))?;
-    let tried = [metadata.token_endpoint];
+    let answer = answer.map_err(|error| parties.no_answer(error))?;
+    let tried = [ForeignText::new(&metadata.token_endpoint).to_string()];
     let mut issued = answer
         .token()
-        .map_err(|flaw| scene.flaw(flaw, &answer, &tried))?;
-    // The profile's bearer is the ID token, as kubectl has it.
+        .map_err(|error| parties.no_token(error, &answer, &tried))?;
+    // The profile's bearer token is the ID token, as in kubectl.
     if let Some(id_token) = &issued.id_token {
-        issued.token = held::token(id_token, None, &format!("the {}", who.name), who.advice)?;
+        issued.token = given_token(id_token, None, &subject.name, subject.advice)?;
     }
     Ok(issued)
 }
 
-/// The current context and its login by OpenID Connect, if it has one.
-pub(crate) fn current_oidc(
-    config: &Kubeconfig,
-) -> Result<Option<(String, Oidc)>, kubeconfig::Error> {
+/// Returns the current context and its login by OpenID Connect, if it has one.
+pub(crate) fn current_oidc(config: &Kubeconfig) -> Result<Option<(String, Oidc)>, KubeconfigError> {
     let user = config.user(None)?;
     match user.login {
-        Found::Oidc(oidc) => Ok(Some((user.context, oidc))),
+        LoginMethod::Oidc(oidc) => Ok(Some((user.context, oidc))),
         _ => Ok(None),
     }
 }

@@ -10,19 +10,21 @@ use std::{
 #[cfg(feature = "user-login")]
 use tower_bearer::SourceError;
 use tower_bearer::{
-    FetchContext,
+    FetchContext, ForeignText,
     oauth2::{RefreshTokens, SecretText},
 };
 
-use super::{Credentials, Fetching, Login, Who};
+use super::credential::{Credential, Credentials, Fetching};
+#[cfg(feature = "user-login")]
+use super::unreadable::unreadable;
+use crate::exchange::{Exchange, Grant, Subject};
 #[cfg(feature = "user-login")]
 use crate::secret::Secret;
-use crate::{exchange::Exchange, grant::Grant};
 
-/// The client that asks for a person, if none is named: what the command line calls itself.
+/// The default client, on whose behalf a person logs in: the Run:ai command line's.
 const CLIENT_ID: &str = "cli";
 
-/// A person's login: what [`Credentials::refresh_token`] makes.
+/// A person's login. [`Credentials::refresh_token`] makes it.
 #[derive(Clone, Debug)]
 pub struct UserCredentials {
     proof: Proof,
@@ -35,46 +37,63 @@ enum Proof {
     Password {
         username: String,
         password: Secret,
-        refused: Arc<Refused>,
+        rejected: Arc<RejectedPasswords>,
     },
     RefreshToken(RefreshTokens),
 }
 
-/// The password that each control plane has refused last, with what was said. It is not sent there again,
-/// since accounts are locked after a few wrong tries.
+/// The last password that each control plane rejected, with the error. It is not sent there again, because
+/// accounts are locked after a few wrong attempts.
 #[cfg(feature = "user-login")]
 #[derive(Debug, Default)]
-struct Refused(Mutex<BTreeMap<String, (SecretText, String)>>);
+struct RejectedPasswords(Mutex<BTreeMap<String, (SecretText, SourceError)>>);
 
 #[cfg(feature = "user-login")]
-impl Refused {
-    fn words(&self, base: &str, password: &SecretText) -> Option<String> {
+impl RejectedPasswords {
+    /// Returns the error with which a control plane rejected this very password.
+    fn error(&self, base: &str, password: &SecretText) -> Option<SourceError> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (refused, words) = all.get(base)?;
-        (refused == password).then(|| words.clone())
+        let (rejected, error) = all.get(base)?;
+        (rejected == password).then(|| error.clone())
     }
 
-    fn note(&self, base: String, password: SecretText, error: &SourceError) {
+    fn remember(&self, base: String, password: SecretText, error: SourceError) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.insert(base, (password, error.to_string()));
+        all.insert(base, (password, error));
+    }
+}
+
+impl Credentials {
+    /// Takes a person's email and password.
+    ///
+    /// Use it only if nothing else is available: the program then knows the password, it may do all that
+    /// the person may, single sign-on and a second factor do not work, and OAuth's best practice forbids
+    /// it (RFC 9700, section 2.4: "MUST NOT be used"). So it is behind the feature `user-login`, and
+    /// discovery never finds it.
+    ///
+    /// A rejected password is not sent again before it changes, because accounts are locked after a few
+    /// wrong attempts.
+    #[cfg(feature = "user-login")]
+    pub fn password(username: impl Into<String>, password: impl Into<Secret>) -> UserCredentials {
+        UserCredentials::of(Proof::Password {
+            username: username.into(),
+            password: password.into(),
+            rejected: Arc::default(),
+        })
+    }
+
+    /// Takes a refresh token of a person who has logged in somewhere. It may do all that the person may,
+    /// until the session ends.
+    ///
+    /// If the control plane rotates refresh tokens, each token costs the refresh token, and the new one
+    /// must outlive the program: provide a store with [`RefreshTokens::stored`]. See [`RefreshTokens`] for
+    /// two processes with one login.
+    pub fn refresh_token(token: impl Into<RefreshTokens>) -> UserCredentials {
+        UserCredentials::of(Proof::RefreshToken(token.into()))
     }
 }
 
 impl UserCredentials {
-    #[cfg(feature = "user-login")]
-    pub(super) fn password(username: String, password: Secret) -> Self {
-        let refused = Arc::default();
-        Self::of(Proof::Password {
-            username,
-            password,
-            refused,
-        })
-    }
-
-    pub(super) fn refresh_token(tokens: RefreshTokens) -> Self {
-        Self::of(Proof::RefreshToken(tokens))
-    }
-
     fn of(proof: Proof) -> Self {
         Self {
             proof,
@@ -82,10 +101,10 @@ impl UserCredentials {
         }
     }
 
-    /// Names the client on whose behalf is asked. A refresh token is good for the client alone that it was
-    /// given to.
+    /// Sets the client on whose behalf the person logs in. A refresh token works only for the client that
+    /// it was issued to.
     ///
-    /// Defaults to `cli`, as the command line has it.
+    /// Defaults to `cli`, like the command line.
     #[must_use]
     pub fn client_id(mut self, id: impl Into<String>) -> Self {
         self.client_id = id.into();
@@ -93,23 +112,26 @@ impl UserCredentials {
     }
 }
 
-impl Login for UserCredentials {
-    fn who(&self) -> Who {
+impl Credential for UserCredentials {
+    fn subject(&self) -> Subject {
         match &self.proof {
             #[cfg(feature = "user-login")]
             Proof::Password {
                 username, password, ..
-            } => Who {
-                name: format!("user `{username}`"),
-                advice: "check the email and the password, and log in to the UI once: a new password, a \
-                         second factor or single sign-on may be asked for; the password is not sent \
-                         again before it changes",
-                once: password.tells_changes(),
+            } => Subject {
+                name: format!("user {}", ForeignText::new(username)),
+                advice: "check the email and the password, and log in to the UI once: it may ask for a new \
+                         password, a second factor or single sign-on; the password is not sent again \
+                         before it changes",
+                single_use: password.tells_changes(),
             },
-            Proof::RefreshToken(_) => Who {
-                name: format!("the refresh token of client `{}`", self.client_id),
-                advice: "the session has ended, or the token was used elsewhere: log in again",
-                once: true,
+            Proof::RefreshToken(_) => Subject {
+                name: format!(
+                    "the refresh token of client {}",
+                    ForeignText::new(&self.client_id)
+                ),
+                advice: "log in again; the session has ended, or the token was used elsewhere",
+                single_use: true,
             },
         }
     }
@@ -129,46 +151,39 @@ impl Login for UserCredentials {
                 Proof::Password {
                     username,
                     password,
-                    refused,
+                    rejected,
                 } => {
-                    let who = self.who();
+                    let subject = self.subject();
                     let password = password.current().await.map_err(|error| {
-                        let name = &who.name;
-                        SourceError::transient(format!("there is no password for {name}"))
-                            .with_source(error)
+                        let message = format!("there is no password for {}", subject.name);
+                        unreadable(&message, error, "check the place that it is read from")
                     })?;
                     let base = exchange.control_plane().base();
-                    if let Some(words) = refused.words(&base, &password) {
-                        let error = SourceError::invalid_credentials(words);
-                        return Err(match who.once {
-                            true => error.until_changed(),
-                            false => error,
-                        });
+                    if let Some(error) = rejected.error(&base, &password) {
+                        return Err(error);
                     }
                     let grant = Grant::Password {
                         username: username.clone(),
                         password: password.clone(),
                         client_id: self.client_id.clone(),
                     };
-                    let issued = exchange.issue(&grant, &who).await;
-                    if let Some(error) = issued
-                        .as_ref()
-                        .err()
-                        .filter(|it| it.is_invalid_credentials())
-                    {
-                        refused.note(base, password, error);
+                    let issued = exchange.issue(&grant, &subject).await;
+                    if let Err(error) = &issued {
+                        if error.is_invalid_credentials() {
+                            rejected.remember(base, password, error.clone());
+                        }
                     }
                     Ok(issued?.token)
                 }
                 Proof::RefreshToken(tokens) => {
-                    let (exchange, who) = (exchange.clone(), self.who());
+                    let (exchange, subject) = (exchange.clone(), self.subject());
                     let client_id = self.client_id.clone();
                     let send = move |token: SecretText| {
-                        let (exchange, who) = (exchange.clone(), who.clone());
+                        let (exchange, subject) = (exchange.clone(), subject.clone());
                         let client_id = client_id.clone();
                         async move {
                             let grant = Grant::Refresh { token, client_id };
-                            exchange.issue(&grant, &who).await
+                            exchange.issue(&grant, &subject).await
                         }
                     };
                     tokens.exchange(cx.time_left(), send).await

@@ -1,46 +1,38 @@
-//! A command that gives a token: Kubernetes' `client.authentication.k8s.io`.
+//! A command that prints a token: Kubernetes' `client.authentication.k8s.io`.
 
-use std::{ffi::OsString, fmt, io, path::PathBuf, process::Stdio};
+use std::{fmt, path::PathBuf};
 
 use serde_json::{Value, json};
-use tokio::{
-    io::AsyncReadExt,
-    process::{Child, Command},
-};
+use tower_bearer::ForeignText;
 use zeroize::Zeroizing;
 
 use super::{
-    Error,
+    error::KubeconfigError,
     file::Entry,
     view::{Shape, View},
 };
+use crate::files::{Command, CommandError};
 
 const VERSIONS: [&str; 2] = [
     "client.authentication.k8s.io/v1",
     "client.authentication.k8s.io/v1beta1",
 ];
 
-/// How much a command may write.
-const MAX_OUTPUT: usize = 1024 * 1024;
-
-/// How much of an install hint is told.
-const MAX_HINT: usize = 500;
-
-/// A command that gives a token.
+/// A command that prints a token.
 pub(crate) struct Exec {
     api_version: String,
     command: PathBuf,
     args: Vec<String>,
     env: Vec<(String, String)>,
-    install_hint: String,
+    install_hint: Option<ForeignText>,
     file: PathBuf,
     /// Whose command this is, for errors.
     pub(super) user: String,
-    /// What the command is told of the cluster.
+    /// What the command receives about the cluster.
     pub(super) cluster: Option<Value>,
 }
 
-/// What a command gave.
+/// The token that a command printed.
 pub(crate) struct ExecToken {
     pub(crate) token: Zeroizing<String>,
     /// Seconds since 1970.
@@ -52,17 +44,22 @@ impl Exec {
         let api_version = view.text("apiVersion")?.unwrap_or_default();
         if !VERSIONS.contains(&api_version) {
             let known = VERSIONS.join(" and ");
-            let problem = format!("exec.apiVersion is {api_version:?}");
-            return Err(format!("{problem}; {known} are known"));
+            let version = ForeignText::new(api_version);
+            return Err(format!(
+                "exec.apiVersion is {version}, and only {known} are known"
+            ));
         }
-        // Version 1 asks for a mode, and nothing is lost by taking the usual one.
+        // Version 1 requires a mode. A missing one counts as the usual one.
         match view.text("interactiveMode")?.unwrap_or("IfAvailable") {
             "Never" | "IfAvailable" => {}
             "Always" => {
                 let why = "there is no terminal here";
                 return Err(format!("exec.interactiveMode is Always, and {why}"));
             }
-            other => return Err(format!("exec.interactiveMode is {other:?}")),
+            other => {
+                let mode = ForeignText::new(other);
+                return Err(format!("exec.interactiveMode is {mode}"));
+            }
         }
         let Some(command) = view.text("command")? else {
             return Err("exec has no command".to_owned());
@@ -78,7 +75,7 @@ impl Exec {
         let args = view.texts("args")?.into_iter();
         Ok(Self {
             api_version: api_version.to_owned(),
-            // A bare name is looked for in PATH.
+            // A bare name is searched in PATH.
             command: if command.contains(std::path::is_separator) {
                 user.path(command)
             } else {
@@ -86,7 +83,7 @@ impl Exec {
             },
             args: args.map(str::to_owned).collect(),
             env,
-            install_hint: printable(view.text("installHint")?.unwrap_or_default()),
+            install_hint: view.text("installHint")?.map(ForeignText::new),
             file: user.file.clone(),
             user: String::new(),
             cluster: None,
@@ -94,44 +91,19 @@ impl Exec {
     }
 
     /// Runs the command. Dropping the future ends it.
-    pub(crate) async fn run(&self) -> Result<ExecToken, Error> {
-        let mut command = Command::new(&self.command);
-        command
-            .args(&self.args)
-            .envs(self.env.iter().map(|(name, value)| (name, value)))
-            .env("KUBERNETES_EXEC_INFO", self.info())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .kill_on_drop(true);
-        let child = command.spawn().map_err(|error| self.not_started(error))?;
-        let output = self.output(child).await?;
-        credential(&output, &self.api_version).map_err(|problem| self.error(problem))
+    pub(crate) async fn run(&self) -> Result<ExecToken, KubeconfigError> {
+        let command = Command::new(&self.command, &self.args);
+        let command = self
+            .env
+            .iter()
+            .fold(command, |command, (name, value)| command.env(name, value))
+            .env("KUBERNETES_EXEC_INFO", self.info());
+        let output = command.output().await.map_err(|error| self.failed(error))?;
+        credential(output.as_bytes(), &self.api_version).map_err(|problem| self.error(problem))
     }
 
-    /// What the command writes, if it ends well.
-    async fn output(&self, mut child: Child) -> Result<Zeroizing<Vec<u8>>, Error> {
-        let failed = |error| self.error("it cannot be watched").with_source(error);
-        // The space is there from the start: growing would leave copies of tokens behind.
-        let mut output = Zeroizing::new(Vec::with_capacity(MAX_OUTPUT + 1));
-        if let Some(stdout) = child.stdout.take() {
-            let mut stdout = stdout.take(MAX_OUTPUT as u64 + 1);
-            stdout.read_to_end(&mut output).await.map_err(failed)?;
-        }
-        if output.len() > MAX_OUTPUT {
-            child.kill().await.map_err(failed)?;
-            return Err(self.error("it wrote more than 1 MiB"));
-        }
-        let status = child.wait().await.map_err(failed)?;
-        match status.code() {
-            Some(0) => Ok(output),
-            Some(code) => Err(self.error(format!("it ended with code {code}"))),
-            None => Err(self.error("it was ended by a signal")),
-        }
-    }
-
-    /// What the command is told.
-    fn info(&self) -> OsString {
+    /// Returns what the command receives.
+    fn info(&self) -> String {
         let mut spec = json!({ "interactive": false });
         if let Some(cluster) = &self.cluster {
             spec["cluster"] = cluster.clone();
@@ -141,31 +113,28 @@ impl Exec {
             "kind": "ExecCredential",
             "spec": spec,
         });
-        info.to_string().into()
+        info.to_string()
     }
 
-    fn not_started(&self, error: io::Error) -> Error {
-        let mut problem = "it cannot be started".to_owned();
-        if error.kind() == io::ErrorKind::NotFound {
-            problem = "it was not found".to_owned();
-            if !self.install_hint.is_empty() {
-                problem = format!("{problem}; {}", self.install_hint);
-            }
+    fn failed(&self, error: CommandError) -> KubeconfigError {
+        let mut problem = format!("it {}", error.what());
+        if let Some(hint) = self.install_hint.as_ref().filter(|_| error.is_not_found()) {
+            problem = format!("{problem}; the kubeconfig says {hint}");
         }
         self.error(problem).with_source(error)
     }
 
-    fn error(&self, problem: impl fmt::Display) -> Error {
-        let command = self.command.display();
+    fn error(&self, problem: impl fmt::Display) -> KubeconfigError {
+        let command = ForeignText::new(&self.command.to_string_lossy());
         let user = &self.user;
-        Error::about(
+        KubeconfigError::about(
             &self.file,
             format!("{user}: its command {command}: {problem}"),
         )
     }
 }
 
-/// Reads an `ExecCredential`. No error tells anything of it.
+/// Reads an `ExecCredential`. Errors show nothing of it.
 fn credential(output: &[u8], api_version: &str) -> Result<ExecToken, String> {
     let Ok(root) = serde_json::from_slice::<Value>(output) else {
         return Err("what it wrote is not JSON".to_owned());
@@ -173,7 +142,7 @@ fn credential(output: &[u8], api_version: &str) -> Result<ExecToken, String> {
     let root = View::new(&root, "");
     let wrote = |shape| format!("in what it wrote, {shape}");
     if root.text("kind").map_err(wrote)? != Some("ExecCredential") {
-        return Err("what it wrote is no ExecCredential".to_owned());
+        return Err("what it wrote is not an ExecCredential".to_owned());
     }
     if root.text("apiVersion").map_err(wrote)? != Some(api_version) {
         return Err(format!("what it wrote is not of {api_version}"));
@@ -191,7 +160,7 @@ fn credential(output: &[u8], api_version: &str) -> Result<ExecToken, String> {
     let expires_at = match status.text("expirationTimestamp").map_err(wrote)? {
         Some(text) => match text.parse::<jiff::Timestamp>() {
             Ok(time) => Some(time.as_duration().as_secs_f64()),
-            Err(_) => return Err(wrote("status.expirationTimestamp is no time".to_owned())),
+            Err(_) => return Err(wrote("status.expirationTimestamp is not a time".to_owned())),
         },
         None => None,
     };
@@ -199,25 +168,6 @@ fn credential(output: &[u8], api_version: &str) -> Result<ExecToken, String> {
         token: Zeroizing::new(token.to_owned()),
         expires_at,
     })
-}
-
-/// A text that can stand in an error: one line, without control characters, and not long.
-fn printable(text: &str) -> String {
-    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let printable = words.chars().filter(|&char| is_printable(char));
-    printable.take(MAX_HINT).collect()
-}
-
-fn is_printable(char: char) -> bool {
-    // These show nothing, or turn the direction of what follows.
-    let hidden = [
-        '\u{200b}'..='\u{200f}',
-        '\u{2028}'..='\u{202e}',
-        '\u{2060}'..='\u{206f}',
-        '\u{feff}'..='\u{feff}',
-    ];
-    let hidden = hidden.iter().any(|range| range.contains(&char));
-    !char.is_control() && !hidden
 }
 
 impl fmt::Debug for Exec {

@@ -2,20 +2,19 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
-    io::{ErrorKind, Read},
     path::{Path, PathBuf},
 };
 
 use serde_json::{Map, Value};
+use tower_bearer::ForeignText;
 use zeroize::Zeroizing;
 
 use super::{
-    Error,
+    error::KubeconfigError,
     view::{Shape, View},
     yaml,
 };
-use crate::watched::is_pipe;
+use crate::files::{self, FileErrorKind, FileKind};
 
 /// What a file says.
 #[derive(Default)]
@@ -43,7 +42,7 @@ impl Entry {
 }
 
 /// Reads a file, if it is there.
-pub(super) fn read(path: &Path) -> Result<Option<Content>, Error> {
+pub(super) fn read(path: &Path) -> Result<Option<Content>, KubeconfigError> {
     let Some(text) = read_text(path)? else {
         return Ok(None);
     };
@@ -51,35 +50,21 @@ pub(super) fn read(path: &Path) -> Result<Option<Content>, Error> {
         Some(root) => yaml::to_json(&root),
         None => Ok(Value::Null),
     });
-    let root = root.map_err(|problem| Error::about(path, problem))?;
-    let content = content(path, &root).map_err(|shape| Error::about(path, shape))?;
+    let root = root.map_err(|problem| KubeconfigError::about(path, problem))?;
+    let content = content(path, &root).map_err(|shape| KubeconfigError::about(path, shape))?;
     Ok(Some(content))
 }
 
 /// The text of a file, if it is there.
-pub(super) fn read_text(path: &Path) -> Result<Option<Zeroizing<String>>, Error> {
-    let failed = |error| Error::about(path, "cannot be read").with_source(error);
-    // A device may stand for an empty file: KUBECONFIG=/dev/null.
-    if is_pipe(path) {
-        return Err(Error::about(path, "a pipe, which cannot be read twice"));
+pub(super) fn read_text(path: &Path) -> Result<Option<Zeroizing<String>>, KubeconfigError> {
+    // The usual way to say that there is none: KUBECONFIG=/dev/null.
+    if path == Path::new("/dev/null") {
+        return Ok(Some(Zeroizing::default()));
     }
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
-    };
-    // One byte more than is allowed, so that a larger file is seen to be larger. The space is there
-    // from the start: growing would leave copies of tokens behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(yaml::MAX_BYTES + 1));
-    file.take(yaml::MAX_BYTES as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
-    if bytes.len() > yaml::MAX_BYTES {
-        return Err(Error::about(path, "larger than 1 MiB"));
-    }
-    match std::str::from_utf8(&bytes) {
-        Ok(text) => Ok(Some(Zeroizing::new(text.to_owned()))),
-        Err(_) => Err(Error::about(path, "not UTF-8")),
+    match files::read_text(path, FileKind::Kubeconfig) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == FileErrorKind::NotFound => Ok(None),
+        Err(error) => Err(KubeconfigError::new(error.message()).with_source(error)),
     }
 }
 
@@ -118,7 +103,7 @@ fn entries(
             .insert(name.to_owned(), Entry { file, value })
             .is_some()
         {
-            return Err(format!("{list} has {name:?} twice"));
+            return Err(format!("{list} has {} twice", ForeignText::new(name)));
         }
     }
     Ok(entries)

@@ -1,9 +1,10 @@
 //! How a user of a kubeconfig logs in.
 
-use std::{fmt, fs, path::PathBuf};
+use std::{fmt, path::PathBuf};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
+use tower_bearer::ForeignText;
 use zeroize::Zeroizing;
 
 use super::{
@@ -11,18 +12,19 @@ use super::{
     file::Entry,
     view::{Shape, View},
 };
+use crate::files::{FileKind, read_bytes};
 
 /// How a user logs in.
-pub(crate) enum Login {
+pub(crate) enum LoginMethod {
     Token(Zeroizing<String>),
     TokenFile(PathBuf),
     Exec(Exec),
     Oidc(Oidc),
-    /// By nothing that gives a token; the text says what there is instead.
+    /// By nothing that gives a token. The text says what there is instead.
     None(String),
 }
 
-/// A login by OpenID Connect, as `kubectl`'s former auth provider and the Run:ai CLI keep it.
+/// A login by OpenID Connect, as `kubectl`'s former auth provider and the Run:ai CLI write it.
 pub(crate) struct Oidc {
     pub(crate) client_id: String,
     pub(crate) client_secret: Option<Zeroizing<String>>,
@@ -31,11 +33,11 @@ pub(crate) struct Oidc {
     pub(crate) refresh_token: Option<Zeroizing<String>>,
 }
 
-/// Reads how a user logs in, and whether its command wants to be told the cluster.
+/// Reads how a user logs in, and whether its command needs the cluster.
 ///
-/// As in client-go, a token comes before all, a token's file before a token, and a command and an auth
-/// provider exclude each other.
-pub(super) fn read(user: &Entry) -> Result<(Login, bool), Shape> {
+/// As in client-go, a token file comes first, then a token. A command and an auth provider exclude each
+/// other.
+pub(super) fn read(user: &Entry) -> Result<(LoginMethod, bool), Shape> {
     let view = View::new(&user.value, "");
     let exec = view.map("exec")?;
     let provider = view.map("auth-provider")?;
@@ -43,14 +45,14 @@ pub(super) fn read(user: &Entry) -> Result<(Login, bool), Shape> {
         return Err("it has both exec and auth-provider".to_owned());
     }
     if let Some(path) = view.text("tokenFile")? {
-        return Ok((Login::TokenFile(user.path(path)), false));
+        return Ok((LoginMethod::TokenFile(user.path(path)), false));
     }
     if let Some(token) = secret(&view, "token")? {
-        return Ok((Login::Token(token), false));
+        return Ok((LoginMethod::Token(token), false));
     }
     if let Some(exec) = exec {
         let provide_cluster = exec.flag("provideClusterInfo")?;
-        return Ok((Login::Exec(Exec::read(&exec, user)?), provide_cluster));
+        return Ok((LoginMethod::Exec(Exec::read(&exec, user)?), provide_cluster));
     }
     if let Some(provider) = provider {
         return Ok((auth_provider(&provider)?, false));
@@ -63,7 +65,7 @@ pub(super) fn read(user: &Entry) -> Result<(Login, bool), Shape> {
     } else {
         "nothing"
     };
-    Ok((Login::None(other.to_owned()), false))
+    Ok((LoginMethod::None(other.to_owned()), false))
 }
 
 fn has(view: &View<'_>, keys: &[&str]) -> Result<bool, Shape> {
@@ -80,10 +82,13 @@ fn secret(view: &View<'_>, key: &str) -> Result<Option<Zeroizing<String>>, Shape
     Ok(text.map(|text| Zeroizing::new(text.to_owned())))
 }
 
-fn auth_provider(provider: &View<'_>) -> Result<Login, Shape> {
+fn auth_provider(provider: &View<'_>) -> Result<LoginMethod, Shape> {
     let name = provider.text("name")?.unwrap_or_default();
     if name != "oidc" {
-        return Ok(Login::None(format!("the auth provider {name:?}")));
+        return Ok(LoginMethod::None(format!(
+            "the auth provider {}",
+            ForeignText::new(name)
+        )));
     }
     let none = Value::Null;
     let config = provider.map("config")?;
@@ -92,7 +97,7 @@ fn auth_provider(provider: &View<'_>) -> Result<Login, Shape> {
         let missing = || format!("its auth-provider has no {key}");
         config.text(key)?.map(str::to_owned).ok_or_else(missing)
     };
-    Ok(Login::Oidc(Oidc {
+    Ok(LoginMethod::Oidc(Oidc {
         client_id: needed("client-id")?,
         client_secret: secret(&config, "client-secret")?,
         issuer: needed("idp-issuer-url")?,
@@ -101,7 +106,7 @@ fn auth_provider(provider: &View<'_>) -> Result<Login, Shape> {
     }))
 }
 
-/// A cluster as a command is told it: `spec.cluster` of an `ExecCredential`.
+/// Returns the cluster as a command receives it: `spec.cluster` of an `ExecCredential`.
 pub(super) fn cluster(entry: &Entry) -> Result<Value, Shape> {
     let view = View::new(&entry.value, "");
     let mut cluster = json!({ "server": view.text("server")?.unwrap_or_default() });
@@ -118,11 +123,11 @@ pub(super) fn cluster(entry: &Entry) -> Result<Value, Shape> {
     let authority = match view.text("certificate-authority-data")? {
         Some(data) => Some(data.to_owned()),
         None => match view.text("certificate-authority")? {
-            // A command is told contents only, since it knows nothing of this file's folder.
+            // A command receives the contents, because it does not know this file's folder.
             Some(path) => {
-                let read = fs::read(entry.path(path));
-                let unreadable = |_| "its certificate-authority cannot be read".to_owned();
-                Some(STANDARD.encode(read.map_err(unreadable)?))
+                let read = read_bytes(&entry.path(path), FileKind::Certificates);
+                let unreadable = |error| format!("its certificate-authority: {error}");
+                Some(STANDARD.encode(&*read.map_err(unreadable)?))
             }
             None => None,
         },
@@ -130,7 +135,7 @@ pub(super) fn cluster(entry: &Entry) -> Result<Value, Shape> {
     if let Some(authority) = authority {
         cluster["certificate-authority-data"] = authority.into();
     }
-    // What the cluster's entry has for such commands alone.
+    // Settings in the cluster's entry for such commands only.
     for extension in view.maps("extensions")? {
         if extension.text("name")? == Some("client.authentication.k8s.io/exec") {
             if let Some(config) = extension.value().get("extension") {
@@ -141,7 +146,7 @@ pub(super) fn cluster(entry: &Entry) -> Result<Value, Shape> {
     Ok(cluster)
 }
 
-impl fmt::Debug for Login {
+impl fmt::Debug for LoginMethod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Token(_) => f.write_str("Token(..)"),

@@ -14,7 +14,8 @@ use saphyr::ScalarStyle;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::{Error, file::read_text, yaml};
+use super::{error::KubeconfigError, file::read_text, yaml};
+use crate::files::open_regular;
 
 /// How often a lock that another program holds is asked for again, and after which time each: 2 s.
 const TRIES: u32 = 20;
@@ -26,43 +27,47 @@ const UNUSUAL: &str = "the old token is written in a way that is not replaced";
 ///
 /// Each old one must be there as a whole value; else another program has changed the file meanwhile,
 /// and nothing is written. This blocks.
-pub(crate) fn write_back(file: &Path, replaced: &[(&str, &str)]) -> Result<(), Error> {
+pub(crate) fn write_back(file: &Path, replaced: &[(&str, &str)]) -> Result<(), KubeconfigError> {
     for (old, new) in replaced {
         if old.is_empty() {
-            return Err(Error::about(file, "there is no old token to replace"));
+            return Err(KubeconfigError::about(
+                file,
+                "there is no old token to replace",
+            ));
         }
         if new.is_empty() || !new.bytes().all(is_token) {
             let problem = "the new token has characters that are not written";
-            return Err(Error::about(file, problem));
+            return Err(KubeconfigError::about(file, problem));
         }
     }
     let _lock = Lock::take(file, &mut pause)?;
     let target = target(file)?;
     let Some(text) = read_text(&target)? else {
-        return Err(Error::about(file, "changed meanwhile: it is gone"));
+        return Err(KubeconfigError::about(
+            file,
+            "changed meanwhile: it is gone",
+        ));
     };
-    let text = replace(&text, replaced).map_err(|problem| Error::about(file, problem))?;
+    let text = replace(&text, replaced).map_err(|problem| KubeconfigError::about(file, problem))?;
     let written = write(&target, text.as_bytes());
-    written.map_err(|error| Error::about(file, "cannot be written").with_source(error))
+    written.map_err(|error| KubeconfigError::about(file, "cannot be written").with_source(error))
 }
 
 /// Whether [`write_back`] could work, by what can be known beforehand: the lock is free, and the file
 /// and its folder can be written to. This blocks.
-pub(crate) fn can_write_back(file: &Path) -> Result<(), Error> {
+pub(crate) fn can_write_back(file: &Path) -> Result<(), KubeconfigError> {
     let _lock = Lock::take(file, &mut pause)?;
     let target = target(file)?;
-    let tried = OpenOptions::new()
-        .write(true)
-        .open(&target)
-        .and_then(|_| Temporary::new(&target))
-        .and_then(|temporary| keep_owner(&target, &temporary));
-    tried.map_err(|error| Error::about(file, "cannot be written").with_source(error))
+    open_regular(&target, OpenOptions::new().write(true))
+        .map_err(|error| KubeconfigError::about(file, "cannot be written").with_source(error))?;
+    let tried = Temporary::new(&target).and_then(|temporary| keep_owner(&target, &temporary));
+    tried.map_err(|error| KubeconfigError::about(file, "cannot be written").with_source(error))
 }
 
 /// The file itself, if its path is a link to it.
-fn target(file: &Path) -> Result<PathBuf, Error> {
+fn target(file: &Path) -> Result<PathBuf, KubeconfigError> {
     let target = fs::canonicalize(file);
-    target.map_err(|error| Error::about(file, "cannot be found").with_source(error))
+    target.map_err(|error| KubeconfigError::about(file, "cannot be found").with_source(error))
 }
 
 /// The characters of tokens: none of them means anything to YAML or JSON within a value.
@@ -234,7 +239,10 @@ pub(super) struct Lock(PathBuf);
 
 impl Lock {
     /// Takes the lock; `wait` is called before each further try and says whether there is one.
-    pub(super) fn take(file: &Path, wait: &mut dyn FnMut(u32) -> bool) -> Result<Self, Error> {
+    pub(super) fn take(
+        file: &Path,
+        wait: &mut dyn FnMut(u32) -> bool,
+    ) -> Result<Self, KubeconfigError> {
         let mut path = file.as_os_str().to_owned();
         path.push(".lock");
         let path = PathBuf::from(path);
@@ -244,7 +252,7 @@ impl Lock {
                 Ok(_) => return Ok(Self(path)),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => {
-                    let locked = Error::about(file, "cannot be locked");
+                    let locked = KubeconfigError::about(file, "cannot be locked");
                     return Err(locked.with_source(error));
                 }
             }
@@ -252,7 +260,7 @@ impl Lock {
             if !wait(tries) {
                 let path = path.display();
                 let advice = format!("remove {path} if no other program is changing it");
-                return Err(Error::about(file, format!("locked; {advice}")));
+                return Err(KubeconfigError::about(file, "locked").with_advice(advice));
             }
         }
     }

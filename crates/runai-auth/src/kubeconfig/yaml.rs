@@ -6,8 +6,10 @@ use saphyr::{MarkedYaml, ScalarStyle, ScanError, YamlData, YamlLoader};
 use saphyr_parser::{Event, Parser, Span, SpannedEventReceiver};
 use serde_json::{Map, Value};
 
+use crate::files::FileKind;
+
 /// How large a file may be.
-pub(super) const MAX_BYTES: usize = 1024 * 1024;
+const MAX_BYTES: usize = FileKind::Kubeconfig.cap();
 
 /// How deeply lists and mappings may nest. Values are cloned and dropped recursively.
 const MAX_DEPTH: usize = 64;

@@ -1,11 +1,12 @@
-//! Answers that are not the usual ones.
+//! Configured behaviours.
 
 use std::time::Duration;
 
 use runai_fake::{Behaviour, TokenShape};
 use serde_json::json;
+use test_support::within;
 
-use crate::client::{Client, SECRET, start, within};
+use crate::client::{Client, SECRET, start};
 
 #[tokio::test]
 async fn a_status_has_the_documented_body() {
@@ -31,7 +32,7 @@ async fn a_status_has_the_documented_body() {
 }
 
 #[tokio::test]
-async fn headers_and_bodies_are_as_told() {
+async fn headers_and_bodies_are_as_configured() {
     let fake = start().await;
     let client = Client::new(&fake);
     fake.on_api(
@@ -58,7 +59,7 @@ async fn headers_and_bodies_are_as_told() {
     assert!(answer.json()["accessToken"].is_string());
 }
 
-/// A body means that body, even where no status was given.
+/// A body without a status is sent with 200.
 #[tokio::test]
 async fn a_body_needs_no_status() {
     let fake = start().await;
@@ -119,7 +120,7 @@ async fn a_body_may_drip() {
     }
 }
 
-/// Time is paused: it runs ahead whenever there is nothing but it to wait for.
+/// Time is paused: tokio moves it ahead when every task waits for it.
 #[tokio::test(start_paused = true)]
 #[expect(
     clippy::disallowed_methods,
@@ -214,7 +215,7 @@ async fn a_gate_holds_until_it_is_released() {
     assert_eq!(all, (401, 401));
 }
 
-/// The JSON of the control interface is what the builder makes.
+/// The control interface's JSON and the constructors make the same behaviour.
 #[test]
 fn behaviours_survive_json() {
     let behaviour = Behaviour::status(503)

@@ -1,36 +1,27 @@
 //! The program: its one line, its help, its end.
 
-use std::process::Stdio;
-
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
-};
+#[cfg(unix)]
+use test_support::Signal;
+use test_support::{Program, Running, Scratch};
 
-use crate::client::{Client, start, within};
+use crate::client::{Client, start};
+
+fn program(arguments: &[&str]) -> Program {
+    Program::at(env!("CARGO_BIN_EXE_runai-fake")).args(arguments)
+}
 
 /// The running program, and its line.
-async fn run(arguments: &[&str]) -> (Child, Value) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_runai-fake"))
-        .args(arguments)
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("it starts");
-    let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
-    let line = within(lines.next_line()).await.expect("it can be read");
-    let line = line.expect("it says something");
-    (
-        child,
-        serde_json::from_str(&line).expect("the line is JSON"),
-    )
+async fn run(arguments: &[&str]) -> (Running, Value) {
+    let mut program = program(arguments).start();
+    let line = program.json().await;
+    (program, line)
 }
 
 #[tokio::test]
 async fn it_says_where_it_is() {
     let arguments = ["--application", "a:s:x", "--application", "b:t"];
-    let (_child, line) = run(&arguments).await;
+    let (_fake, line) = run(&arguments).await;
     let address = |name: &str| line[name].as_str().expect("a text").to_owned();
     assert!(address("url").starts_with("http://127.0.0.1:"), "{line}");
     assert!(
@@ -45,16 +36,16 @@ async fn it_says_where_it_is() {
 }
 
 #[tokio::test]
-async fn it_takes_people_a_realm_and_forms() {
+async fn it_takes_users_a_realm_and_endpoint_versions() {
     let arguments = [
         "--user=ada:p:w",
         "--user=grace:hopper",
         "--realm=acme",
-        "--without-form=v2",
-        "--without-form=keycloak",
+        "--without-endpoint-version=v2",
+        "--without-endpoint-version=keycloak",
         "--external-token=out:side:grace",
     ];
-    let (_child, line) = run(&arguments).await;
+    let (_fake, line) = run(&arguments).await;
     let users = json!([
         {"name": "ada", "password": "p:w"},
         {"name": "grace", "password": "hopper"},
@@ -81,8 +72,8 @@ async fn it_takes_people_a_realm_and_forms() {
     let page = "/auth/realms/acme/.well-known/openid-configuration";
     assert_eq!(client.get(page, "").await.status, 404);
 
-    // Without the flags there are a user, a realm and all forms.
-    let (_child, line) = run(&["--realm=acme"]).await;
+    // The defaults: one user, a realm and every endpoint version.
+    let (_fake, line) = run(&["--realm=acme"]).await;
     let client = at(&line).await;
     let users = json!([{"name": "test-user", "password": "test-password"}]);
     assert_eq!(line["users"], users);
@@ -99,41 +90,32 @@ async fn at(line: &Value) -> Client {
 }
 
 #[tokio::test]
-async fn it_writes_its_ca_where_told() {
-    let file = format!(
-        "{}/ca-{}.pem",
-        env!("CARGO_TARGET_TMPDIR"),
-        std::process::id()
-    );
-    let (_child, line) = run(&["--tls", "--ca-file", &file]).await;
+async fn it_writes_its_ca_to_the_given_file() {
+    let scratch = Scratch::new();
+    let file = scratch.name("ca.pem");
+    let (_fake, line) = run(&["--tls", "--ca-file", &file]).await;
     assert_eq!(line["ca_path"], file.as_str());
-    let pem = std::fs::read_to_string(&file).expect("it is there");
+    let pem = scratch.read("ca.pem");
     assert!(pem.starts_with("-----BEGIN CERTIFICATE-----"), "{pem}");
-    std::fs::remove_file(file).expect("it can be removed");
 }
 
 /// A signal may come as soon as the line has been read.
 #[cfg(unix)]
 #[tokio::test]
 async fn it_ends_in_order_on_a_signal() {
-    for signal in ["-TERM", "-INT"].repeat(10) {
-        let (mut child, _line) = run(&[]).await;
-        let id = child.id().expect("it runs").to_string();
-        let kill = Command::new("kill").args([signal, &id]).status().await;
-        assert!(kill.expect("there is kill").success());
-        let status = within(child.wait()).await.expect("it ends");
-        assert!(status.success(), "{signal}: {status}");
+    for signal in [Signal::TERM, Signal::INT].repeat(10) {
+        let (fake, _line) = run(&[]).await;
+        fake.signal(signal);
+        let ended = fake.end().await;
+        assert!(ended.status.success(), "{signal:?}: {ended:?}");
     }
 }
 
 #[tokio::test]
 async fn help_says_that_it_is_unofficial() {
-    let output = Command::new(env!("CARGO_BIN_EXE_runai-fake"))
-        .arg("--help")
-        .output();
-    let output = output.await.expect("it runs");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let ended = program(&["--help"]).end().await;
+    let text = ended.success().split_whitespace();
+    let text = text.collect::<Vec<_>>().join(" ");
     assert!(
         text.contains(
             "Unofficial: not affiliated with, endorsed or supported by NVIDIA; NVIDIA and Run:ai are \
@@ -145,19 +127,15 @@ async fn help_says_that_it_is_unofficial() {
 
 #[tokio::test]
 async fn a_bad_argument_is_explained() {
-    for (argument, told) in [
+    for (argument, expected) in [
         ("--application=no-secret", "ID:SECRET"),
         ("--user=no-password", "NAME:PASSWORD"),
         ("--user=:no-name", "NAME:PASSWORD"),
         ("--external-token=no-client:", "TOKEN:CLIENT"),
-        ("--without-form=v3", "v1, v2, keycloak"),
+        ("--without-endpoint-version=v3", "v1, v2, keycloak"),
     ] {
-        let output = Command::new(env!("CARGO_BIN_EXE_runai-fake"))
-            .arg(argument)
-            .output();
-        let output = output.await.expect("it runs");
-        assert!(!output.status.success(), "{argument}");
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(text.contains(told), "{argument}: {text}");
+        let ended = program(&[argument]).end().await;
+        assert!(!ended.status.success(), "{argument}");
+        assert!(ended.stderr.contains(expected), "{argument}: {ended:?}");
     }
 }

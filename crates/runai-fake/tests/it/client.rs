@@ -1,6 +1,6 @@
 //! A plain client, and short ways to ask for a token and to use one.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, Version};
@@ -17,16 +17,10 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 use serde_json::Value;
+use test_support::within;
 
 pub(crate) const ID: &str = "ci-bot";
 pub(crate) const SECRET: &str = "s3cr3t/+\"é";
-
-/// Nothing here takes long, so a test that waits for what never comes fails instead of hanging.
-pub(crate) async fn within<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(20), future)
-        .await
-        .expect("it takes far too long")
-}
 
 pub(crate) async fn start() -> RunaiFake {
     RunaiFake::builder()

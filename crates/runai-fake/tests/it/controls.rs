@@ -121,7 +121,7 @@ async fn credentials_and_time_are_changed() {
 }
 
 #[tokio::test]
-async fn forms_are_broken_and_mended() {
+async fn endpoint_versions_are_broken_and_restored() {
     let (_fake, client, control) = controlled().await;
     let configuration = "/auth/realms/runai/.well-known/openid-configuration";
     let statuses = async || {
@@ -160,7 +160,7 @@ async fn forms_are_broken_and_mended() {
 }
 
 #[tokio::test]
-async fn people_get_codes_and_sessions() {
+async fn users_get_codes_and_sessions() {
     let (fake, client, control) = controlled().await;
     let redirect = "http://127.0.0.1:9/callback";
     let code = json!({"user": "test-user", "client_id": "cli", "redirect_uri": redirect});

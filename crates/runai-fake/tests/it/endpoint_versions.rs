@@ -1,4 +1,4 @@
-//! Forms of token endpoint that are missing or broken, and who sends secrets to them.
+//! Missing and broken versions of the token endpoint, and the secrets that are sent to them.
 
 use runai_fake::{Behaviour, EndpointVersion, RunaiFake};
 use serde_json::json;
@@ -9,7 +9,7 @@ use crate::{
     people::form,
 };
 
-const FORMS: [EndpointVersion; 3] = [
+const VERSIONS: [EndpointVersion; 3] = [
     EndpointVersion::V1,
     EndpointVersion::V2,
     EndpointVersion::Keycloak,
@@ -33,8 +33,8 @@ async fn ask(client: &Client, at: EndpointVersion) -> Answer {
 }
 
 #[tokio::test]
-async fn a_form_can_be_missing_from_the_start() {
-    for missing in FORMS {
+async fn an_endpoint_version_can_be_missing_from_the_start() {
+    for missing in VERSIONS {
         let fake = RunaiFake::builder()
             .application(ID, SECRET)
             .endpoint_version(missing, false)
@@ -42,11 +42,11 @@ async fn a_form_can_be_missing_from_the_start() {
             .await
             .expect("a port is free");
         let client = Client::new(&fake);
-        for form in FORMS {
-            let answer = ask(&client, form).await;
-            let status = if form == missing { 404 } else { 200 };
-            assert_eq!(answer.status, status, "{form:?} without {missing:?}");
-            if form == missing {
+        for version in VERSIONS {
+            let answer = ask(&client, version).await;
+            let status = if version == missing { 404 } else { 200 };
+            assert_eq!(answer.status, status, "{version:?} without {missing:?}");
+            if version == missing {
                 assert_eq!(answer.json()["code"], 404);
             }
         }
@@ -71,14 +71,14 @@ async fn a_form_can_be_missing_from_the_start() {
 }
 
 #[tokio::test]
-async fn a_form_can_be_broken() {
+async fn an_endpoint_version_can_be_broken() {
     let fake = start().await;
     let client = Client::new(&fake);
-    for broken in FORMS {
+    for broken in VERSIONS {
         fake.always_on_version(broken, Some(Behaviour::status(404)));
-        for form in FORMS {
-            let status = if form == broken { 404 } else { 200 };
-            assert_eq!(ask(&client, form).await.status, status, "{form:?}");
+        for version in VERSIONS {
+            let status = if version == broken { 404 } else { 200 };
+            assert_eq!(ask(&client, version).await.status, status, "{version:?}");
         }
         let status = if broken == EndpointVersion::Keycloak {
             404
@@ -94,7 +94,7 @@ async fn a_form_can_be_broken() {
     }
 }
 
-/// What is queued comes first, then what was said of the form, then what was said of all.
+/// A queued behaviour comes first, then that of the endpoint version, then that of all token requests.
 #[tokio::test]
 async fn the_closest_plan_counts() {
     let fake = start().await;
@@ -102,23 +102,23 @@ async fn the_closest_plan_counts() {
     fake.always_on_token(Some(Behaviour::status(500)));
     fake.always_on_version(EndpointVersion::V2, Some(Behaviour::status(404)));
     fake.on_token(Behaviour::status(503));
-    for (form, status) in [
+    for (version, status) in [
         (EndpointVersion::V2, 503),
         (EndpointVersion::V2, 404),
         (EndpointVersion::V1, 500),
         (EndpointVersion::Keycloak, 500),
     ] {
-        assert_eq!(ask(&client, form).await.status, status, "{form:?}");
+        assert_eq!(ask(&client, version).await.status, status, "{version:?}");
     }
-    // Neither what is queued nor what is said of token requests is for discovery.
+    // The behaviours of token requests, queued or not, do not apply to discovery.
     fake.on_token(Behaviour::status(503));
     assert_eq!(client.get(CONFIGURATION, "").await.status, 200);
     assert_eq!(ask(&client, EndpointVersion::V1).await.status, 503);
 }
 
-/// A form that is asked whether it is there has an answer of its own.
+/// An empty request probes whether an endpoint version exists. Each answers in its own format.
 #[tokio::test]
-async fn an_empty_question_is_answered_in_the_forms_own_way() {
+async fn an_empty_request_is_answered_in_the_versions_format() {
     let fake = start().await;
     let client = Client::new(&fake);
     let answer = client.v1(&json!({})).await;
@@ -145,7 +145,7 @@ async fn requests_with_secrets_are_counted() {
     client.get(CONFIGURATION, "").await;
     client.get("/api/v1/clusters", "token").await;
     assert_eq!(fake.secret_bearing_requests(), 0);
-    // It counts that it was sent, whatever became of it.
+    // A request counts whatever it was answered.
     fake.always_on_version(EndpointVersion::V1, Some(Behaviour::html()));
     let mut count = 0;
     for body in [
@@ -160,10 +160,10 @@ async fn requests_with_secrets_are_counted() {
         count += 1;
         assert_eq!(fake.secret_bearing_requests(), count, "{body}");
     }
-    for form in [EndpointVersion::V2, EndpointVersion::Keycloak] {
-        ask(&client, form).await;
+    for version in [EndpointVersion::V2, EndpointVersion::Keycloak] {
+        ask(&client, version).await;
         count += 1;
-        assert_eq!(fake.secret_bearing_requests(), count, "{form:?}");
+        assert_eq!(fake.secret_bearing_requests(), count, "{version:?}");
     }
     let basic = [
         ("authorization", "Basic YTpi"),

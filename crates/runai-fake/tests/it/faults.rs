@@ -1,15 +1,16 @@
-//! Connections that break, end too soon, or say nothing.
+//! Connections that break, end early, or stay silent.
 
 use std::{io::ErrorKind, time::Duration};
 
 use runai_fake::{Behaviour, Fault, RunaiFake};
 use serde_json::json;
+use test_support::within;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
-use crate::client::{Client, ID, SECRET, start, within};
+use crate::client::{Client, ID, SECRET, start};
 
 async fn start_tls() -> RunaiFake {
     let builder = RunaiFake::builder().application(ID, SECRET).tls(true);
@@ -173,7 +174,7 @@ async fn silence_may_follow_the_head() {
             .expect("the head comes");
         seen.push(byte[0]);
     }
-    // What comes next is the end, and that only because the fake is stopped.
+    // The end comes next, and only because the fake stops.
     within(fake.shutdown()).await;
     let mut rest = Vec::new();
     let _end = within(stream.read_to_end(&mut rest)).await;
@@ -181,7 +182,7 @@ async fn silence_may_follow_the_head() {
 }
 
 #[tokio::test]
-async fn it_stops_when_told_and_when_dropped() {
+async fn it_stops_on_shutdown_and_when_dropped() {
     let fake = start().await;
     let addr = fake.addr();
     let mut stream = TcpStream::connect(addr).await.expect("it listens");

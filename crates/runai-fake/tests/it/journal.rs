@@ -1,12 +1,13 @@
-//! What the journal tells.
+//! The contents of the journal.
 
 use runai_fake::{Behaviour, Kind};
+use test_support::within;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-use crate::client::{Client, ID, SECRET, start, within};
+use crate::client::{Client, ID, SECRET, start};
 
 #[tokio::test]
-async fn an_exchange_tells_all_about_a_request() {
+async fn an_exchange_describes_its_request() {
     let fake = start().await;
     let client = Client::new(&fake);
     let token = client.token().await;
@@ -100,7 +101,7 @@ async fn a_late_answer_does_not_change_another_entry() {
     assert_eq!(journal[0].status, Some(200));
 }
 
-/// A client that breaks off leaves what it had sent.
+/// If a client breaks off, the journal keeps what it had sent.
 #[tokio::test]
 async fn half_a_body_is_kept() {
     let fake = start().await;
@@ -115,7 +116,7 @@ async fn half_a_body_is_kept() {
 }
 
 #[tokio::test]
-async fn a_token_request_of_more_than_a_mebibyte_is_refused() {
+async fn a_token_request_of_more_than_a_mebibyte_is_rejected() {
     let fake = start().await;
     let client = Client::new(&fake);
     let json = [("content-type", "application/json")];

@@ -83,7 +83,7 @@ async fn an_application_authenticates_in_either_way() {
         let answer = post(&client, TOKEN, &[("authorization", bad)], &by_header).await;
         error(&answer, 401, "invalid_client");
     }
-    // Both ways at once are one too many, as are two names.
+    // A client must not use both ways, nor two names.
     for second in [("client_secret", SECRET), ("client_id", "another")] {
         let fields = [by_header[0], second];
         let answer = post(&client, TOKEN, &right, &fields).await;
@@ -94,7 +94,7 @@ async fn an_application_authenticates_in_either_way() {
 }
 
 #[tokio::test]
-async fn people_log_in_and_refresh() {
+async fn users_log_in_and_refresh() {
     let (fake, client) = with_people().await;
     let mut fields = [
         ("grant_type", "password"),
@@ -105,7 +105,7 @@ async fn people_log_in_and_refresh() {
     let answer = ask(&client, &fields).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     let answer = answer.json();
-    let (token, spent) = (
+    let (token, used) = (
         text(&answer, "access_token"),
         text(&answer, "refresh_token"),
     );
@@ -122,20 +122,20 @@ async fn people_log_in_and_refresh() {
             ("client_id", "cli"),
         ]
     };
-    let answer = ask(&client, &refresh(&spent)).await;
+    let answer = ask(&client, &refresh(&used)).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     let answer = answer.json();
     let next = text(&answer, "refresh_token");
     let second = text(&answer, "access_token");
     assert!(fake.refresh_token_is_live(&next));
-    error(&ask(&client, &refresh(&spent)).await, 400, "invalid_grant");
+    error(&ask(&client, &refresh(&used)).await, 400, "invalid_grant");
     assert!(!fake.refresh_token_is_live(&next));
     for token in [&token, &second] {
         assert_eq!(client.clusters(token).await, 401);
     }
 }
 
-/// As clients do that read a kubeconfig without a client secret.
+/// Clients that read a kubeconfig without a client secret send an empty one.
 #[tokio::test]
 async fn an_empty_secret_is_none() {
     let (fake, client) = with_people().await;
@@ -176,7 +176,7 @@ async fn discovery_names_what_is_there() {
     ]);
     assert_eq!(document["grant_types_supported"], grants);
 
-    // It goes by the name that it was asked by.
+    // The document's URLs have the host of the request.
     let document = discovered(&Client::new(&fake), &[("host", "fake.example:81")]).await;
     let issuer = "http://fake.example:81/auth/realms/runai";
     assert_eq!(document["issuer"], issuer);
@@ -226,13 +226,13 @@ async fn another_realm_does_not_exist() {
         .await;
     let issuer = format!("{}/auth/realms/acme", fake.url());
     assert_eq!(document.json()["issuer"], issuer);
-    // What is no page of Keycloak's that is known here is the UI's, as before.
+    // The UI answers an unknown page of Keycloak's.
     let answer = client.get("/auth/realms/runai/account", "").await;
     assert_eq!(answer.header("content-type"), "text/html; charset=utf-8");
 }
 
 #[tokio::test]
-async fn the_token_endpoint_refuses_what_is_no_request() {
+async fn the_token_endpoint_rejects_invalid_requests() {
     let (_fake, client) = with_people().await;
     error(&ask(&client, &[]).await, 400, "invalid_request");
     let magic = [("grant_type", "magic")];

@@ -1,4 +1,4 @@
-//! Keycloak's login page, its codes, and the proof that goes with them (PKCE).
+//! Keycloak's login page, its codes, and PKCE.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::digest;
@@ -156,7 +156,7 @@ async fn a_challenge_wants_its_verifier() {
             }
         }
     }
-    // The challenge itself is no verifier, and v1 has none.
+    // The challenge itself is not a verifier, and v1 has no member for one.
     let code_1 = code(&client, &challenge).await;
     let mut fields = redemption(&code_1);
     fields.push(("code_verifier", challenge[0].1));
@@ -164,7 +164,7 @@ async fn a_challenge_wants_its_verifier() {
     let code_2 = code(&client, &challenge).await;
     let v1 = json!({"grantType": "exchange_token", "code": code_2, "clientID": "cli", "redirectUri": CALLBACK});
     assert_eq!(client.v1(&v1).await.status, 401);
-    // Where none was asked for it says nothing.
+    // Without a challenge, a verifier is ignored.
     let code_3 = code(&client, &[]).await;
     let mut fields = redemption(&code_3);
     fields.push(("code_verifier", "whatever"));

@@ -1,4 +1,4 @@
-//! What people get a token with, on v1 and v2.
+//! How users get a token, on v1 and v2.
 
 use runai_fake::{Behaviour, RunaiFake, TokenShape};
 use serde_json::{Value, json};
@@ -15,8 +15,8 @@ pub(crate) async fn with_people() -> (RunaiFake, Client) {
         .application(ID, SECRET)
         .user(USER, PASSWORD)
         .user("grace", "hopper")
-        .external_token("outside-1", "grace")
-        .external_token("outside-2", ID)
+        .external_token("external-1", "grace")
+        .external_token("external-2", ID)
         .start()
         .await
         .expect("a port is free");
@@ -89,7 +89,7 @@ async fn the_default_user_logs_in() {
 }
 
 #[tokio::test]
-async fn v1_lets_people_log_in() {
+async fn v1_lets_users_log_in() {
     let (fake, client) = with_people().await;
     let answer = client.v1(&log_in(PASSWORD)).await;
     let (token, refresh) = v1_pair(&answer);
@@ -114,7 +114,7 @@ async fn v1_lets_people_log_in() {
     let journal = fake.journal();
     let clients: Vec<_> = journal.iter().map(|it| it.client.as_deref()).collect();
     assert_eq!(clients, [Some(USER); 4]);
-    // Another's password is as wrong.
+    // Another user's password is wrong too.
     v1_error(
         &client.v1(&log_in("hopper")).await,
         401,
@@ -131,7 +131,7 @@ async fn v1_refuses_what_lacks_a_part() {
         log_in(PASSWORD),
         refresh(&refresh_token),
         json!({"grantType": "exchange_token", "code": code, "clientID": "cli", "redirectUri": CALLBACK}),
-        json!({"grantType": "external_token_exchange", "externalToken": "outside-1"}),
+        json!({"grantType": "external_token_exchange", "externalToken": "external-1"}),
     ] {
         let members = whole.as_object().expect("it is an object");
         for member in members.keys().filter(|name| *name != "grantType") {
@@ -170,12 +170,12 @@ async fn v1_exchanges_a_code_once() {
 }
 
 #[tokio::test]
-async fn v1_exchanges_an_outside_token() {
+async fn v1_exchanges_an_external_token() {
     let (fake, client) = with_people().await;
     let exchange =
         |token: &str| json!({"grantType": "external_token_exchange", "externalToken": token});
-    for (outside, owner) in [("outside-1", "grace"), ("outside-2", ID)] {
-        let answer = client.v1(&exchange(outside)).await;
+    for (external, owner) in [("external-1", "grace"), ("external-2", ID)] {
+        let answer = client.v1(&exchange(external)).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         assert_eq!(answer.json()["refreshToken"], "");
         let token = text(&answer.json(), "accessToken");
@@ -184,13 +184,13 @@ async fn v1_exchanges_an_outside_token() {
         assert_eq!(issued.last().map(|it| it.client.as_str()), Some(owner));
     }
     v1_error(
-        &client.v1(&exchange("outside-3")).await,
+        &client.v1(&exchange("external-3")).await,
         401,
         "Invalid external token",
     );
 }
 
-/// An application's access rule is its own, even where somebody has the same name.
+/// A user with the name of an application does not need its access rule.
 #[tokio::test]
 async fn an_access_rule_is_not_a_users() {
     let fake = RunaiFake::builder()
@@ -211,7 +211,7 @@ async fn an_access_rule_is_not_a_users() {
 }
 
 #[tokio::test]
-async fn v2_lets_people_log_in_and_refresh() {
+async fn v2_lets_users_log_in_and_refresh() {
     let (fake, client) = with_people().await;
     let log_in = |password: &str| {
         form(&[
@@ -279,13 +279,13 @@ async fn v2_exchanges_a_code_and_wants_all_parts() {
         assert_eq!(client.v2(&form(whole)).await.status, 200, "{whole:?}");
     }
     v2_error(&client.v2(&form(&exchange)).await, 400, "invalid_grant");
-    // A secret that is shown has to be right, although none is needed.
+    // No secret is needed, but one that comes must be right.
     let mut shown = log_in.to_vec();
     shown.push(("client_secret", "made up"));
     v2_error(&client.v2(&form(&shown)).await, 401, "invalid_client");
 }
 
-/// An application gets nothing to refresh with.
+/// An application gets no refresh token.
 #[tokio::test]
 async fn applications_have_no_session() {
     let (fake, client) = with_people().await;

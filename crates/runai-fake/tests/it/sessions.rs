@@ -1,4 +1,4 @@
-//! Refresh tokens: used, spent, stolen, and their sessions' end.
+//! Refresh tokens: used once, used again, stolen; and the end of their sessions.
 
 use std::time::Duration;
 
@@ -36,24 +36,20 @@ async fn v1_refreshes_for_the_same_client_only() {
 }
 
 #[tokio::test]
-async fn a_spent_refresh_token_ends_its_session_on_v1() {
+async fn a_used_refresh_token_ends_its_session_on_v1() {
     let (fake, client) = with_people().await;
     let bystander = v1_pair(&client.v1(&log_in(PASSWORD)).await);
     let application = client.token().await;
-    let (first, spent) = v1_pair(&client.v1(&log_in(PASSWORD)).await);
-    let (second, live) = v1_pair(&client.v1(&refresh(&spent)).await);
+    let (first, used) = v1_pair(&client.v1(&log_in(PASSWORD)).await);
+    let (second, live) = v1_pair(&client.v1(&refresh(&used)).await);
 
-    v1_error(
-        &client.v1(&refresh(&spent)).await,
-        400,
-        "Session not active",
-    );
+    v1_error(&client.v1(&refresh(&used)).await, 400, "Session not active");
     assert!(!fake.refresh_token_is_live(&live));
     v1_error(&client.v1(&refresh(&live)).await, 400, "Session not active");
     for token in [&first, &second] {
         assert_eq!(client.clusters(token).await, 401);
     }
-    // Nobody else's has.
+    // Other sessions go on.
     assert!(fake.refresh_token_is_live(&bystander.1));
     for token in [&bystander.0, &application] {
         assert_eq!(client.clusters(token).await, 200);
@@ -61,19 +57,19 @@ async fn a_spent_refresh_token_ends_its_session_on_v1() {
 }
 
 #[tokio::test]
-async fn a_spent_refresh_token_ends_its_session_on_v2() {
+async fn a_used_refresh_token_ends_its_session_on_v2() {
     let (fake, client) = with_people().await;
-    let spent = fake.refresh_token_for(USER);
-    let answer = client.v2(&v2_refresh(&spent)).await;
+    let used = fake.refresh_token_for(USER);
+    let answer = client.v2(&v2_refresh(&used)).await;
     let (token, live) = pair(&answer, "access_token", "refresh_token");
     assert_eq!(client.clusters(&token).await, 200);
-    v2_error(&client.v2(&v2_refresh(&spent)).await, 400, "invalid_grant");
+    v2_error(&client.v2(&v2_refresh(&used)).await, 400, "invalid_grant");
     assert!(!fake.refresh_token_is_live(&live));
     assert_eq!(client.clusters(&token).await, 401);
     v2_error(&client.v2(&v2_refresh(&live)).await, 400, "invalid_grant");
 }
 
-/// Of two that race with one token one wins, and then both have lost.
+/// If two requests race with one token, one wins, and the other ends the session.
 #[tokio::test]
 async fn a_race_is_a_reuse() {
     let (fake, client) = with_people().await;
@@ -86,9 +82,9 @@ async fn a_race_is_a_reuse() {
     assert!(!fake.refresh_token_is_live("refresh-2"));
 }
 
-/// An answer that is lost has spent the token all the same; one that was told instead has not.
+/// A lost answer has used the token up; a configured answer has not.
 #[tokio::test]
-async fn only_a_grant_spends_a_refresh_token() {
+async fn only_a_grant_uses_a_refresh_token_up() {
     let (fake, client) = with_people().await;
     let token = fake.refresh_token_for(USER);
     fake.on_token(Behaviour::status(503));

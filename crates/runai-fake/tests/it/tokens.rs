@@ -1,4 +1,4 @@
-//! Who gets a token, what it looks like, and how long it is good for.
+//! Tokens: how clients get them, what they contain, and how long they are valid.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ async fn v1_takes_both_grants_in_either_case() {
 }
 
 #[tokio::test]
-async fn v1_tells_expires_in_where_asked_to() {
+async fn v1_sends_expires_in_where_configured() {
     let fake = RunaiFake::builder()
         .expires_in(true)
         .token_lifetime(Duration::from_secs(90))
@@ -58,7 +58,7 @@ async fn v1_tells_expires_in_where_asked_to() {
 }
 
 #[tokio::test]
-async fn v1_refuses_what_is_no_token_request() {
+async fn v1_rejects_invalid_token_requests() {
     let fake = start().await;
     let client = Client::new(&fake);
     let right = json!({"grantType": "app_token", "AppId": ID, "AppSecret": SECRET});
@@ -381,7 +381,7 @@ async fn it_speaks_both_versions_with_and_without_tls() {
     }
     assert_eq!(plain.journal()[1].version, Version::HTTP_2);
 
-    // Who does not trust the CA is not served.
+    // A client that does not trust the CA cannot connect.
     let stranger = Client::new(&start().await);
     let url = tls.url().to_owned();
     let refused = stranger.at(url).send("GET", "/", &[], "").await;

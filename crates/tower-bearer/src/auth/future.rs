@@ -124,6 +124,7 @@ impl<S> Turn<S> {
             match self.core().look(self.want) {
                 Look::Serve(token) => return Poll::Ready(Ok(token.into())),
                 look => {
+                    // The wait begins anew, so the capacity is given back (G39).
                     self.service = self.service.clone();
                     self.acquire = Some(Acquire::looked(self.core().clone(), self.want, look));
                 }
@@ -363,7 +364,7 @@ fn not_replayed<R>(
     generation: u64,
     why: NotReplayable,
 ) -> Response<R> {
-    core.telemetry.replay_refused(why);
+    core.telemetry.replay_refused(why.as_str());
     AuthOutcome::not_retried_because(generation, NotRetried::NotReplayed(why)).onto(response)
 }
 

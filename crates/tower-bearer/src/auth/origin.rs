@@ -10,7 +10,10 @@ use http::{
     uri::{Authority, Scheme},
 };
 
-use crate::error::{Error, Kind};
+use crate::{
+    error::{Error, Kind},
+    foreign_text::ForeignText,
+};
 
 /// A scheme, a host and a port (RFC 6454, section 4).
 ///
@@ -149,17 +152,12 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// Returns what an error may show of a text: its origin alone, on one line, and cut.
+/// Returns what an error may show of a text: its origin only.
 fn shown(text: &str) -> String {
     let after_scheme = text.find("://").map_or(0, |at| at + 3);
     let rest = &text[after_scheme..];
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let origin = &text[..after_scheme + end];
-    origin
-        .chars()
-        .take(120)
-        .flat_map(char::escape_debug)
-        .collect()
+    ForeignText::new(&text[..after_scheme + end]).to_string()
 }
 
 /// Returns true if a host can be a name or an address.
@@ -214,11 +212,11 @@ impl fmt::Display for InvalidOrigin {
         match self.flaw {
             Flaw::NotAUrl => write!(
                 f,
-                "invalid origin `{text}`: expected for example https://api.example or https://api.example:8443"
+                "{text} is not an origin: write it like https://api.example or https://api.example:8443"
             ),
             Flaw::NotAscii => write!(
                 f,
-                "invalid origin `{text}`: the host is not ASCII; write it in punycode (xn--…)"
+                "the host in {text} is not ASCII: write it in punycode (xn--…)"
             ),
             Flaw::Userinfo => write!(
                 f,

@@ -1,23 +1,23 @@
-//! What an answer of the token endpoint means: a token, or what is wrong with it (G21).
+//! Reads the answer of a token endpoint: a token, or why it is not one (G21).
 //!
-//! | answer | taken for |
+//! | answer | result |
 //! | --- | --- |
 //! | 2xx with a JSON object and a token | a token |
-//! | 2xx with HTML, no JSON, no object, no token, another `token_type`, a lifetime that is none | malformed |
-//! | 2xx with an `error` member | refused if it names the credentials, else malformed |
-//! | 3xx | malformed: a redirect would hand the secret on |
+//! | 2xx with HTML, without JSON, without an object, without a token, with another `token_type`, or with an impossible lifetime | malformed |
+//! | 2xx with an `error` member | invalid credentials if it names them, else malformed |
+//! | 3xx | malformed: a redirect would pass the secret on |
 //! | 404, 405, 410 | malformed: there is no such endpoint |
 //! | 408, 425, 429, 5xx | transient, with its `Retry-After` |
-//! | any other 4xx | refused |
+//! | any other 4xx | invalid credentials |
 //!
-//! | lifetime told | taken for |
+//! | stated lifetime | result |
 //! | --- | --- |
 //! | `3600`, `3600.5`, `"3600"` | that many seconds |
-//! | `9223372036854775807` | the longest that is believed |
-//! | none, `null` | unknown: the JWT's, else the default |
+//! | `9223372036854775807` | the longest that the cache accepts |
+//! | missing, `null` | the JWT's, else the default |
 //! | `0`, `-1`, `"abc"`, `true` | malformed |
 
-use std::{fmt, time::Duration};
+use std::{error, fmt, time::Duration};
 
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
@@ -27,68 +27,69 @@ use zeroize::Zeroizing;
 use super::{
     jwt::{self, JwtTimes},
     secret::SecretText,
-    wall, words,
+    wall,
 };
 use crate::{
-    source::SourceError,
+    error::SourceError,
+    foreign_text::ForeignText,
     token::{InvalidToken, Token},
 };
 
-/// The answer of a token endpoint, read whole. It may hold a token, so its memory is wiped, and `Debug`
-/// shows none of it.
+/// The whole answer of a token endpoint. It may hold a token, so its memory is wiped, and `Debug` shows
+/// none of it.
 pub struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Zeroizing<Vec<u8>>,
-    /// What was sent and may not be repeated.
+    /// The secrets of the request, which no error may repeat.
     pub(crate) secrets: Vec<SecretText>,
 }
 
-/// What an answer holds that is right.
+/// The validated contents of a token response.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Issued {
-    /// The access token, with its lifetime as far as it is known.
+    /// The access token, with its lifetime if that is known.
     pub token: Token,
-    /// A refresh token, where one came.
+    /// The refresh token, if there is one.
     pub refresh_token: Option<SecretText>,
-    /// An ID token, where one came.
+    /// The ID token, if there is one.
     pub id_token: Option<SecretText>,
-    /// The `scope` that was granted, where the answer says so.
+    /// The granted `scope`, if the answer states it. It is the server's text: do not log it as it is.
     pub scope: Option<String>,
 }
 
-/// What is wrong with an answer. Texts in it are as they may be shown.
+/// Why an answer is not a usable token.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Flaw {
-    /// It redirects there, which is not followed, since the secret would go along.
-    Redirect(String),
+pub enum AnswerError {
+    /// It redirects there. That is not followed, because the secret would go along.
+    Redirect(ForeignText),
     /// There is no such endpoint: 404, 405 or 410.
     Absent,
     /// It cannot give a token at present: 408, 425, 429 or a 5xx.
     Unavailable,
-    /// A definite no: any other 4xx.
+    /// The endpoint refused the request: any other 4xx.
     Refused,
-    /// An `error` member in a 2xx answer: its value, and whether it is a definite no to the credentials.
-    ErrorMember(String, bool),
-    /// A web page.
+    /// An `error` member in a 2xx answer: its value, and whether it means that the credentials are
+    /// invalid.
+    ErrorMember(ForeignText, bool),
+    /// It is a web page.
     WebPage,
-    /// No JSON object.
+    /// It is not a JSON object.
     NotJson,
-    /// No access token in it.
+    /// It has no access token.
     NoToken,
-    /// A `token_type` other than bearer.
+    /// Its `token_type` is not bearer.
     TokenType,
-    /// A lifetime that is no positive number of seconds.
+    /// Its lifetime is not a positive number of seconds.
     Lifetime,
-    /// An access token that cannot stand in a header.
+    /// Its access token cannot stand in a header.
     BadToken(InvalidToken),
 }
 
-impl Flaw {
-    /// The error that it means for a [`TokenSource`](crate::TokenSource), with the answer's
-    /// `Retry-After`.
+impl AnswerError {
+    /// Returns the error for a [`TokenSource`](crate::TokenSource), with the answer's `Retry-After`.
     #[must_use]
     pub fn into_error(self, answer: &Answer, message: impl Into<String>) -> SourceError {
         let message = message.into();
@@ -103,6 +104,35 @@ impl Flaw {
             }
             Self::BadToken(invalid) => SourceError::malformed(message).with_source(invalid),
             _ => SourceError::malformed(message),
+        }
+    }
+}
+
+impl fmt::Display for AnswerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Redirect(to) => write!(f, "the answer redirects to {to}"),
+            Self::Absent => f.write_str("there is no such endpoint"),
+            Self::Unavailable => f.write_str("the endpoint cannot give a token at present"),
+            Self::Refused => f.write_str("the endpoint refused the request"),
+            Self::ErrorMember(error, _) => write!(f, "the answer has the error {error}"),
+            Self::WebPage => f.write_str("the answer is a web page"),
+            Self::NotJson => f.write_str("the answer is not a JSON object"),
+            Self::NoToken => f.write_str("the answer has no access token"),
+            Self::TokenType => f.write_str("the token is not a bearer token"),
+            Self::Lifetime => {
+                f.write_str("the token's lifetime is not a positive number of seconds")
+            }
+            Self::BadToken(_) => f.write_str("the access token cannot stand in a header"),
+        }
+    }
+}
+
+impl error::Error for AnswerError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            Self::BadToken(invalid) => Some(invalid),
+            _ => None,
         }
     }
 }
@@ -130,50 +160,50 @@ struct TokenAnswer {
 }
 
 impl Answer {
-    /// Its status.
+    /// Returns the status.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// Its headers.
+    /// Returns the headers.
     #[must_use]
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
     }
 
-    /// Its body, which may hold secrets.
+    /// Returns the body, which may hold secrets.
     #[must_use]
     pub fn expose_body(&self) -> &[u8] {
         &self.body
     }
 
-    /// The token in it, checked: a 2xx status, a JSON object, a token that can stand in a header, a
-    /// bearer token, and a lifetime that is one.
+    /// Validates the answer: a 2xx status, a JSON object, a bearer token that can stand in a header, and a
+    /// positive lifetime.
     ///
     /// # Errors
     ///
-    /// What is wrong with it.
-    pub fn token(&self) -> Result<Issued, Flaw> {
+    /// Why the answer is not a usable token.
+    pub fn token(&self) -> Result<Issued, AnswerError> {
         self.token_at(wall::seconds_since_1970())
     }
 
     /// `local` is the local time in seconds since 1970.
-    fn token_at(&self, local: f64) -> Result<Issued, Flaw> {
+    fn token_at(&self, local: f64) -> Result<Issued, AnswerError> {
         match self.status.as_u16() {
             200..=299 => {}
-            300..=399 => return Err(Flaw::Redirect(self.location())),
-            404 | 405 | 410 => return Err(Flaw::Absent),
-            408 | 425 | 429 | 500..=599 => return Err(Flaw::Unavailable),
-            _ => return Err(Flaw::Refused),
+            300..=399 => return Err(AnswerError::Redirect(self.location())),
+            404 | 405 | 410 => return Err(AnswerError::Absent),
+            408 | 425 | 429 | 500..=599 => return Err(AnswerError::Unavailable),
+            _ => return Err(AnswerError::Refused),
         }
         // A struct would be taken from an array too.
         let is_object = self.body.trim_ascii_start().starts_with(b"{");
         let parsed: TokenAnswer = match serde_json::from_slice(&self.body) {
             Ok(parsed) if is_object => parsed,
-            Ok(_) => return Err(Flaw::NotJson),
-            Err(_) if self.is_web_page() => return Err(Flaw::WebPage),
-            Err(_) => return Err(Flaw::NotJson),
+            Ok(_) => return Err(AnswerError::NotJson),
+            Err(_) if self.is_web_page() => return Err(AnswerError::WebPage),
+            Err(_) => return Err(AnswerError::NotJson),
         };
         // Secrets are taken out first, so that their memory is wiped whatever comes next.
         let given = parsed.access_token.or(parsed.access_token_v1);
@@ -181,15 +211,15 @@ impl Answer {
         let refresh_token = parsed.refresh_token.or(parsed.refresh_token_v1);
         let refresh_token = refresh_token.map(SecretText::from);
         let id_token = parsed.id_token.or(parsed.id_token_v1).map(SecretText::from);
-        let told =
+        let is_error =
             |error: &Value| !matches!(error, Value::Null | Value::Bool(false)) && error != "";
-        if let Some(error) = parsed.error.filter(told) {
+        if let Some(error) = parsed.error.filter(is_error) {
             let name = error.as_str().unwrap_or("unnamed");
             let is_refusal = matches!(
                 name,
                 "invalid_client" | "unauthorized_client" | "invalid_grant"
             );
-            return Err(Flaw::ErrorMember(self.clean(name), is_refusal));
+            return Err(AnswerError::ErrorMember(self.foreign(name), is_refusal));
         }
         let is_bearer = |kind: &Value| {
             kind.as_str()
@@ -200,17 +230,19 @@ impl Answer {
             .or(parsed.token_type_v1)
             .is_none_or(|kind| kind.is_null() || is_bearer(&kind))
         {
-            return Err(Flaw::TokenType);
+            return Err(AnswerError::TokenType);
         }
-        let token = token.ok_or(Flaw::NoToken)?.map_err(Flaw::BadToken)?;
-        let told = match parsed.expires_in.or(parsed.expires_in_v1) {
+        let token = token
+            .ok_or(AnswerError::NoToken)?
+            .map_err(AnswerError::BadToken)?;
+        let stated = match parsed.expires_in.or(parsed.expires_in_v1) {
             None | Some(Value::Null) => None,
-            Some(value) => Some(seconds(&value).ok_or(Flaw::Lifetime)?),
+            Some(value) => Some(seconds(&value).ok_or(AnswerError::Lifetime)?),
         };
         let read = JwtTimes::read(token.expose_secret())
             .and_then(|times| jwt::lifetime(times, self.date(), local));
-        let lifetime = match (told, read) {
-            (Some(told), Some(read)) => Some(told.min(read)),
+        let lifetime = match (stated, read) {
+            (Some(stated), Some(read)) => Some(stated.min(read)),
             (one, other) => one.or(other),
         };
         Ok(Issued {
@@ -222,11 +254,11 @@ impl Answer {
             id_token: id_token.filter(|it| !it.expose_secret().is_empty()),
             scope: parsed
                 .scope
-                .and_then(|scope| scope.as_str().map(|scope| self.clean(scope))),
+                .and_then(|scope| scope.as_str().map(str::to_owned)),
         })
     }
 
-    /// What `Retry-After` asks for (RFC 9110, section 10.2.3): seconds, or a date.
+    /// Returns the delay of `Retry-After` (RFC 9110, section 10.2.3): seconds, or a date.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after_at(wall::seconds_since_1970())
@@ -247,15 +279,15 @@ impl Answer {
         since_1970(self.headers.get(header::DATE)?.to_str().ok()?)
     }
 
-    fn location(&self) -> String {
+    fn location(&self) -> ForeignText {
         let location = self.headers.get(header::LOCATION);
         let text = location
             .and_then(|it| it.to_str().ok())
             .unwrap_or("nowhere");
-        self.clean(text.split(['?', '#']).next().unwrap_or_default())
+        self.foreign(text.split(['?', '#']).next().unwrap_or_default())
     }
 
-    /// Whether it is a web page, as a wrong URL often gets.
+    /// Returns true if the answer is a web page, which a wrong URL often gets.
     #[must_use]
     pub fn is_web_page(&self) -> bool {
         let says_so = self.headers.get(header::CONTENT_TYPE).is_some_and(|value| {
@@ -267,10 +299,10 @@ impl Answer {
         says_so || self.body.trim_ascii_start().starts_with(b"<")
     }
 
-    /// The server's own words in an error, as they may be shown: its `error_description` or `message`,
-    /// else its `error`.
+    /// Returns what the server itself says in an error: its `message` or `error_description`, else its
+    /// `error`.
     #[must_use]
-    pub fn message(&self) -> Option<String> {
+    pub fn message(&self) -> Option<ForeignText> {
         if self.status.is_success() {
             return None;
         }
@@ -279,20 +311,22 @@ impl Answer {
             .find_map(|member| self.member(member))
     }
 
-    /// The `error` of RFC 6749, section 5.2, as it may be shown.
+    /// Returns the `error` of RFC 6749, section 5.2.
     #[must_use]
-    pub fn error_code(&self) -> Option<String> {
+    pub fn error_code(&self) -> Option<ForeignText> {
         self.member("error")
     }
 
-    /// A text member of a JSON object, as it may be shown.
-    fn member(&self, name: &str) -> Option<String> {
+    /// A text member of a JSON object.
+    fn member(&self, name: &str) -> Option<ForeignText> {
         let value: Value = serde_json::from_slice(&self.body).ok()?;
-        value.get(name)?.as_str().map(|text| self.clean(text))
+        value.get(name)?.as_str().map(|text| self.foreign(text))
     }
 
-    fn clean(&self, text: &str) -> String {
-        words::clean(text, &self.secrets)
+    /// A text of the server's, which may repeat what was sent.
+    fn foreign(&self, text: &str) -> ForeignText {
+        let secrets = self.secrets.iter().map(SecretText::expose_secret);
+        ForeignText::without_secrets(text, secrets)
     }
 }
 

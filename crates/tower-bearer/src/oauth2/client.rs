@@ -1,4 +1,4 @@
-//! Who asks for tokens, and how that is proven.
+//! The client that asks for tokens, and how it authenticates.
 
 use std::{error, fmt, future::Future, pin::Pin, sync::Arc};
 
@@ -23,24 +23,24 @@ enum Proof {
 }
 
 impl Client {
-    /// A client without a secret: a program on a person's machine, say.
+    /// A client without a secret: a program on a person's machine, for example.
     pub fn public(id: impl Into<String>) -> Self {
         Self::new(id, Proof::None)
     }
 
-    /// A client whose secret goes along in the form (`client_secret_post`).
+    /// A client that sends its secret in the form (`client_secret_post`).
     pub fn post(id: impl Into<String>, secret: impl Into<ClientSecret>) -> Self {
         Self::new(id, Proof::Post(secret.into()))
     }
 
-    /// A client whose secret goes along in the `Authorization` header (`client_secret_basic`): what
-    /// every provider must take.
+    /// A client that sends its secret in the `Authorization` header (`client_secret_basic`). Every provider
+    /// must support this (RFC 6749, section 2.3.1).
     pub fn basic(id: impl Into<String>, secret: impl Into<ClientSecret>) -> Self {
         Self::new(id, Proof::Basic(secret.into()))
     }
 
-    /// A client that shows a signed assertion (RFC 7523, section 2.2), which a function makes anew for
-    /// each request.
+    /// A client that sends a signed assertion (RFC 7523, section 2.2). The function is called for each
+    /// request.
     ///
     /// ```
     /// use tower_bearer::oauth2::Client;
@@ -64,7 +64,7 @@ impl Client {
         Self { id, proof }
     }
 
-    /// Puts the client and its proof into a request.
+    /// Adds the client and its proof to a request.
     pub(crate) async fn authenticate(
         &self,
         request: TokenRequest,
@@ -93,7 +93,7 @@ impl fmt::Debug for Client {
 
 type Reading = Pin<Box<dyn Future<Output = Result<SecretText, BoxError>> + Send>>;
 
-/// A client's secret: a text, or a function that is asked for it at each fetch.
+/// A client's secret: a text, or a function that is called at each fetch.
 #[derive(Clone)]
 pub struct ClientSecret(Kind);
 
@@ -104,7 +104,7 @@ enum Kind {
 }
 
 impl ClientSecret {
-    /// A secret that a function finds, at each fetch: in a file or a vault, say.
+    /// A secret that a function reads at each fetch, from a file or a vault, for example.
     pub fn from_fn<F, Fut>(read: F) -> Self
     where
         F: Fn() -> Fut + Send + Sync + 'static,
@@ -133,7 +133,7 @@ impl fmt::Debug for ClientSecret {
     }
 }
 
-/// The function had no secret.
+/// The function returned no secret.
 #[derive(Debug)]
 pub(crate) struct Unreadable(BoxError);
 

@@ -1,17 +1,21 @@
-//! Where the token endpoint is: told, or found in the issuer's document.
+//! Where the token endpoint is: configured, or discovered in the issuer's document.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    error,
+    sync::{Mutex, PoisonError},
+};
 
 use http::Uri;
 use serde::Deserialize;
 
 use super::{
     request::TokenRequest,
-    transport::{Failure, Transport},
+    transport::{Transport, TransportError},
 };
 use crate::{
     auth::{InvalidOrigin, Origin},
-    source::SourceError,
+    error::SourceError,
+    foreign_text::ForeignText,
 };
 
 /// The well-known documents (OpenID Connect Discovery 1.0, section 4; RFC 8414, section 3).
@@ -26,7 +30,7 @@ pub struct Endpoint {
 
 #[derive(Debug)]
 enum Place {
-    Told(Uri),
+    Configured(Uri),
     Discovered {
         issuer: String,
         /// Other origins than the issuer's own that the token endpoint may be on.
@@ -36,40 +40,41 @@ enum Place {
 }
 
 impl Endpoint {
-    /// The token endpoint's own URL.
+    /// The URL of the token endpoint.
     ///
     /// # Errors
     ///
-    /// If it is no URL, or a network would carry the secret without TLS.
+    /// If it is not a URL, or if it is reached over a network without TLS.
     pub fn new(url: &str) -> Result<Self, InvalidOrigin> {
         let uri = checked(url)?;
         Ok(Self {
-            place: Place::Told(uri),
+            place: Place::Configured(uri),
         })
     }
 
-    /// The same, also without TLS, where everybody on the way can read the secret and the token.
+    /// Like [`new`](Self::new), but also without TLS. Everybody on the way can then read the secret and the
+    /// token.
     ///
     /// # Errors
     ///
-    /// If it is no URL.
+    /// If it is not a URL.
     pub fn new_insecure(url: &str) -> Result<Self, InvalidOrigin> {
         Origin::parse(url)?;
         let uri = url.parse().map_err(|_| InvalidOrigin::not_a_url(url))?;
         Ok(Self {
-            place: Place::Told(uri),
+            place: Place::Configured(uri),
         })
     }
 
-    /// An issuer, whose document says where its token endpoint is. It is read at the first fetch, and
-    /// again when the endpoint has gone.
+    /// An issuer, whose discovery document names the token endpoint. The document is read at the first
+    /// fetch, and again when the endpoint has disappeared.
     ///
-    /// The document must be the issuer's own, and its token endpoint on the issuer's origin; see
+    /// The document must name this issuer, and its token endpoint must be on the issuer's origin; see
     /// [`also_on`](Self::also_on).
     ///
     /// # Errors
     ///
-    /// If it is no URL, or is reached over a network without TLS.
+    /// If it is not a URL, or is reached over a network without TLS.
     pub fn discover(issuer: &str) -> Result<Self, InvalidOrigin> {
         checked(issuer)?;
         Ok(Self {
@@ -81,14 +86,13 @@ impl Endpoint {
         })
     }
 
-    /// Lets the token endpoint that is discovered be on this origin too, where the secret then goes: for
-    /// issuers that keep it elsewhere.
+    /// Allows the discovered token endpoint to be on this origin too. The secret then goes there.
     ///
     /// Defaults to the issuer's origin alone.
     ///
     /// # Errors
     ///
-    /// If it is no origin.
+    /// If it is not an origin.
     pub fn also_on(mut self, origin: &str) -> Result<Self, InvalidOrigin> {
         let origin = Origin::parse(origin)?;
         if let Place::Discovered { origins, .. } = &mut self.place {
@@ -97,18 +101,18 @@ impl Endpoint {
         Ok(self)
     }
 
-    /// What errors call it.
+    /// Returns what errors call it.
     pub(crate) fn name(&self) -> String {
         match &self.place {
-            Place::Told(uri) => uri.to_string(),
+            Place::Configured(uri) => uri.to_string(),
             Place::Discovered { issuer, .. } => issuer.clone(),
         }
     }
 
-    /// The token endpoint, from the issuer's document if need be.
+    /// Returns the token endpoint, and discovers it if that is necessary.
     pub(crate) async fn resolve(&self, transport: &Transport) -> Result<Uri, SourceError> {
         let (issuer, origins, found) = match &self.place {
-            Place::Told(uri) => return Ok(uri.clone()),
+            Place::Configured(uri) => return Ok(uri.clone()),
             Place::Discovered {
                 issuer,
                 origins,
@@ -125,7 +129,7 @@ impl Endpoint {
         Ok(uri)
     }
 
-    /// The endpoint has gone, so the document is read anew next time.
+    /// Forgets a discovered endpoint that has disappeared, so that the next fetch reads the document again.
     pub(crate) fn forget(&self) {
         if let Place::Discovered { found, .. } = &self.place {
             *found.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -142,18 +146,18 @@ fn checked(url: &str) -> Result<Uri, InvalidOrigin> {
     url.parse().map_err(|_| InvalidOrigin::not_a_url(url))
 }
 
-/// What an issuer's document says, as far as it is needed here.
+/// The members of an issuer's discovery document that this crate needs.
 #[derive(Clone, Debug, Deserialize)]
 #[non_exhaustive]
 pub struct Metadata {
-    /// The issuer, as it calls itself.
+    /// The issuer's name of itself.
     pub issuer: String,
     /// Where tokens are asked for.
     pub token_endpoint: String,
     /// Where a person logs in.
     #[serde(default)]
     pub authorization_endpoint: Option<String>,
-    /// The PKCE methods (RFC 7636) that it knows.
+    /// The PKCE methods (RFC 7636) that it supports.
     #[serde(default)]
     pub code_challenge_methods_supported: Vec<String>,
 }
@@ -163,26 +167,29 @@ impl Metadata {
     ///
     /// # Errors
     ///
-    /// If there is none, or it is another issuer's.
+    /// If there is none, or if it is another issuer's.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it drops the request.
+    /// Dropping the future drops the request.
     pub async fn discover(transport: &Transport, issuer: &str) -> Result<Self, SourceError> {
         let issuer = issuer.trim_end_matches('/');
         for url in well_known(issuer) {
             let uri = url.parse().map_err(|error: http::uri::InvalidUri| {
-                SourceError::malformed(format!("the issuer {issuer} is no URL")).with_source(error)
+                SourceError::malformed(format!("the issuer {issuer} is not a URL"))
+                    .with_advice("check the issuer's URL")
+                    .with_source(error)
             })?;
             let answer = transport.send(TokenRequest::get(uri)).await;
-            let answer = answer.map_err(|failure| failed(issuer, failure))?;
+            let answer = answer.map_err(|error| failed(issuer, error))?;
             let status = answer.status().as_u16();
             match status {
                 200 if !answer.is_web_page() => {}
                 408 | 425 | 429 | 500..=599 => {
                     let error = SourceError::transient(format!(
-                        "{url} cannot say at present where tokens are asked for ({status})"
-                    ));
+                        "{url} cannot be read at present ({status})"
+                    ))
+                    .with_advice("wait until it is up again");
                     return Err(match answer.retry_after() {
                         Some(delay) => error.retry_after(delay),
                         None => error,
@@ -191,47 +198,53 @@ impl Metadata {
                 _ => continue,
             }
             let metadata: Self = serde_json::from_slice(answer.expose_body()).map_err(|error| {
-                SourceError::malformed(format!(
-                    "{url} is no document of an issuer: check the issuer's URL"
-                ))
-                .with_source(error)
+                SourceError::malformed(format!("{url} is not an issuer's document"))
+                    .with_advice("check the issuer's URL")
+                    .with_source(error)
             })?;
             // Another issuer's document would send the secret there (section 4.3 of the first).
             if metadata.issuer.trim_end_matches('/') != issuer {
+                let other = ForeignText::new(&metadata.issuer);
                 return Err(SourceError::malformed(format!(
-                    "{url} is the document of another issuer: check the issuer's URL"
-                )));
+                    "{url} is the document of another issuer, {other}"
+                ))
+                .with_advice(format!("check the issuer's URL, which is now {issuer}")));
             }
             return Ok(metadata);
         }
-        Err(SourceError::malformed(format!(
-            "the issuer {issuer} has no discovery document: check its URL, or tell the token \
-             endpoint's own"
-        )))
+        Err(
+            SourceError::malformed(format!("the issuer {issuer} has no discovery document"))
+                .with_advice("check its URL, or configure the URL of its token endpoint"),
+        )
     }
 
-    /// The token endpoint, if it is on the issuer's own origin or one of these.
+    /// Returns the token endpoint, if it is on the issuer's own origin or on one of these.
     ///
     /// # Errors
     ///
-    /// If it is elsewhere, or no URL: the secret would go there.
+    /// If it is elsewhere or not a URL: the secret would go there.
     pub fn token_endpoint_on(&self, origins: &[Origin]) -> Result<Uri, SourceError> {
-        let issuer = &self.issuer;
+        let issuer = ForeignText::new(&self.issuer);
         let origin = Origin::parse(&self.token_endpoint);
         let uri = self.token_endpoint.parse::<Uri>();
         let (Ok(origin), Ok(uri)) = (origin, uri) else {
+            let endpoint = ForeignText::new(&self.token_endpoint);
             return Err(SourceError::malformed(format!(
-                "the token endpoint in the document of {issuer} is no URL"
-            )));
+                "the document of {issuer} names the token endpoint {endpoint}, which is not a URL"
+            ))
+            .with_advice(
+                "mend the issuer's document, or configure the URL of its token endpoint",
+            ));
         };
-        let own = Origin::parse(issuer).is_ok_and(|own| own == origin);
+        let own = Origin::parse(&self.issuer).is_ok_and(|own| own == origin);
         if own || origins.contains(&origin) {
             return Ok(uri);
         }
         Err(SourceError::malformed(format!(
             "the document of {issuer} names a token endpoint on another origin, {origin}, and the secret \
              is not sent there"
-        )))
+        ))
+        .with_advice("if the endpoint is right, allow its origin"))
     }
 }
 
@@ -243,17 +256,29 @@ fn well_known(issuer: &str) -> [String; 2] {
     [format!("{issuer}{OPENID}"), format!("{base}{OAUTH}{path}")]
 }
 
-pub(crate) fn failed(place: &str, failure: Failure) -> SourceError {
-    match failure {
-        Failure::Broken(error) => {
-            SourceError::transient(format!("the exchange with {place} broke off"))
+pub(crate) fn failed(place: &str, error: TransportError) -> SourceError {
+    match error {
+        TransportError::Broken(error) => {
+            let reason = deepest(&*error);
+            SourceError::transient(format!("the exchange with {place} broke off ({reason})"))
+                .with_advice("check the URL and that the endpoint is up")
                 .with_source(error)
         }
-        Failure::TooLarge => SourceError::malformed(format!(
-            "{place} answered with more than {} KiB: check the URL",
+        TransportError::TooLarge => SourceError::malformed(format!(
+            "{place} answered with more than {} KiB",
             Transport::ANSWER_CAP / 1024
-        )),
+        ))
+        .with_advice("check the URL"),
     }
+}
+
+/// The text of the deepest cause, which names the reason; those above it name layers.
+fn deepest(error: &(dyn error::Error + 'static)) -> ForeignText {
+    let mut deepest = error;
+    while let Some(cause) = deepest.source() {
+        deepest = cause;
+    }
+    ForeignText::new(&deepest.to_string())
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! What a JWT says of its own lifetime. Nothing is verified: the token is the server's to judge, and
-//! one that is no JWT is no less a token.
+//! The lifetime that a JWT states. Nothing is verified, because the token is the server's to judge. A token
+//! that is not a JWT is a token all the same.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ const URL_SAFE: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// RFC 7519, section 2: seconds since 1970, which may have a fraction.
+/// The times in a JWT's claims: seconds since 1970, which may have a fraction (RFC 7519, section 2).
 ///
 /// ```
 /// use tower_bearer::oauth2::JwtTimes;
@@ -35,7 +35,7 @@ pub struct JwtTimes {
 }
 
 impl JwtTimes {
-    /// The times in a token's claims, if it is a JWT that has an `exp`.
+    /// Reads the times from a token, if it is a JWT that has an `exp`.
     #[must_use]
     pub fn read(token: &str) -> Option<Self> {
         let mut parts = token.split('.');
@@ -51,13 +51,14 @@ impl JwtTimes {
         times.exp.map(|_| times)
     }
 
-    /// When the token ends, in seconds since 1970.
+    /// Returns when the token expires, in seconds since 1970.
     #[must_use]
     pub fn expires_at(self) -> Option<f64> {
         self.exp
     }
 
-    /// How long it is by the local clock until an instant, in seconds since 1970: zero if it has passed.
+    /// Returns the time from now, by the local clock, until an instant in seconds since 1970. It is zero if
+    /// the instant has passed.
     #[must_use]
     pub fn left_until(instant: f64) -> Duration {
         let left = instant - wall::seconds_since_1970();
@@ -65,11 +66,11 @@ impl JwtTimes {
     }
 }
 
-/// How long the token lives from now on: zero if it has ended.
+/// Returns how long the token lives from now on: zero if it has expired.
 ///
-/// The time of the answer, where the server told it, is on the clock that made `exp`, so a wrong clock
-/// here does no harm. Without it the local clock is believed only as far as `iat` bears it out; else a
-/// token would look dead, or endless, on a machine whose clock is wrong.
+/// The answer's `Date` comes from the clock that made `exp`, so with it a wrong local clock does no harm.
+/// Without it the local clock counts only if `iat` agrees with it. Otherwise a token would look expired, or
+/// endless, on a machine whose clock is wrong.
 pub(crate) fn lifetime(times: JwtTimes, answered: Option<f64>, local: f64) -> Option<Duration> {
     let exp = times.exp?;
     let left = match (answered, times.iat) {

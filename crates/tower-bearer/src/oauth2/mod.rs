@@ -27,19 +27,19 @@
 //!
 //! - [`OAuth2Source`] is the [`TokenSource`](crate::TokenSource): client credentials, or a refresh
 //!   token.
-//! - [`Endpoint`] says where, told or discovered; [`Client`] says who, and how that is proven.
-//! - [`RefreshTokens`] keeps a refresh token that is rotated at each use, with a
-//!   [`RefreshTokenStore`] of yours.
-//! - [`TokenRequest`], [`Transport`] and [`Answer`] are what it is made of, for a source whose wire
-//!   format is its own.
+//! - [`Endpoint`] is where tokens are asked for, configured or discovered; [`Client`] is who asks, and
+//!   how that is proven.
+//! - [`RefreshTokens`] redeems refresh tokens that the server rotates, and keeps them in your
+//!   [`RefreshTokenStore`].
+//! - [`TokenRequest`], [`Transport`] and [`Answer`] are its parts, for a source with another wire format.
 //!
-//! How it differs from the crate `oauth2`: that one walks a person through a login and knows each
-//! extension's types; this one keeps a daemon supplied with tokens.
+//! The crate `oauth2` has another purpose: it leads a person through a login and models each extension.
+//! This module keeps a daemon supplied with tokens.
 //!
 //! # Cancel safety
 //!
-//! A fetch can be dropped at any time. One that redeems a refresh token goes on by itself until its
-//! time-out, so that the token that comes back is not lost.
+//! You can drop a fetch at any time. One that redeems a refresh token continues in the background until its
+//! time-out, so that the new refresh token is not lost.
 
 mod answer;
 mod client;
@@ -51,10 +51,9 @@ mod secret;
 mod source;
 mod transport;
 mod wall;
-mod words;
 
 pub use self::{
-    answer::{Answer, Flaw, Issued},
+    answer::{Answer, AnswerError, Issued},
     client::{Client, ClientSecret},
     discovery::{Endpoint, Metadata},
     jwt::JwtTimes,
@@ -62,5 +61,5 @@ pub use self::{
     request::TokenRequest,
     secret::SecretText,
     source::OAuth2Source,
-    transport::{Failure, Transport},
+    transport::{Transport, TransportError},
 };

@@ -1,4 +1,4 @@
-//! Token requests: a form, as RFC 6749 has it, or a JSON text.
+//! Token requests: a form (RFC 6749) or a JSON text.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::secret::SecretText;
 
-/// A request to a token endpoint. Its body is in memory that is wiped, and `Debug` shows none of it.
+/// A request to a token endpoint. The memory of its body is wiped, and `Debug` shows none of it.
 ///
 /// ```
 /// use tower_bearer::oauth2::TokenRequest;
@@ -29,7 +29,7 @@ pub struct TokenRequest {
 }
 
 impl TokenRequest {
-    /// A form, empty as yet (RFC 6749, appendix B).
+    /// An empty form (RFC 6749, appendix B).
     #[must_use]
     pub fn form(endpoint: Uri) -> Self {
         const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
@@ -47,7 +47,7 @@ impl TokenRequest {
             .header(header::ACCEPT, HeaderValue::from_static("*/*"))
     }
 
-    /// A question without a body: for a discovery document.
+    /// A `GET` without a body, for a discovery document.
     #[must_use]
     pub fn get(endpoint: Uri) -> Self {
         Self::new(Method::GET, endpoint, Vec::new())
@@ -67,17 +67,14 @@ impl TokenRequest {
     /// Adds a parameter to a form.
     #[must_use]
     pub fn parameter(mut self, name: &str, value: &str) -> Self {
-        // An encoded byte takes three, so the buffer grows once and what it leaves behind is wiped.
-        let len = self.body.len() + 2 + 3 * (name.len() + value.len());
-        let mut body = Zeroizing::new(Vec::with_capacity(len));
-        body.extend_from_slice(&self.body);
-        if !body.is_empty() {
-            body.push(b'&');
+        // An encoded byte takes three at most.
+        make_room(&mut self.body, 2 + 3 * (name.len() + value.len()));
+        if !self.body.is_empty() {
+            self.body.push(b'&');
         }
-        encode(name, &mut body);
-        body.push(b'=');
-        encode(value, &mut body);
-        self.body = body;
+        encode(name, &mut self.body);
+        self.body.push(b'=');
+        encode(value, &mut self.body);
         self
     }
 
@@ -87,7 +84,7 @@ impl TokenRequest {
         self.parameter(name, value.expose_secret()).secret(value)
     }
 
-    /// Names a secret that is in the request, so that no error repeats it: for JSON bodies.
+    /// Names a secret that is in a JSON body, so that no error repeats it.
     #[must_use]
     pub fn secret(mut self, secret: &SecretText) -> Self {
         self.secrets.push(secret.clone());
@@ -113,7 +110,7 @@ impl TokenRequest {
         let mut line = Zeroizing::new(String::with_capacity(8 + 2 * pair.capacity()));
         line.push_str("Basic ");
         STANDARD.encode_string(&*pair, &mut line);
-        let bytes = Zeroizing::new(line.as_bytes().to_vec());
+        let bytes = Zeroizing::new(std::mem::take(&mut *line).into_bytes());
         // Base64 can always stand in a header.
         if let Ok(mut value) = HeaderValue::from_maybe_shared(Bytes::from_owner(bytes)) {
             value.set_sensitive(true);
@@ -135,6 +132,17 @@ impl TokenRequest {
         *request.headers_mut() = self.headers;
         request
     }
+}
+
+/// Makes room in a body that may hold secrets. `Vec` would free its old memory unwiped. There is as much room
+/// left again, so that what follows a secret seldom moves it.
+fn make_room(body: &mut Zeroizing<Vec<u8>>, more: usize) {
+    if body.capacity() - body.len() >= more {
+        return;
+    }
+    let mut larger = Zeroizing::new(Vec::with_capacity(2 * (body.len() + more)));
+    larger.extend_from_slice(body);
+    *body = larger;
 }
 
 fn encode(text: &str, into: &mut Vec<u8>) {
@@ -168,6 +176,27 @@ mod tests {
             b"grant_type=password&username=+%25%26%2B%C2%A3%E2%82%AC&password=a%3Db%26c"
         );
         assert_eq!(request.secrets.len(), 1);
+    }
+
+    #[test]
+    fn p06_a_request_has_one_copy_of_a_secret_its_body() {
+        let secret = SecretText::from("s3cr3t-".repeat(100));
+        let request = TokenRequest::form(Uri::from_static("https://idp.example/token"))
+            .parameter("grant_type", "client_credentials")
+            .parameter("client_id", "ci-bot")
+            .secret_parameter("client_secret", &secret);
+        let body = request.expose_body().as_ptr();
+        let request = request.parameter("scope", "openid");
+        assert_eq!(request.expose_body().as_ptr(), body, "the secret was moved");
+        let held = request.secrets[0].expose_secret();
+        assert_eq!(held.as_ptr(), secret.expose_secret().as_ptr());
+        let sent = request.into_http().into_body();
+        let frame = tokio_test::block_on(http_body_util::BodyExt::collect(sent));
+        assert_eq!(
+            frame.unwrap().to_bytes().as_ptr(),
+            body,
+            "the body was copied"
+        );
     }
 
     #[test]

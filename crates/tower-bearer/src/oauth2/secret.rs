@@ -1,25 +1,27 @@
 //! Texts that no log, error or dump may show.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use zeroize::Zeroizing;
 
-/// A secret: a client secret, a password, a refresh token. Its memory is wiped when it is dropped, and
-/// `Debug` does not show it.
+/// A secret: a client secret, a password, a refresh token.
+///
+/// Clones share one allocation, which is wiped when the last of them is dropped. `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct SecretText(Zeroizing<String>);
+pub struct SecretText(Arc<Zeroizing<String>>);
 
 impl SecretText {
-    /// The secret itself.
+    /// Returns the secret itself.
     #[must_use]
     pub fn expose_secret(&self) -> &str {
         &self.0
     }
 }
 
+/// Takes the text over without a copy.
 impl From<String> for SecretText {
     fn from(text: String) -> Self {
-        Self(Zeroizing::new(text))
+        Self(Arc::new(Zeroizing::new(text)))
     }
 }
 
@@ -32,5 +34,22 @@ impl From<&str> for SecretText {
 impl fmt::Debug for SecretText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[redacted]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p06_a_secret_lies_in_memory_once() {
+        let text = "s3cr3t".to_owned();
+        let place = text.as_ptr();
+        let secret = SecretText::from(text);
+        let clone = secret.clone();
+        assert_eq!(secret.expose_secret().as_ptr(), place);
+        assert_eq!(clone.expose_secret().as_ptr(), place);
+        assert_eq!(clone, SecretText::from("s3cr3t"));
+        assert_ne!(clone, SecretText::from("another"));
     }
 }

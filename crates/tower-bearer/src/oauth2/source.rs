@@ -9,7 +9,7 @@ use http_body_util::Full;
 use tower_service::Service;
 
 use super::{
-    answer::{Answer, Flaw, Issued},
+    answer::{Answer, AnswerError, Issued},
     client::Client,
     discovery::{self, Endpoint},
     refresh::RefreshTokens,
@@ -18,8 +18,9 @@ use super::{
     transport::Transport,
 };
 use crate::{
-    error::BoxError,
-    source::{FetchContext, SourceError, TokenSource},
+    error::{BoxError, SourceError},
+    foreign_text::ForeignText,
+    source::{FetchContext, TokenSource},
     token::Token,
 };
 
@@ -38,7 +39,7 @@ enum Grant {
     RefreshToken(RefreshTokens),
 }
 
-/// All that an exchange needs, but for the refresh token that is spent.
+/// All that an exchange needs but the refresh token that it redeems.
 #[derive(Clone, Debug)]
 struct Exchange {
     transport: Transport,
@@ -49,7 +50,7 @@ struct Exchange {
 }
 
 impl OAuth2Source {
-    /// Tokens for the client itself (RFC 6749, section 4.4): for programs that act for nobody else.
+    /// Tokens for the client itself (RFC 6749, section 4.4), for programs that act on their own behalf.
     pub fn client_credentials<S, B>(http: S, endpoint: Endpoint, client: Client) -> Self
     where
         S: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + Sync + 'static,
@@ -67,8 +68,7 @@ impl OAuth2Source {
         )
     }
 
-    /// Tokens for a person who has logged in somewhere (RFC 6749, section 6), with the refresh token
-    /// that the login gave.
+    /// Tokens for a person who has logged in (RFC 6749, section 6), with the refresh token of that login.
     pub fn refresh_token<S, B>(
         http: S,
         endpoint: Endpoint,
@@ -99,7 +99,7 @@ impl OAuth2Source {
         }
     }
 
-    /// Asks for these scopes, a list with spaces (RFC 6749, section 3.3).
+    /// Asks for these scopes, separated by spaces (RFC 6749, section 3.3).
     ///
     /// Defaults to none: the provider decides.
     #[must_use]
@@ -107,7 +107,7 @@ impl OAuth2Source {
         self.parameter("scope", scope)
     }
 
-    /// Asks for a token for this audience, as some providers have it.
+    /// Asks for a token for this audience, a parameter that some providers have.
     ///
     /// Defaults to none.
     #[must_use]
@@ -123,8 +123,8 @@ impl OAuth2Source {
         self.parameter("resource", resource)
     }
 
-    /// Adds a parameter of the provider's own. It may show in logs of the server; it is no place for a
-    /// secret.
+    /// Adds a parameter that the provider defines. It may show in the server's logs, so do not put a secret
+    /// into it.
     ///
     /// Defaults to none.
     #[must_use]
@@ -164,7 +164,8 @@ impl TokenSource for OAuth2Source {
 
 impl Exchange {
     fn name(&self) -> String {
-        format!("{} (client `{}`)", self.endpoint.name(), self.client.id)
+        let client = ForeignText::new(&self.client.id);
+        format!("{} (client {client})", self.endpoint.name())
     }
 
     async fn send(&self, refresh_token: Option<SecretText>) -> Result<Issued, SourceError> {
@@ -172,10 +173,10 @@ impl Exchange {
         let place = uri.to_string();
         let request = self.request(uri, refresh_token).await?;
         let answer = self.transport.send(request).await;
-        let answer = answer.map_err(|failure| discovery::failed(&place, failure))?;
+        let answer = answer.map_err(|error| discovery::failed(&place, error))?;
         answer
             .token()
-            .map_err(|flaw| self.explain(flaw, &answer, &place))
+            .map_err(|error| self.explain(error, &answer, &place))
     }
 
     async fn request(
@@ -193,64 +194,75 @@ impl Exchange {
         for (name, value) in &self.parameters {
             request = request.parameter(name, value);
         }
-        self.client
-            .authenticate(request)
-            .await
-            .map_err(|error| SourceError::transient(error.to_string()).with_source(error))
+        self.client.authenticate(request).await.map_err(|error| {
+            let client = ForeignText::new(&self.client.id);
+            SourceError::no_credentials(format!("there is no secret for client {client}"))
+                .with_advice("check the place that the secret is read from")
+                .with_source(error)
+        })
     }
 
-    fn explain(&self, flaw: Flaw, answer: &Answer, place: &str) -> SourceError {
-        let id = &self.client.id;
+    fn explain(&self, error: AnswerError, answer: &Answer, place: &str) -> SourceError {
+        let client = ForeignText::new(&self.client.id);
         let status = answer.status().as_u16();
-        let mut said = status.to_string();
-        if let Some(code) = answer.error_code() {
-            said = format!("{said}, `{code}`");
+        let code = answer.error_code();
+        let said = answer.message().filter(|said| code.as_ref() != Some(said));
+        let mut came_back = status.to_string();
+        for text in code.iter().chain(&said) {
+            came_back = format!("{came_back}, {text}");
         }
-        if let Some(words) = answer
-            .message()
-            .filter(|words| answer.error_code().as_ref() != Some(words))
-        {
-            said = format!("{said}, \"{words}\"");
-        }
-        let message = match &flaw {
-            Flaw::Refused => format!(
-                "{place} refused client `{id}` ({said}): check the client's id and secret, its grants \
-                 and scopes"
+        let gave = |what: &str| format!("{place} gave client {client} {what}");
+        let (message, advice) = match &error {
+            AnswerError::Refused => (
+                format!("{place} refused client {client} ({came_back})"),
+                "check the client's id and secret, its grants and scopes",
             ),
-            Flaw::ErrorMember(error, _) => {
-                format!("{place} answered client `{id}` with the error `{error}`")
-            }
-            Flaw::Unavailable => {
-                format!("{place} cannot give a token to client `{id}` at present ({said})")
-            }
-            Flaw::Redirect(location) => format!(
-                "{place} redirects token requests to {location} ({status}), which is not followed, since \
-                 the secret would go along: if that is the token endpoint, name it"
+            AnswerError::ErrorMember(name, _) => (
+                format!("{place} answered client {client} with the error {name}"),
+                "check the client's id and secret, its grants and scopes",
             ),
-            Flaw::Absent => {
+            AnswerError::Unavailable => (
+                format!("{place} cannot give a token to client {client} at present ({came_back})"),
+                "wait until it is up again",
+            ),
+            AnswerError::Redirect(location) => (
+                format!(
+                    "{place} redirects token requests to {location} ({status}), which is not followed, \
+                     because the secret would go along"
+                ),
+                "if that is the token endpoint, configure it",
+            ),
+            AnswerError::Absent => {
                 self.endpoint.forget();
-                format!("there is no token endpoint at {place} ({status}): check its URL")
+                (
+                    format!("there is no token endpoint at {place} ({status})"),
+                    "check its URL",
+                )
             }
-            Flaw::WebPage => format!("{place} answered with a web page: check the URL"),
-            Flaw::NotJson => format!("{place} gave client `{id}` no JSON object"),
-            Flaw::NoToken => {
-                format!("{place} gave client `{id}` an answer without an access token")
-            }
-            Flaw::TokenType => {
-                format!("{place} gave client `{id}` a token that is no bearer token")
-            }
-            Flaw::Lifetime => format!(
-                "{place} gave client `{id}` a token whose lifetime is no positive number of seconds"
+            AnswerError::WebPage => (
+                format!("{place} answered with a web page ({status})"),
+                "check the URL",
             ),
-            Flaw::BadToken(_) => {
-                format!("{place} gave client `{id}` a token that cannot stand in a header")
-            }
+            AnswerError::NotJson => (gave("an answer that is not a JSON object"), "check the URL"),
+            AnswerError::NoToken => (gave("an answer without an access token"), "check the URL"),
+            AnswerError::TokenType => (
+                gave("a token that is not a bearer token"),
+                "configure the client for bearer tokens",
+            ),
+            AnswerError::Lifetime => (
+                gave("a token whose lifetime is not a positive number of seconds"),
+                "mend the provider's configuration",
+            ),
+            AnswerError::BadToken(_) => (
+                gave("a token that cannot stand in a header"),
+                "mend the provider's configuration",
+            ),
         };
-        // A page is a firewall's word, and no reason to give a refresh token up for good.
-        let is_own_word = answer.error_code().is_some();
-        match flaw {
-            Flaw::Refused if !is_own_word => SourceError::malformed(message),
-            flaw => flaw.into_error(answer, message),
-        }
+        // A page comes from a middlebox, so it does not invalidate a refresh token.
+        let error = match error {
+            AnswerError::Refused if code.is_none() => SourceError::malformed(message),
+            error => error.into_error(answer, message),
+        };
+        error.with_advice(advice)
     }
 }

@@ -1,4 +1,4 @@
-//! How a token request goes out, whatever client does it.
+//! Sends token requests over any HTTP client.
 
 use std::{
     error, fmt,
@@ -19,16 +19,16 @@ use crate::error::BoxError;
 
 const ANSWER_CAP: usize = Transport::ANSWER_CAP;
 
-/// Why there is no answer. It either did not come or was too large, so this stays as it is.
+/// Why there is no answer. There is no third way for one to be missing, so the enum is exhaustive.
 #[derive(Debug)]
-pub enum Failure {
-    /// It did not come, or broke off.
+pub enum TransportError {
+    /// The exchange failed before the answer was complete.
     Broken(BoxError),
-    /// It was larger than [`Transport::ANSWER_CAP`].
+    /// The answer was larger than [`Transport::ANSWER_CAP`].
     TooLarge,
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for TransportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Broken(_) => f.write_str("the exchange broke off"),
@@ -37,7 +37,7 @@ impl fmt::Display for Failure {
     }
 }
 
-impl error::Error for Failure {
+impl error::Error for TransportError {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match self {
             Self::Broken(error) => Some(&**error),
@@ -46,11 +46,11 @@ impl error::Error for Failure {
     }
 }
 
-type Read = Result<(StatusCode, HeaderMap, Zeroizing<Vec<u8>>), Failure>;
+type Read = Result<(StatusCode, HeaderMap, Zeroizing<Vec<u8>>), TransportError>;
 type Sending = Pin<Box<dyn Future<Output = Read> + Send>>;
 
-/// An HTTP client whose type is forgotten: any tower service. It must not follow redirects, which would
-/// hand a secret on. Clones are the same client.
+/// An HTTP client with its type erased: any tower service. It must not follow redirects, which would pass
+/// a secret on. Clones are the same client.
 #[derive(Clone)]
 pub struct Transport {
     send: Arc<dyn Fn(Request<Full<Bytes>>) -> Sending + Send + Sync>,
@@ -60,7 +60,7 @@ impl Transport {
     /// The most that is read of an answer, in bytes: 1 MiB. A token answer has a few kilobytes.
     pub const ANSWER_CAP: usize = 1024 * 1024;
 
-    /// Forgets a service's type.
+    /// Erases a service's type.
     pub fn new<S, B>(service: S) -> Self
     where
         S: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + Sync + 'static,
@@ -74,9 +74,9 @@ impl Transport {
             let mut service = service.clone();
             Box::pin(async move {
                 let ready = poll_fn(|cx| service.poll_ready(cx)).await;
-                ready.map_err(|error| Failure::Broken(error.into()))?;
+                ready.map_err(|error| TransportError::Broken(error.into()))?;
                 let response = service.call(request).await;
-                read(response.map_err(|error| Failure::Broken(error.into()))?).await
+                read(response.map_err(|error| TransportError::Broken(error.into()))?).await
             })
         };
         Self {
@@ -88,12 +88,12 @@ impl Transport {
     ///
     /// # Errors
     ///
-    /// If none came, it broke off, or was too large.
+    /// If no whole answer came, or if it was too large.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it drops the request, which may have been served.
-    pub async fn send(&self, request: TokenRequest) -> Result<Answer, Failure> {
+    /// Dropping the future drops the request. The server may have processed it.
+    pub async fn send(&self, request: TokenRequest) -> Result<Answer, TransportError> {
         let secrets = request.secrets.clone();
         let (status, headers, body) = (self.send)(request.into_http()).await?;
         Ok(Answer {
@@ -122,12 +122,12 @@ where
     read.reserve(usize::try_from(expected).map_or(ANSWER_CAP, |len| len.min(ANSWER_CAP)));
     let mut body = std::pin::pin!(body);
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Failure::Broken(error.into()))?;
+        let frame = frame.map_err(|error| TransportError::Broken(error.into()))?;
         let Ok(mut data) = frame.into_data() else {
             continue;
         };
         if read.len() + data.remaining() > ANSWER_CAP {
-            return Err(Failure::TooLarge);
+            return Err(TransportError::TooLarge);
         }
         while data.has_remaining() {
             let chunk = data.chunk();

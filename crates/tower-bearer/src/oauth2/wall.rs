@@ -1,4 +1,4 @@
-//! The time of day, where a server does not tell its own.
+//! The local time of day, for answers without a `Date`.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

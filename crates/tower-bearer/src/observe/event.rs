@@ -9,13 +9,13 @@ use crate::error::Error;
 /// How many events wait for a slow subscriber before the oldest are dropped.
 const BACKLOG: usize = 64;
 
-/// Why a refresh was begun.
+/// Why a refresh began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
     /// There was no token yet.
     Initial,
-    /// The token was due: refreshed ahead of its expiry, while it was served.
+    /// The token was due: it is refreshed ahead of its expiry, while it is still served.
     Ahead,
     /// The token had expired.
     Expired,
@@ -23,7 +23,7 @@ pub enum Reason {
     Rejected,
     /// Somebody called [`refresh`](crate::TokenCache::refresh).
     Forced,
-    /// The source's secret had changed since the refresh before.
+    /// The source's secret had changed since the last refresh.
     SecretChanged,
 }
 
@@ -37,7 +37,7 @@ impl Reason {
         Self::SecretChanged,
     ];
 
-    /// The reason as logs and metrics write it.
+    /// Returns the reason as logs and metrics write it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -61,7 +61,7 @@ impl fmt::Display for Reason {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Event {
-    /// Why it was begun.
+    /// Why it began.
     pub reason: Reason,
     /// How it ended.
     pub outcome: Outcome,
@@ -77,17 +77,17 @@ pub enum Outcome {
     Refreshed {
         /// Its generation.
         generation: u64,
-        /// The time until it may no longer be used.
+        /// The time until it is not usable any more.
         expires_in: Duration,
     },
     /// It failed.
     Failed(Error),
-    /// It ended without a result: the secret changed meanwhile, or its runtime is gone.
+    /// It ended without a result: the secret changed meanwhile, or its runtime ended.
     Abandoned,
 }
 
 impl Outcome {
-    /// The outcome as logs and metrics write it.
+    /// Returns the outcome as logs and metrics write it.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -100,8 +100,8 @@ impl Outcome {
 
 /// Delivers how each refresh ended, from the moment of subscribing on.
 ///
-/// It takes what it is asked for, so one that is slow, or whose task has panicked, harms nobody: of
-/// what waits for it the oldest is dropped once there are more than 64, and counted.
+/// A subscriber that is slow, or whose task has panicked, harms nobody: at most 64 events wait for it.
+/// Beyond that the oldest is dropped, and [`missed`](Self::missed) counts it.
 #[derive(Debug)]
 pub struct Subscription {
     events: broadcast::Receiver<Event>,
@@ -109,7 +109,7 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// The next event; `None` once the last handle of the cache is gone.
+    /// Returns the next event, or `None` once the last handle of the cache is gone.
     ///
     /// # Cancel safety
     ///
@@ -124,14 +124,14 @@ impl Subscription {
         }
     }
 
-    /// How many events were dropped because they were not taken in time.
+    /// Returns how many events were dropped because they were not taken in time.
     #[must_use]
     pub fn missed(&self) -> u64 {
         self.missed
     }
 }
 
-/// Those who have subscribed. There is no channel before the first.
+/// Those who have subscribed. The first makes the channel.
 #[derive(Debug, Default)]
 pub(crate) struct Subscribers(OnceLock<broadcast::Sender<Event>>);
 
@@ -144,10 +144,10 @@ impl Subscribers {
         }
     }
 
-    pub(crate) fn tell(&self, event: Event) {
+    pub(crate) fn send(&self, event: Event) {
         if let Some(sender) = self.0.get() {
-            // It fails if all have left, and then there is nobody to tell.
-            let _listeners = sender.send(event);
+            // It fails only if all subscribers have left.
+            let _subscribers = sender.send(event);
         }
     }
 }

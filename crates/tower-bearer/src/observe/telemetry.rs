@@ -1,78 +1,61 @@
-//! What a cache counts, logs and measures. All that is told to operators is told here.
+//! The log events, metrics and counts of a cache. Everything for operators is emitted here, from plain
+//! values.
 //!
 //! With the feature `metrics` each count goes to the `metrics` facade too; docs/observability.md lists
 //! names, labels and units.
 
-use std::{
-    borrow::Cow,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+use std::{borrow::Cow, time::Duration};
+
+use crate::{clock::Reading, error::Error};
+
+use super::{
+    counts::{Counters, Counts},
+    event::{Event, Outcome, Reason, Subscribers, Subscription},
 };
 
-use crate::{
-    auth::NotReplayable,
-    clock::Reading,
-    refresh::{Completion, InFlight},
-};
-
-use super::event::{Event, Outcome, Reason, Subscribers, Subscription};
-
-/// What a cache and the layers made from it have counted since the cache was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Counts {
-    /// Calls to the source, failed ones included.
-    pub fetches: u64,
-    /// Refreshes that failed.
-    pub failed_refreshes: u64,
-    /// Refreshes that brought a token, by reason.
-    pub refreshes: Refreshes,
-    /// Tokens whose lifetime was not known, so that the default was taken.
-    pub unknown_lifetimes: u64,
-    /// Times that a due token was served.
-    pub served_due: u64,
-    /// Tokens that were rejected, each counted once.
-    pub rejections: u64,
-    /// Requests that were sent again after a rejection.
-    pub retries: u64,
-    /// Requests whose token was rejected and whose body could not be sent again.
-    pub replays_refused: u64,
-    /// Requests that had to wait for a token.
-    pub waits: u64,
+/// How a refresh ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) reason: Reason,
+    pub(crate) began: Reading,
+    pub(crate) now: Reading,
+    /// Whether there is a token now that could be sent.
+    pub(crate) authenticated: bool,
+    pub(crate) ending: Ending,
 }
 
-/// Refreshes that brought a token, by reason.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Refreshes([u64; Reason::ALL.len()]);
-
-impl Refreshes {
-    /// How many were begun for `reason`.
-    #[must_use]
-    pub fn of(&self, reason: Reason) -> u64 {
-        self.0[reason as usize]
-    }
-
-    /// How many there were.
-    #[must_use]
-    pub fn total(&self) -> u64 {
-        self.0.iter().sum()
-    }
+/// What a refresh ended with.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    Refreshed {
+        generation: u64,
+        usable_until: Reading,
+        /// Whether the source stated the lifetime.
+        lifetime_known: bool,
+    },
+    Failed {
+        error: Error,
+        /// The current token, if it is still usable.
+        usable: Option<Usable>,
+    },
+    Abandoned,
 }
 
-/// Counts, logs, measures and tells the subscribers.
+/// What is left of a usable token.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Usable {
+    pub(crate) remaining: Duration,
+    /// At most a third is left of the time in which it is due and usable.
+    pub(crate) near_its_end: bool,
+}
+
+/// Counts, logs, measures, and notifies the subscribers.
 #[derive(Debug)]
 pub(crate) struct Telemetry {
-    /// What tells this cache from another in logs and metrics.
+    /// Tells this cache from another in logs and metrics.
     name: Cow<'static, str>,
     subscribers: Subscribers,
-    fetches: AtomicU64,
-    failed_refreshes: AtomicU64,
-    refreshes: [AtomicU64; Reason::ALL.len()],
-    unknown_lifetimes: AtomicU64,
-    served_due: AtomicU64,
-    rejections: AtomicU64,
-    retries: AtomicU64,
-    replays_refused: AtomicU64,
-    waits: AtomicU64,
+    counters: Counters,
 }
 
 /// Adds one to a counter of the `metrics` facade, where the feature is on.
@@ -90,15 +73,7 @@ impl Telemetry {
         Self {
             name,
             subscribers: Subscribers::default(),
-            fetches: AtomicU64::default(),
-            failed_refreshes: AtomicU64::default(),
-            refreshes: Default::default(),
-            unknown_lifetimes: AtomicU64::default(),
-            served_due: AtomicU64::default(),
-            rejections: AtomicU64::default(),
-            retries: AtomicU64::default(),
-            replays_refused: AtomicU64::default(),
-            waits: AtomicU64::default(),
+            counters: Counters::default(),
         }
     }
 
@@ -106,80 +81,97 @@ impl Telemetry {
         self.subscribers.subscribe()
     }
 
-    /// The span of a refresh. It has no parent: a refresh belongs to no caller.
-    pub(crate) fn span(&self, refresh: &InFlight) -> tracing::Span {
+    pub(crate) fn counts(&self) -> Counts {
+        self.counters.read()
+    }
+
+    /// Returns the span of a refresh. It has no parent: a refresh belongs to no caller.
+    pub(crate) fn span(&self, reason: Reason) -> tracing::Span {
         tracing::info_span!(
             parent: None,
             "token_refresh",
             cache = &*self.name,
-            reason = refresh.reason.as_str(),
+            reason = reason.as_str(),
         )
     }
 
-    pub(crate) fn fetching(&self, refresh: &InFlight, attempt: u32) {
-        self.fetches.fetch_add(1, Relaxed);
-        count!("tower_bearer_fetches_total", self, "reason" => refresh.reason.as_str());
-        tracing::debug!(attempt, "asking the source");
+    pub(crate) fn fetching(&self, reason: Reason, attempt: u32) {
+        self.counters.fetches.add_one();
+        count!("tower_bearer_fetches_total", self, "reason" => reason.as_str());
+        tracing::debug!(attempt, "calling the token source");
     }
 
     pub(crate) fn served_due(&self) {
-        self.served_due.fetch_add(1, Relaxed);
+        self.counters.served_due.add_one();
         count!("tower_bearer_served_due_total", self);
     }
 
     pub(crate) fn waiting(&self) {
-        self.waits.fetch_add(1, Relaxed);
+        self.counters.waits.add_one();
         count!("tower_bearer_waits_total", self);
     }
 
     pub(crate) fn rejected(&self, generation: u64) {
-        self.rejections.fetch_add(1, Relaxed);
+        self.counters.rejections.add_one();
         count!("tower_bearer_rejections_total", self);
         tracing::info!(cache = &*self.name, generation, "token rejected");
     }
 
     pub(crate) fn retrying(&self) {
-        self.retries.fetch_add(1, Relaxed);
+        self.counters.retries.add_one();
         count!("tower_bearer_retries_total", self);
     }
 
-    pub(crate) fn replay_refused(&self, why: NotReplayable) {
-        self.replays_refused.fetch_add(1, Relaxed);
-        count!("tower_bearer_replays_refused_total", self, "why" => why.as_str());
-        tracing::debug!(
-            cache = &*self.name,
-            why = why.as_str(),
-            "request not sent again"
-        );
+    pub(crate) fn replay_refused(&self, why: &'static str) {
+        self.counters.replays_refused.add_one();
+        count!("tower_bearer_replays_refused_total", self, "why" => why);
+        tracing::debug!(cache = &*self.name, why, "request not sent again");
     }
 
-    /// A refresh has ended. It is called under no lock, since a log's or a metric's recorder is other
-    /// people's code.
-    /// `alive` says whether there is a token now that could be sent.
-    pub(crate) fn completed(
-        &self,
-        refresh: &InFlight,
-        completion: &Completion,
-        now: Reading,
-        alive: bool,
-    ) {
-        let took = now.since(refresh.began);
-        let reason = refresh.reason.as_str();
-        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    /// Reports how a refresh ended. The caller holds no lock, since a recorder of logs or metrics is foreign
+    /// code.
+    pub(crate) fn ended(&self, ended: Ended) {
+        let Ended {
+            reason,
+            began,
+            now,
+            authenticated,
+            ending,
+        } = ended;
+        let took = now.since(began);
+        #[cfg(feature = "metrics")]
+        self.measure(took, authenticated, &ending);
+        #[cfg(not(feature = "metrics"))]
+        let _unmeasured = authenticated;
+        let outcome = self.log(reason, took, now, ending);
+        count!("tower_bearer_refreshes_total", self, "reason" => reason.as_str(), "outcome" => outcome.as_str());
+        self.subscribers.send(Event {
+            reason,
+            outcome,
+            took,
+        });
+    }
+
+    fn log(&self, reason: Reason, took: Duration, now: Reading, ending: Ending) -> Outcome {
         let cache = &*self.name;
-        let outcome = match completion {
-            Completion::Token(entry) => {
-                let expires_in = now.until(entry.schedule.usable_until);
-                let generation = entry.generation();
-                if entry.token.stated_lifetime() == (None, None) {
-                    self.unknown_lifetimes.fetch_add(1, Relaxed);
+        let because = reason.as_str();
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        match ending {
+            Ending::Refreshed {
+                generation,
+                usable_until,
+                lifetime_known,
+            } => {
+                let expires_in = now.until(usable_until);
+                if !lifetime_known {
+                    self.counters.unknown_lifetimes.add_one();
                     count!("tower_bearer_unknown_lifetimes_total", self);
                 }
-                self.refreshes[refresh.reason as usize].fetch_add(1, Relaxed);
+                self.counters.refreshes(reason).add_one();
                 let expires_in_s = expires_in.as_secs();
                 tracing::info!(
                     cache,
-                    reason,
+                    reason = because,
                     took_ms,
                     generation,
                     expires_in_s,
@@ -190,55 +182,52 @@ impl Telemetry {
                     expires_in,
                 }
             }
-            Completion::Failed(error) => {
-                self.failed_refreshes.fetch_add(1, Relaxed);
-                let error_ref = error as &(dyn std::error::Error + 'static);
-                tracing::warn!(cache, reason, took_ms, error = error_ref, "no token");
-                Outcome::Failed(error.clone())
+            Ending::Failed { error, usable } => {
+                self.counters.failed_refreshes.add_one();
+                self.log_failure(because, took_ms, &error, usable);
+                Outcome::Failed(error)
             }
-            Completion::Abandoned => {
-                tracing::debug!(cache, reason, took_ms, "refresh abandoned");
+            Ending::Abandoned => {
+                tracing::debug!(cache, reason = because, took_ms, "refresh abandoned");
                 Outcome::Abandoned
             }
-        };
-        count!("tower_bearer_refreshes_total", self, "reason" => reason, "outcome" => outcome.as_str());
-        #[cfg(feature = "metrics")]
-        self.measure(completion, took, alive);
-        #[cfg(not(feature = "metrics"))]
-        let _unmeasured = alive;
-        self.subscribers.tell(Event {
-            reason: refresh.reason,
-            outcome,
-            took,
-        });
-    }
-
-    #[cfg(feature = "metrics")]
-    fn measure(&self, completion: &Completion, took: std::time::Duration, alive: bool) {
-        let name = || self.name.clone();
-        metrics::histogram!("tower_bearer_refresh_duration_seconds", "cache" => name())
-            .record(took);
-        let authenticated = if alive { 1.0 } else { 0.0 };
-        metrics::gauge!("tower_bearer_authenticated", "cache" => name()).set(authenticated);
-        if let Completion::Token(entry) = completion {
-            let expiry = entry.schedule.usable_until.unix_seconds();
-            metrics::gauge!("tower_bearer_token_expiry_timestamp_seconds", "cache" => name())
-                .set(expiry);
         }
     }
 
-    pub(crate) fn counts(&self) -> Counts {
-        let of = |counter: &AtomicU64| counter.load(Relaxed);
-        Counts {
-            fetches: of(&self.fetches),
-            failed_refreshes: of(&self.failed_refreshes),
-            refreshes: Refreshes(Reason::ALL.map(|reason| of(&self.refreshes[reason as usize]))),
-            unknown_lifetimes: of(&self.unknown_lifetimes),
-            served_due: of(&self.served_due),
-            rejections: of(&self.rejections),
-            retries: of(&self.retries),
-            replays_refused: of(&self.replays_refused),
-            waits: of(&self.waits),
+    /// While a usable token is left a failure disturbs nobody, so it is a warning only near that token's
+    /// end (G47).
+    fn log_failure(
+        &self,
+        reason: &'static str,
+        took_ms: u64,
+        error: &Error,
+        usable: Option<Usable>,
+    ) {
+        const STILL_USABLE: &str = "token refresh failed; the current token is still usable";
+        let cache = &*self.name;
+        let error = format_args!("{error:#}");
+        let Some(usable) = usable else {
+            tracing::warn!(cache, reason, took_ms, error = %error, "token refresh failed; no usable token");
+            return;
+        };
+        let usable_for_s = usable.remaining.as_secs();
+        if usable.near_its_end {
+            tracing::warn!(cache, reason, took_ms, usable_for_s, error = %error, "{STILL_USABLE}");
+        } else {
+            tracing::debug!(cache, reason, took_ms, usable_for_s, error = %error, "{STILL_USABLE}");
+        }
+    }
+
+    #[cfg(feature = "metrics")]
+    fn measure(&self, took: Duration, authenticated: bool, ending: &Ending) {
+        let name = || self.name.clone();
+        metrics::histogram!("tower_bearer_refresh_duration_seconds", "cache" => name())
+            .record(took);
+        let authenticated = if authenticated { 1.0 } else { 0.0 };
+        metrics::gauge!("tower_bearer_authenticated", "cache" => name()).set(authenticated);
+        if let Ending::Refreshed { usable_until, .. } = ending {
+            metrics::gauge!("tower_bearer_token_expiry_timestamp_seconds", "cache" => name())
+                .set(usable_until.unix_seconds());
         }
     }
 }

@@ -16,33 +16,36 @@ use crate::{
 
 use super::{
     core::Core,
-    in_flight::{Completion, Waiter},
+    in_flight::Waiter,
     look::{Look, Want},
+    wait_list::Completion,
 };
 
-/// After so many refreshes that were of no use to a caller, its runtime must be at fault.
+/// After so many refreshes that ended without a token for a caller, its runtime must be at fault.
 const LOST_REFRESHES: u32 = 10;
 
 /// A token that is on its way: what [`TokenCache`](crate::TokenCache)'s methods return.
 ///
 /// # Cancel safety
 ///
-/// Dropping it at any time loses nothing: the refresh that it waits for goes on and its token is
+/// Dropping it at any time loses nothing: the refresh that it waits for goes on, and its token is
 /// cached.
 #[must_use = "futures do nothing unless polled"]
 pub struct Acquire {
     core: Arc<Core>,
     want: Want,
     stage: Stage,
+    /// Refreshes that it waited for in vain.
     lost: u32,
 }
 
+/// What an [`Acquire`] does next.
 enum Stage {
-    /// Has not looked since it was made, or since what it waited for ended.
+    /// Look for a token.
     Looking,
-    /// Knows the answer already.
+    /// Return, or wait for, what the look found.
     Looked(Look),
-    /// Waits for a refresh, but not longer than the timer.
+    /// Wait for a refresh, but not longer than the timer; then look again.
     Waiting {
         waiter: Waiter,
         timer: Sleep,
@@ -60,12 +63,27 @@ impl Acquire {
         }
     }
 
-    /// One that has looked already.
+    /// Makes one that starts with what a look has found already.
     pub(crate) fn looked(core: Arc<Core>, want: Want, look: Look) -> Self {
         Self {
             stage: Stage::Looked(look),
             ..Self::new(core, want)
         }
+    }
+
+    /// Notes how the refresh ended. Whoever waited looks again, and is served what is current then, which
+    /// may be newer than what this refresh brought. Only its error is handed on as it is: another look
+    /// could find the backoff over, and begin another refresh (A02).
+    fn woken(&mut self, completion: Completion, fallback: bool) -> Result<(), Error> {
+        match completion {
+            Completion::Refreshed => self.want = self.want.after_refresh(),
+            Completion::Failed(error) if !fallback && !self.core.has_usable(self.want) => {
+                return Err(error);
+            }
+            Completion::Failed(_) | Completion::Abandoned => {}
+        }
+        self.lost += 1;
+        Ok(())
     }
 }
 
@@ -75,13 +93,13 @@ impl Future for Acquire {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         loop {
-            if this.lost == LOST_REFRESHES {
-                return Poll::Ready(Err(Error::new(Kind::NoRuntime)));
-            }
             match std::mem::replace(&mut this.stage, Stage::Looking) {
                 Stage::Looking => this.stage = Stage::Looked(this.core.look(this.want)),
                 Stage::Looked(Look::Serve(token)) => return Poll::Ready(Ok(token)),
                 Stage::Looked(Look::Fail(error)) => return Poll::Ready(Err(error)),
+                Stage::Looked(Look::Wait { .. }) if this.lost == LOST_REFRESHES => {
+                    return Poll::Ready(Err(Error::new(Kind::NoRuntime)));
+                }
                 Stage::Looked(Look::Wait {
                     refresh,
                     at_most,
@@ -103,28 +121,19 @@ impl Future for Acquire {
                     mut timer,
                     fallback,
                 } => match Pin::new(&mut waiter).poll(cx) {
-                    Poll::Ready(Completion::Token(entry)) => {
-                        // A machine may have slept between the completion and this poll (C01), or the
-                        // rejected token have come again after its end.
-                        if this.want.may_have(&entry) && !entry.is_expired(this.core.clock.now()) {
-                            return Poll::Ready(Ok(entry.token.clone()));
+                    Poll::Ready(completion) => {
+                        if let Err(error) = this.woken(completion, fallback) {
+                            return Poll::Ready(Err(error));
                         }
-                        this.lost += 1;
                     }
-                    Poll::Ready(Completion::Failed(error)) if !fallback => {
-                        return Poll::Ready(Err(error));
-                    }
-                    Poll::Ready(Completion::Failed(_)) => {}
-                    Poll::Ready(Completion::Abandoned) => this.lost += 1,
+                    Poll::Pending if timer.as_mut().poll(cx).is_ready() => {}
                     Poll::Pending => {
-                        if timer.as_mut().poll(cx).is_pending() {
-                            this.stage = Stage::Waiting {
-                                waiter,
-                                timer,
-                                fallback,
-                            };
-                            return Poll::Pending;
-                        }
+                        this.stage = Stage::Waiting {
+                            waiter,
+                            timer,
+                            fallback,
+                        };
+                        return Poll::Pending;
                     }
                 },
             }

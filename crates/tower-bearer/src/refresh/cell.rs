@@ -1,29 +1,49 @@
-//! The one place where the current token stands, and the only file that names `arc_swap`.
+//! The place of the current token, and the only file that names `arc_swap`.
 //!
 //! A token in the cell is only ever replaced, never cleared. No guard leaves a function here, so none
 //! crosses an await.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
-#[cfg(not(all(test, tower_bearer_loom)))]
 use arc_swap::ArcSwapOption;
-
 use http::HeaderValue;
 
-use crate::{clock::Reading, shard::Shards, sync::AtomicBool, token::Token};
+use crate::{clock::Reading, shard::Shards, token::Token};
 
-use super::lifetime::{Schedule, Standing};
+use super::{lifetime::Schedule, look::Want};
 
-/// A published token with its schedule. The two are one value, so that no reader ever sees the token
-/// of one generation with the expiry of another (A11).
+/// A published token with its schedule. The two are one value, so no reader ever sees the token of one
+/// generation with the expiry of another (A11).
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) token: Token,
     /// The header's value, with a reference count for each of a few threads.
     headers: Shards<HeaderValue>,
     pub(crate) schedule: Schedule,
-    /// Rejected by a server, not expired. It is never taken back: only another entry replaces it.
+    /// A server rejected the token. Only another entry replaces it; the mark stays.
     rejected: AtomicBool,
+}
+
+/// What a token is good for now, for one caller. The order is that of the checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Usable, and not yet due.
+    Fresh,
+    /// It may not be used any more.
+    Expired,
+    /// The caller wants only what a refresh brings.
+    Unwanted,
+    /// The caller saw it rejected.
+    Avoided,
+    /// Others saw it rejected.
+    Rejected,
+    /// Usable, but for less time than the caller wants.
+    Short,
+    /// Usable, and to be refreshed.
+    Due,
 }
 
 impl Entry {
@@ -36,7 +56,36 @@ impl Entry {
         }
     }
 
-    /// The header's value, this thread's own.
+    /// What this token is good for at `now`, for a caller with this want. Every decision about a token in
+    /// the cell asks here.
+    #[inline]
+    pub(super) fn standing_for(&self, want: Want, now: Reading) -> Standing {
+        // Nearly every look ends here, so it is asked first and inlined.
+        let may_have = !want.force && want.avoid != Some(self.generation()) && !self.is_rejected();
+        if may_have && self.schedule.is_fresh(now) && self.schedule.lasts(want.remaining, now) {
+            return Standing::Fresh;
+        }
+        self.standing_closely(want, now)
+    }
+
+    #[inline(never)]
+    fn standing_closely(&self, want: Want, now: Reading) -> Standing {
+        if self.is_expired(now) {
+            Standing::Expired
+        } else if want.force {
+            Standing::Unwanted
+        } else if want.avoid == Some(self.generation()) {
+            Standing::Avoided
+        } else if self.is_rejected() {
+            Standing::Rejected
+        } else if !self.schedule.lasts(want.remaining, now) {
+            Standing::Short
+        } else {
+            Standing::Due
+        }
+    }
+
+    /// The header's value, in this thread's copy.
     #[inline]
     pub(crate) fn header_value(&self) -> HeaderValue {
         self.headers
@@ -55,27 +104,26 @@ impl Entry {
     }
 
     pub(crate) fn is_expired(&self, now: Reading) -> bool {
-        self.schedule.standing(now) == Standing::Expired
+        self.schedule.is_expired(now)
     }
 
-    /// Whether anybody may be handed this token without a second thought.
+    /// Neither expired nor rejected.
     pub(crate) fn is_usable(&self, now: Reading) -> bool {
         !self.is_rejected() && !self.is_expired(now)
     }
 
-    /// Marks the token as rejected; says whether it was not before.
-    pub(crate) fn mark_rejected(&self) -> bool {
+    /// Marks the token as rejected. Returns `false` if it was marked before.
+    pub(super) fn mark_rejected(&self) -> bool {
         !self.rejected.swap(true, Ordering::AcqRel)
     }
 }
 
-#[cfg(not(all(test, tower_bearer_loom)))]
+/// The current token, for readers without a lock.
 #[derive(Debug, Default)]
 pub(crate) struct Cell {
     current: ArcSwapOption<Entry>,
 }
 
-#[cfg(not(all(test, tower_bearer_loom)))]
 impl Cell {
     /// Reads the current entry without a lock.
     #[inline]
@@ -88,37 +136,14 @@ impl Cell {
         self.current.load_full()
     }
 
-    /// Replaces the current entry. All who publish or mark hold the refresh's lock, so a mark never
+    /// Replaces the current entry. Whoever publishes or marks holds the cache's lock, so a mark never
     /// falls on an entry that is being replaced.
-    pub(crate) fn publish(&self, entry: Arc<Entry>) {
+    pub(super) fn publish(&self, entry: Arc<Entry>) {
         self.current.store(Some(entry));
     }
 }
 
-/// The same to loom, which cannot look into arc-swap.
-#[cfg(all(test, tower_bearer_loom))]
-#[derive(Debug, Default)]
-pub(crate) struct Cell {
-    current: crate::sync::Mutex<Option<Arc<Entry>>>,
-}
-
-#[cfg(all(test, tower_bearer_loom))]
-impl Cell {
-    pub(crate) fn read<R>(&self, look: impl FnOnce(Option<&Entry>) -> R) -> R {
-        look(self.current().as_deref())
-    }
-
-    pub(crate) fn current(&self) -> Option<Arc<Entry>> {
-        self.current.lock().unwrap().clone()
-    }
-
-    pub(crate) fn publish(&self, entry: Arc<Entry>) {
-        *self.current.lock().unwrap() = Some(entry);
-    }
-}
-
 #[cfg(test)]
-#[cfg(not(tower_bearer_loom))]
 mod tests {
     use std::{
         sync::atomic::AtomicU64,

@@ -1,209 +1,148 @@
-//! What becomes of a refresh's result: whether its token is taken, or how long to cool.
+//! What a result becomes when its refresh completes: a published token, a backoff, or nothing. Pure, like
+//! [`decide`](super::decide).
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    clock::Reading,
+    error::{Error, SourceError},
+    token::Token,
 };
 
 use super::{
     cell::Entry,
-    core::Core,
-    in_flight::{Completion, InFlight},
-    lifetime::{self, Schedule, Standing},
+    in_flight::InFlight,
+    lifetime::{self, Policy, Schedule},
     state::{Phase, State},
 };
-use crate::{clock::Reading, observe::Reason, source::SourceError, token::Token};
 
-/// After so many refreshes in a row whose secret changed meanwhile it cools.
+/// After so many refreshes in a row whose secret changed meanwhile the cache backs off: such a source
+/// would be called without end.
 const MAX_SUPERSEDED: u32 = 3;
 
-/// What becomes of a refresh's result.
-pub(crate) enum Verdict {
-    Completed,
-    /// The source handed out the token that was rejected meanwhile: ask once more.
-    AskAgain,
+/// What the source returned, and when.
+#[derive(Debug)]
+pub(super) struct Fetched<'a> {
+    /// When the request was sent: a lifetime counts from there (G22).
+    pub(super) sent: Reading,
+    pub(super) result: Result<Token, SourceError>,
+    /// The source's epoch after the fetch.
+    pub(super) epoch: u64,
+    /// What the source calls itself.
+    pub(super) described: &'a str,
 }
 
-impl Core {
-    /// Takes a refresh's result: publishes its token, or begins to cool.
-    ///
-    /// `epoch` is the source's now, and `described` what it calls itself: its code does not run under
-    /// the lock, nor again after it has panicked.
-    pub(crate) fn complete(
-        &self,
+/// What becomes of a result.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// Nothing: the refresh was given up before.
+    Ignored,
+    /// The source handed out the token that was rejected meanwhile: ask it once more (D05).
+    AskAgain,
+    /// The token becomes the current one. The caller puts it into the cell before it releases the lock.
+    Publish(Arc<Entry>),
+    /// There is no token; all who waited get this error.
+    Failed(Error),
+    /// The secret changed meanwhile, so the result is dropped, and those who waited look again (G9).
+    Superseded,
+}
+
+impl State {
+    /// Completes a refresh with what the source returned.
+    pub(super) fn complete(
+        &mut self,
         refresh: &Arc<InFlight>,
-        sent: Reading,
-        result: Result<Token, SourceError>,
-        epoch: u64,
-        described: &str,
+        current: Option<&Arc<Entry>>,
+        fetched: &Fetched<'_>,
+        now: Reading,
+        policy: &Policy,
     ) -> Verdict {
-        let now = self.clock.now();
-        let mut state = self.lock();
-        if !state.is_in_flight(refresh) {
-            // It was given up; those who waited look elsewhere already.
-            return Verdict::Completed;
+        if !self.is_in_flight(refresh) {
+            return Verdict::Ignored;
         }
-        state.epoch = state.epoch.max(epoch);
-        let completion = if state.epoch != refresh.epoch {
-            state.superseded = state.superseded.saturating_add(1);
-            if state.superseded < MAX_SUPERSEDED {
-                state.phase = Phase::Idle;
-                Completion::Abandoned
-            } else {
-                // Such a source would be asked without end.
-                let error = SourceError::transient(format!(
-                    "{described} changed its secret during each of the last {MAX_SUPERSEDED} fetches"
-                ));
-                Completion::Failed(state.cool(error, None, now))
+        let described = fetched.described;
+        self.epoch = self.epoch.max(fetched.epoch);
+        if self.epoch != refresh.epoch {
+            self.superseded = self.superseded.saturating_add(1);
+            if self.superseded < MAX_SUPERSEDED {
+                self.phase = Phase::Idle;
+                return Verdict::Superseded;
             }
-        } else if result
-            .as_ref()
-            .is_ok_and(|token| state.was_rejected(token, now))
-            && state.takes_another_try()
-        {
-            return Verdict::AskAgain;
-        } else {
-            let accepted = result.and_then(|token| {
-                self.accept(&mut state, token, sent, now)
-                    .map_err(|what| SourceError::malformed(format!("{described} gave {what}")))
-            });
-            match accepted {
-                Ok(entry) => {
-                    state.published(refresh, &entry, now);
-                    // Before anybody can see it.
-                    if refresh.reason == Reason::Rejected {
-                        self.unjudged.store(entry.generation(), Ordering::Relaxed);
-                    }
-                    self.cell.publish(entry.clone());
-                    Completion::Token(entry)
-                }
-                Err(error) => {
-                    let left = self
-                        .cell
-                        .read(|entry| entry.map(|entry| now.until(entry.schedule.usable_until)))
-                        .filter(|left| !left.is_zero());
-                    Completion::Failed(state.cool(error, left, now))
-                }
+            let error = SourceError::transient(format!(
+                "{described} changed its secret during each of the last {MAX_SUPERSEDED} fetches"
+            ))
+            .with_advice("find out who changes it");
+            return Verdict::Failed(self.back_off(&error, None, now));
+        }
+        let accepted = match &fetched.result {
+            Err(failure) => Err(failure.clone()),
+            Ok(token) if self.was_rejected(token, now) && self.takes_another_try() => {
+                return Verdict::AskAgain;
             }
+            Ok(token) => self
+                .accept(token, current, fetched.sent, now, policy)
+                .map_err(|flaw| SourceError::malformed(format!("{described} gave {flaw}"))),
         };
-        drop(state);
-        refresh.complete(completion.clone());
-        self.completed(refresh, &completion, now);
-        Verdict::Completed
-    }
-
-    /// A refresh whose task ended without a result: its runtime is gone.
-    pub(crate) fn lose(&self, refresh: &Arc<InFlight>) {
-        let mut state = self.lock();
-        if !state.is_in_flight(refresh) {
-            return;
+        match accepted {
+            Ok(entry) => {
+                self.note_published(refresh, &entry, now);
+                Verdict::Publish(entry)
+            }
+            Err(failure) => {
+                let left = current.map(|entry| now.until(entry.schedule.usable_until));
+                let left = left.filter(|left| !left.is_zero());
+                Verdict::Failed(self.back_off(&failure, left, now))
+            }
         }
-        state.phase = Phase::Idle;
-        drop(state);
-        refresh.complete(Completion::Abandoned);
-        self.completed(refresh, &Completion::Abandoned, self.clock.now());
     }
 
-    /// Tells of a completion; not under the lock, since logs and metrics are other people's code.
-    pub(super) fn completed(&self, refresh: &InFlight, completion: &Completion, now: Reading) {
-        let alive = self
-            .cell
-            .read(|entry| entry.is_some_and(|entry| !entry.is_expired(now)));
-        self.telemetry.completed(refresh, completion, now, alive);
+    /// Notes that the task of a refresh ended without a result: its runtime is gone. Returns whether that
+    /// refresh was still in flight.
+    pub(super) fn lose(&mut self, refresh: &Arc<InFlight>) -> bool {
+        let is_lost = self.is_in_flight(refresh);
+        if is_lost {
+            self.phase = Phase::Idle;
+        }
+        is_lost
     }
 
-    /// Whether the fetched token may take the place of the current one (G20); else what is wrong with it.
+    /// Checks whether the fetched token may replace the current one (G20), or else says what is wrong
+    /// with it.
     fn accept(
-        &self,
-        state: &mut State,
-        token: Token,
+        &mut self,
+        token: &Token,
+        current: Option<&Arc<Entry>>,
         sent: Reading,
         now: Reading,
+        policy: &Policy,
     ) -> Result<Arc<Entry>, &'static str> {
-        let policy = &self.settings.lifetime;
-        let schedule = lifetime::lifetime(&token, sent, policy)
-            .map(|lifetime| Schedule::new(sent, lifetime, policy, state.chance.f64()))
-            .filter(|schedule| schedule.standing(now) != Standing::Expired)
+        let schedule = lifetime::lifetime(token, sent, policy)
+            .map(|lifetime| Schedule::new(sent, lifetime, policy, self.chance.f64()))
+            .filter(|schedule| !schedule.is_expired(now))
             .ok_or("a token that has expired already or will within a second: a clock may be wrong, here or there")?;
-        if state.was_rejected(&token, now) {
+        if self.was_rejected(token, now) {
             return Err("the token again that was rejected");
         }
-        let current = self.cell.current();
-        let same = current
-            .as_ref()
-            .filter(|entry| entry.token.same_secret(&token));
-        if let Some(entry) = current.as_ref().filter(|entry| entry.is_usable(now)) {
-            // What is left is compared, since the clocks may have parted since the last refresh.
+        let same = current.filter(|entry| entry.token.same_secret(token));
+        if let Some(entry) = current.filter(|entry| entry.is_usable(now)) {
+            // What is left is compared, since the two clocks may have parted since the last refresh.
             let left = now.until(schedule.usable_until);
             let gained = left.saturating_sub(now.until(entry.schedule.usable_until));
-            // Where a lifetime is told in whole seconds, the same instant may look up to one later.
+            // Where a lifetime comes in whole seconds, the same instant may look up to one later.
             if same.is_some() && gained <= Duration::from_secs(1) {
                 return Err("the current token again, which lives no longer");
             }
             // A forced refresh may bring other roles, and a changed secret another account.
-            let is_new = state.is_forced() || state.epoch != state.published_epoch;
+            let is_new = self.is_forced() || self.epoch != self.published_epoch;
             if !is_new && gained.is_zero() {
                 return Err("a token that expires no later than the current one");
             }
         }
         let generation = match same {
             Some(entry) => entry.generation(),
-            None => state.generation + 1,
+            None => self.generation + 1,
         };
-        Ok(Arc::new(Entry::new(
-            token.with_generation(generation),
-            schedule,
-        )))
-    }
-}
-
-#[cfg(test)]
-#[cfg(not(tower_bearer_loom))]
-mod tests {
-    use super::*;
-    use crate::{
-        clock::{Clock, ManualClock},
-        observe::Telemetry,
-        refresh::{Look, Settings, Want},
-        source::source_fn,
-    };
-
-    #[tokio::test]
-    async fn a_refresh_that_was_given_up_publishes_nothing() {
-        let clock = ManualClock::new();
-        let settings = Settings {
-            lifetime: lifetime::Policy::default(),
-            attempts: 1,
-            attempt_timeout: Duration::from_secs(10),
-            refresh_timeout: Duration::from_secs(30),
-        };
-        let core = Arc::new(Core::new(
-            Arc::new(source_fn(|_| std::future::pending())),
-            Arc::new(clock.clone()),
-            settings,
-            Telemetry::new("test".into()),
-            fastrand::Rng::with_seed(7),
-        ));
-        let Look::Wait { refresh: first, .. } = core.look(Want::ANY) else {
-            panic!("there is no token yet");
-        };
-        clock.advance(Duration::from_secs(60));
-        let Look::Wait {
-            refresh: second, ..
-        } = core.look(Want::ANY)
-        else {
-            panic!("there is no token yet");
-        };
-        assert!(!Arc::ptr_eq(&first, &second));
-        // Its task was between the source's answer and the completion when it was given up.
-        let complete = |refresh: &Arc<InFlight>, secret: &str| {
-            let token = Token::new(secret).map_err(SourceError::from);
-            core.complete(refresh, clock.now(), token, 0, "the test")
-        };
-        complete(&first, "late");
-        assert!(core.cell.current().is_none());
-        complete(&second, "t1");
-        let current = core.cell.current().expect("a token");
-        assert_eq!(current.token.expose_secret(), "t1");
+        let token = token.clone().with_generation(generation);
+        Ok(Arc::new(Entry::new(token, schedule)))
     }
 }

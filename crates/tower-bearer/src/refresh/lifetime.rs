@@ -1,30 +1,30 @@
-//! When a token is due and when it may no longer be used: pure arithmetic, no clock, no I/O.
+//! When a token is due and until when it is usable: pure arithmetic, no clock, no I/O.
 //!
 //! ```text
-//! sent                                due       window          hard expiry   expiry
-//!  |------------- fresh ---------------|~ jitter ~|------ due -------|- margin -|
+//! sent                                due       window          usable until  expiry
+//!  |------------- fresh ---------------|~ jitter ~|------ due -------|- leeway -|
 //! ```
 
 use std::time::Duration;
 
 use crate::{clock::Reading, token::Token};
 
-/// Taken where a token's lifetime is not known.
+/// The lifetime of a token whose lifetime is not known.
 pub(crate) const DEFAULT_LIFETIME: Duration = Duration::from_secs(5 * 60);
 
-/// No token is believed for longer, whatever it says of itself.
+/// The longest lifetime: a longer one is cut to this.
 pub(crate) const MAX_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// A token that lives shorter is of no use: it would be fetched several times a second.
+/// The shortest lifetime. A shorter one would be fetched several times a second.
 pub(crate) const MIN_LIFETIME: Duration = Duration::from_secs(1);
 
-/// The longest time between the window's start and hard expiry.
+/// The longest refresh window, which ends when the token stops being usable.
 pub(crate) const MAX_WINDOW: Duration = Duration::from_secs(10 * 60);
 
-/// The longest margin.
+/// The longest leeway: the time before expiry in which a token is not used.
 pub(crate) const MAX_LEEWAY: Duration = Duration::from_secs(30);
 
-/// What the schedule is made with.
+/// The settings of a schedule.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Policy {
     pub(crate) default_lifetime: Duration,
@@ -45,58 +45,48 @@ impl Default for Policy {
 /// The instants of one token's life, fixed when it is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Schedule {
-    /// Half of the lifetime is over: who asks for more time than is left gets a new token from now on.
+    /// Half of the lifetime is over. From here on, whoever wants more time than is left gets a new token.
     pub(crate) half: Reading,
     pub(crate) due: Reading,
     pub(crate) usable_until: Reading,
-}
-
-/// What a token is good for now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
-    Fresh,
-    /// Should be refreshed, may be used.
-    Due,
-    /// May not be used.
-    Expired,
 }
 
 impl Schedule {
     /// The schedule of a token whose request was sent at `sent`, with `jitter` in `0.0..1.0`.
     ///
     /// `due` lies past half of the lifetime whatever the policy says, so a token costs at most two
-    /// successful fetches per lifetime (G6): the margin takes at most a tenth, the window at most a
+    /// successful fetches per lifetime (G6): the leeway takes at most a tenth, the window at most a
     /// quarter and the jitter half of that.
     pub(crate) fn new(sent: Reading, lifetime: Duration, policy: &Policy, jitter: f64) -> Self {
-        let margin = policy.max_leeway.min(lifetime / 10);
+        let leeway = policy.max_leeway.min(lifetime / 10);
         let window = policy.max_window.min(lifetime / 4);
-        let hard = lifetime.saturating_sub(margin);
+        let usable = lifetime.saturating_sub(leeway);
         let early = (window / 2).mul_f64(jitter.clamp(0.0, 1.0));
         Self {
             half: sent + lifetime / 2,
-            due: sent + hard.saturating_sub(window).saturating_sub(early),
-            usable_until: sent + hard,
+            due: sent + usable.saturating_sub(window).saturating_sub(early),
+            usable_until: sent + usable,
         }
     }
 
-    /// Whether it is neither due nor, which comes later, expired.
+    /// Whether the token is not yet due, and so not expired either.
     #[inline]
     pub(crate) fn is_fresh(&self, now: Reading) -> bool {
         !now.has_reached(self.due)
     }
 
-    pub(crate) fn standing(&self, now: Reading) -> Standing {
-        if now.has_reached(self.usable_until) {
-            Standing::Expired
-        } else if now.has_reached(self.due) {
-            Standing::Due
-        } else {
-            Standing::Fresh
-        }
+    /// Whether the token may not be used any more.
+    pub(super) fn is_expired(&self, now: Reading) -> bool {
+        now.has_reached(self.usable_until)
     }
 
-    /// Whether the token may be used for `remaining` from now on, or is as good as new: a token is
-    /// refreshed for more time only after half of its lifetime, so it costs at most two fetches (G6).
+    /// Whether at most a third is left of the time in which the token is due and usable (G47).
+    pub(super) fn is_near_its_end(&self, now: Reading) -> bool {
+        now.until(self.usable_until).saturating_mul(3) <= self.usable_until.since(self.due)
+    }
+
+    /// Whether the token is usable for `remaining` from now on, or is still in the first half of its
+    /// lifetime: only after that is it refreshed for more time, so it costs at most two fetches (G6).
     #[inline]
     pub(crate) fn lasts(&self, remaining: Duration, now: Reading) -> bool {
         remaining.is_zero()
@@ -105,8 +95,8 @@ impl Schedule {
     }
 }
 
-/// How long `token` lives from `sent` on: the earlier of what it says, else the default; `None` if
-/// that is less than a second.
+/// Returns how long `token` lives from `sent` on: the earlier of its two stated ends, else the default.
+/// Returns `None` if that is less than a second.
 pub(crate) fn lifetime(token: &Token, sent: Reading, policy: &Policy) -> Option<Duration> {
     let (expires_in, expires_at) = token.stated_lifetime();
     let until = match expires_at {
@@ -143,7 +133,7 @@ mod tests {
     #[test]
     fn the_defaults_give_the_documented_instants() {
         let policy = Policy::default();
-        // An hour: 30 s of margin, 10 min of window, at most 5 min of jitter.
+        // An hour: 30 s of leeway, 10 min of window, at most 5 min of jitter.
         assert_eq!(spans(3600, &policy, 0.0), (2970.0, 3570.0));
         assert_eq!(spans(3600, &policy, 1.0), (2670.0, 3570.0));
         // Five minutes: 30 s, 75 s, 37.5 s.
@@ -167,9 +157,9 @@ mod tests {
     #[test]
     fn b05_short_lifetimes_leave_half_of_themselves_fresh() {
         for lifetime in [10, 2, 1] {
-            let (due, hard) = spans(lifetime, &Policy::default(), 1.0);
+            let (due, usable) = spans(lifetime, &Policy::default(), 1.0);
             assert!(due >= lifetime as f64 / 2.0, "{lifetime}: due {due}");
-            assert_eq!(hard, lifetime as f64 * 0.9);
+            assert_eq!(usable, lifetime as f64 * 0.9);
         }
     }
 
@@ -233,7 +223,8 @@ mod tests {
             prop_assert!((sent + lifetime).has_reached(schedule.usable_until));
             // Rounding may take a few nanoseconds of the half.
             prop_assert!((schedule.due + Duration::from_nanos(8)).has_reached(sent + lifetime / 2));
-            prop_assert_eq!(schedule.standing(schedule.due + Duration::ZERO) == Standing::Fresh, false);
+            prop_assert!(!schedule.is_fresh(schedule.due));
+            prop_assert!(schedule.is_expired(schedule.usable_until));
         }
     }
 }

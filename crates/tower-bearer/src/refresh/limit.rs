@@ -1,5 +1,5 @@
-//! How often the source may be asked: the back-off after a failure, the memory of a refusal, and the
-//! limiter for refreshes that a rejection caused. Pure arithmetic; chance comes in as a number.
+//! How often the source may be called: the backoff after a failure, and the limiter for refreshes on
+//! rejection. Pure arithmetic; chance comes in as a number.
 
 use std::time::Duration;
 
@@ -8,40 +8,42 @@ use crate::clock::Reading;
 /// The longest wait that a `Retry-After` can ask for.
 pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
 
-/// The wait between two attempts in one refresh: its first and its longest.
+/// The wait between two attempts of one refresh: the first and the longest.
 const ATTEMPT: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
-/// The wait after a failed refresh: its first and its longest.
+/// The wait after a failed refresh: the first and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// The memory of a refusal: its first and its longest.
-const REFUSAL: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5 * 60));
+/// The wait after invalid credentials: the first and the longest.
+const INVALID_CREDENTIALS: (Duration, Duration) =
+    (Duration::from_secs(10), Duration::from_secs(5 * 60));
 
-/// The limiter: so many refreshes at once, then one per interval, which doubles up to a longest.
+/// The limiter allows this many refreshes at once, then one per interval. The interval doubles, from the
+/// first to the longest, while refreshes do not help.
 const BURST: u32 = 2;
 const INTERVAL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(5 * 60));
 
-/// The wait before attempt `attempt + 1` of a refresh: full jitter, `chance` in `0.0..1.0`.
+/// Returns the wait before attempt `attempt + 1` of a refresh: full jitter, `chance` in `0.0..1.0`.
 pub(crate) fn attempt_delay(attempt: u32, chance: f64) -> Duration {
     doubled(ATTEMPT, attempt).mul_f64(chance)
 }
 
-/// How long to cool after the `failures`th failed refresh in a row, of which the last was `refused`.
+/// Returns the wait after the `failures`th failed refresh in a row.
 ///
-/// The wait is a random one between half of the back-off and all of it: with a lower end, so that the
-/// number of calls has a bound.
+/// It is random, between half of the backoff and all of it; the lower end bounds the number of calls. After
+/// invalid credentials it is longer and not random.
 ///
-/// `left` is the time to hard expiry of a token that is still in use: the next try comes no later
-/// than a third of it, so that the last ones are close together. What the endpoint asks for wins.
+/// `left` is the time for which the current token is still usable: the next try comes no later than a
+/// third of it, so that the last ones are close together. What the endpoint asks for wins.
 pub(crate) fn backoff(
     failures: u32,
-    refused: bool,
+    invalid_credentials: bool,
     left: Option<Duration>,
     retry_after: Option<Duration>,
     chance: f64,
 ) -> Duration {
-    let backoff = if refused {
-        doubled(REFUSAL, failures)
+    let backoff = if invalid_credentials {
+        doubled(INVALID_CREDENTIALS, failures)
     } else {
         let most = doubled(BACKOFF, failures);
         let jittered = most / 2 + (most / 2).mul_f64(chance);
@@ -53,23 +55,23 @@ pub(crate) fn backoff(
     backoff.max(retry_after.unwrap_or_default().min(MAX_RETRY_AFTER))
 }
 
-/// The base doubled `count - 1` times, up to the longest.
-fn doubled((base, longest): (Duration, Duration), count: u32) -> Duration {
+/// Returns the first doubled `count - 1` times, up to the longest.
+fn doubled((first, longest): (Duration, Duration), count: u32) -> Duration {
     let factor = 1u32
         .checked_shl(count.saturating_sub(1))
         .unwrap_or(u32::MAX);
-    base.saturating_mul(factor).min(longest)
+    first.saturating_mul(factor).min(longest)
 }
 
-/// A token bucket for refreshes that a rejection caused (G35).
+/// A token bucket for refreshes on rejection (G35).
 #[derive(Debug)]
 pub(crate) struct Limiter {
-    /// Refreshes that may begin at once.
+    /// How many refreshes may begin now.
     level: u32,
     /// When the bucket began to fill by one more; `None` while it is full.
     filling_since: Option<Reading>,
-    /// Refreshes in a row whose token was rejected too.
-    not_retried: u32,
+    /// Refreshes in a row whose token was rejected as well.
+    in_vain: u32,
 }
 
 impl Limiter {
@@ -77,11 +79,11 @@ impl Limiter {
         Self {
             level: BURST,
             filling_since: None,
-            not_retried: 0,
+            in_vain: 0,
         }
     }
 
-    /// Takes one refresh out of the bucket, or says how long until there is one.
+    /// Takes one refresh out of the bucket, or returns how long until there is one.
     pub(crate) fn take(&mut self, now: Reading) -> Result<(), Duration> {
         let interval = self.interval();
         while let Some(since) = self.filling_since {
@@ -103,21 +105,21 @@ impl Limiter {
         Ok(())
     }
 
-    /// Notes whether the token of a refresh was any better than the rejected one: once for each.
-    pub(crate) fn healed(&mut self, healed: bool) {
-        self.not_retried = match healed {
+    /// Notes whether the token of a refresh was better than the rejected one: once for each refresh.
+    pub(crate) fn judge(&mut self, is_better: bool) {
+        self.in_vain = match is_better {
             true => 0,
-            false => self.not_retried.saturating_add(1),
+            false => self.in_vain.saturating_add(1),
         };
     }
 
-    /// Whether refreshes heal nothing at present, so that nobody should wait for one.
+    /// Whether refreshes do not help at present, so that nobody should wait for one.
     pub(crate) fn is_futile(&self) -> bool {
-        self.not_retried > 0
+        self.in_vain > 0
     }
 
     fn interval(&self) -> Duration {
-        doubled(INTERVAL, self.not_retried.saturating_add(1))
+        doubled(INTERVAL, self.in_vain.saturating_add(1))
     }
 }
 
@@ -135,15 +137,15 @@ mod tests {
     fn backoff_doubles_and_stays_under_its_longest() {
         let most = |failures| backoff(failures, false, None, None, 1.0).as_secs();
         assert_eq!([1, 2, 3, 7, 8, u32::MAX].map(most), [1, 2, 4, 60, 60, 60]);
-        let refused = |failures| backoff(failures, true, None, None, 0.0).as_secs();
+        let invalid = |failures| backoff(failures, true, None, None, 0.0).as_secs();
         assert_eq!(
-            [1, 2, 5, 6, 7, u32::MAX].map(refused),
+            [1, 2, 5, 6, 7, u32::MAX].map(invalid),
             [10, 20, 160, 300, 300, 300]
         );
     }
 
     #[test]
-    fn e11_backoff_is_never_shorter_than_half_the_back_off() {
+    fn e11_the_wait_is_never_shorter_than_half_the_backoff() {
         let least = |failures| backoff(failures, false, None, None, 0.0).as_millis();
         assert_eq!(
             [1, 2, 3, 7, 8].map(least),
@@ -152,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn backoff_leaves_room_for_tries_before_hard_expiry() {
+    fn backoff_leaves_room_for_tries_while_the_token_is_usable() {
         let left = |left| backoff(9, false, Some(Duration::from_secs(left)), None, 1.0).as_secs();
         assert_eq!([600, 90, 9, 1, 0].map(left), [60, 30, 3, 1, 1]);
     }
@@ -174,14 +176,14 @@ mod tests {
         assert_eq!(limiter.take(at(1)), Err(Duration::from_secs(4)));
         assert_eq!(limiter.take(at(5)), Ok(()));
         assert_eq!(limiter.take(at(9)), Err(Duration::from_secs(1)));
-        // A long rest fills it to the brim and no further.
+        // A long rest fills it, and not beyond its size.
         assert_eq!(limiter.take(at(1000)), Ok(()));
         assert_eq!(limiter.take(at(1000)), Ok(()));
         assert!(limiter.take(at(1000)).is_err());
     }
 
     #[test]
-    fn refreshes_that_heal_nothing_come_ever_more_rarely() {
+    fn refreshes_in_vain_come_ever_more_rarely() {
         let mut limiter = Limiter::new();
         assert!(
             limiter
@@ -190,14 +192,14 @@ mod tests {
                 .is_ok()
         );
         assert!(!limiter.is_futile());
-        limiter.healed(false);
+        limiter.judge(false);
         assert!(limiter.is_futile());
         assert_eq!(limiter.take(at(5)), Err(Duration::from_secs(5)));
         for _ in 0..20 {
-            limiter.healed(false);
+            limiter.judge(false);
         }
         assert_eq!(limiter.take(at(10)), Err(Duration::from_secs(290)));
-        limiter.healed(true);
+        limiter.judge(true);
         assert!(!limiter.is_futile());
         assert_eq!(limiter.take(at(10)), Ok(()));
     }

@@ -1,4 +1,4 @@
-//! Who looks for a token, and what is found.
+//! Who looks for a token, and what the look finds.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,19 +6,21 @@ use http::HeaderValue;
 
 use crate::{error::Error, token::Token};
 
-use super::{cell::Entry, in_flight::InFlight};
+use super::in_flight::InFlight;
 
-/// What a caller gets who looks for a token.
+/// What a look for a token finds.
 #[derive(Debug)]
 pub(crate) enum Look {
+    /// A token to use now.
     Serve(Token),
-    /// Wait for this refresh, `at_most` so long, then look again.
+    /// A refresh to wait for, at most so long; then look again.
     Wait {
         refresh: Arc<InFlight>,
         at_most: Duration,
-        /// Whether a rejected token may be served if the refresh fails.
+        /// A rejected or short-lived token may be served if the refresh fails (G38).
         fallback: bool,
     },
+    /// No token, and why.
     Fail(Error),
 }
 
@@ -38,30 +40,23 @@ impl From<Token> for Stamp {
     }
 }
 
-/// Who looks, and what for.
+/// What a caller wants of a token.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Want {
     /// The generation that the caller saw rejected and is never handed again (G13).
     pub(super) avoid: Option<u64>,
-    /// Only a refresh's result will do; never what stands in the cell already.
+    /// This look reports the rejection of `avoid`.
+    pub(super) rejects: bool,
+    /// Only a token that a refresh brings from now on, never the one that is there already.
     pub(super) force: bool,
-    /// How long the token should be of use from now on, if that can be had.
+    /// How long the token should be usable from now on, if such a token can be had.
     pub(super) remaining: Duration,
 }
 
 impl Want {
-    /// Whether the entry that stands in the cell already will do.
-    pub(super) fn takes(self, entry: &Entry) -> bool {
-        !self.force && self.may_have(entry)
-    }
-
-    /// Whether this caller may be handed that entry at all.
-    pub(crate) fn may_have(self, entry: &Entry) -> bool {
-        self.avoid != Some(entry.generation())
-    }
-
     pub(crate) const ANY: Self = Self {
         avoid: None,
+        rejects: false,
         force: false,
         remaining: Duration::ZERO,
     };
@@ -81,6 +76,22 @@ impl Want {
     pub(crate) fn other_than(self, generation: u64) -> Self {
         Self {
             avoid: Some(generation),
+            ..self
+        }
+    }
+
+    /// Wants another token than that of `generation`, and says that a server rejected that one.
+    pub(super) fn rejecting(self, generation: u64) -> Self {
+        Self {
+            rejects: true,
+            ..self.other_than(generation)
+        }
+    }
+
+    /// The same want after a refresh has brought a token: that one will do.
+    pub(super) fn after_refresh(self) -> Self {
+        Self {
+            force: false,
             ..self
         }
     }

@@ -1,4 +1,4 @@
-//! The task that flies: asks the source, in time and as often as it may, and completes.
+//! The task of one refresh: calls the source, with its time-outs and attempts, and completes the refresh.
 
 use std::{
     future::{Future, poll_fn},
@@ -14,27 +14,23 @@ use tracing::Instrument;
 
 use crate::{
     clock::{Reading, Sleep},
-    error::Kind,
-    source::{ErasedSource, Fetch, FetchContext, SourceError},
+    error::{Kind, SourceError},
+    source::{ErasedSource, Fetch, FetchContext},
     token::Token,
 };
 
 use super::{
-    complete::Verdict,
-    core::Core,
-    in_flight::{Completion, InFlight},
+    core::{Core, Next},
+    in_flight::InFlight,
     limit,
+    wait_list::Completion,
 };
 
-/// Spawns the task for a refresh that has begun, on the runtime of whoever looked.
+/// Spawns the task of a refresh that has begun, on the runtime of whoever looked.
 ///
-/// It must not be called under the cache's lock: a runtime that is shutting down drops the task at
-/// once, which takes that lock.
-pub(crate) fn launch(core: &Arc<Core>, refresh: Arc<InFlight>) {
-    if cfg!(all(test, tower_bearer_loom)) {
-        // The test flies itself.
-        return;
-    }
+/// The caller must not hold the cache's lock: a runtime that is shutting down drops the task at once,
+/// which takes that lock.
+pub(super) fn launch(core: &Arc<Core>, refresh: Arc<InFlight>) {
     let guard = CompleteOnDrop {
         core: Arc::downgrade(core),
         refresh,
@@ -50,12 +46,12 @@ pub(crate) fn launch(core: &Arc<Core>, refresh: Arc<InFlight>) {
         }
     };
     let refresh = guard.refresh.clone();
-    let span = core.telemetry.span(&refresh);
-    let task = runtime.spawn(fly(guard, core.source.clone(), timer).instrument(span));
+    let span = core.telemetry.span(refresh.reason);
+    let task = runtime.spawn(run(guard, core.source.clone(), timer).instrument(span));
     refresh.set_task(task.abort_handle());
 }
 
-/// Lands the refresh if its task ends without a result: with its runtime.
+/// Completes the refresh if its task ends without a result, with its runtime for example.
 struct CompleteOnDrop {
     /// The task does not keep its cache alive: with the last handle it is aborted (G31).
     core: Weak<Core>,
@@ -71,7 +67,7 @@ impl Drop for CompleteOnDrop {
     }
 }
 
-async fn fly(guard: CompleteOnDrop, source: Arc<dyn ErasedSource>, mut total: Sleep) {
+async fn run(guard: CompleteOnDrop, source: Arc<dyn ErasedSource>, mut total: Sleep) {
     let refresh = &guard.refresh;
     let mut attempt = 1;
     loop {
@@ -79,7 +75,7 @@ async fn fly(guard: CompleteOnDrop, source: Arc<dyn ErasedSource>, mut total: Sl
             return;
         };
         if refresh.has_completed() {
-            // It was given up, and another may be under way.
+            // It was given up, and another may be in flight.
             return;
         }
         let settings = core.settings;
@@ -89,8 +85,8 @@ async fn fly(guard: CompleteOnDrop, source: Arc<dyn ErasedSource>, mut total: Sl
         let Ok(timer) = core.sleep(at_most) else {
             return;
         };
-        core.telemetry.fetching(refresh, attempt);
-        // While the source is asked nothing here keeps the cache alive.
+        core.telemetry.fetching(refresh.reason, attempt);
+        // While the source works, the task does not keep the cache alive (G31).
         drop(core);
 
         let cx = FetchContext::new(refresh.reason, attempt, at_most);
@@ -111,13 +107,13 @@ async fn fly(guard: CompleteOnDrop, source: Arc<dyn ErasedSource>, mut total: Sl
             continue;
         }
         match core.complete(refresh, sent, result, source.epoch(), &source.describe()) {
-            Verdict::Completed => return,
-            Verdict::AskAgain => attempt += 1,
+            Next::End => return,
+            Next::AskAgain => attempt += 1,
         }
     }
 }
 
-/// How long to wait before another attempt in this refresh, if there is one.
+/// Returns how long to wait before another attempt in this refresh, if there is one.
 fn next_attempt(
     core: &Core,
     refresh: &InFlight,
@@ -125,7 +121,7 @@ fn next_attempt(
     result: &Result<Token, SourceError>,
 ) -> Option<Duration> {
     let error = result.as_ref().err()?;
-    if attempt >= refresh.attempts || !error.is_worth_another_attempt() {
+    if attempt >= refresh.attempts || !error.is_transient() {
         return None;
     }
     let backoff = limit::attempt_delay(attempt, core.chance());
@@ -140,12 +136,11 @@ fn timed_out(source: &dyn ErasedSource, after: Duration) -> SourceError {
         secs => format!("{secs:.0} s"),
     };
     let source = source.describe();
-    let message =
-        format!("{source} did not answer within {after}: check that it is up and in reach");
-    SourceError::new(Kind::TimedOut, message)
+    let message = format!("{source} did not answer within {after}");
+    SourceError::new(Kind::TimedOut, message).with_advice("check that it is up and in reach")
 }
 
-/// A fetch whose panic is a failure (A06).
+/// A fetch whose panic becomes a failure (A06).
 enum Caught<'a> {
     Fetching(Fetch<'a>),
     Panicked,
@@ -168,12 +163,13 @@ impl Future for Caught<'_> {
                 Err(_) => *self = Self::Panicked,
             }
         }
-        let error = SourceError::new(Kind::Panicked, "the token source panicked");
+        let error = SourceError::new(Kind::Panicked, "the token source panicked")
+            .with_advice("mend the source: its panic is a bug");
         Poll::Ready(Err(error))
     }
 }
 
-/// The future's output, or `None` if one of the two timers is first.
+/// Returns the future's output, or `None` if one of the two timers ends first.
 async fn before<F: Future>(future: F, timer: Sleep, total: &mut Sleep) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut timer = timer;

@@ -1,9 +1,9 @@
-//! Keep-warm: a token that is refreshed even while nobody asks.
+//! Keep-warm: one task that looks at the token even while nobody asks.
 
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -11,36 +11,52 @@ use std::{
 
 use tokio::{runtime::Handle, task::AbortHandle};
 
-use super::core::Core;
+use crate::clock::Sleep;
 
-/// The longest sleep between two looks. A machine's sleep stops tokio's timers, so both clocks are
-/// looked at this often.
+/// The longest sleep between two looks. tokio's timers stop while a machine is suspended, so both clocks
+/// are read this often.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// The shortest, so that clocks that disagree make no busy loop.
+/// The shortest sleep, so that two clocks that disagree do not make a busy loop.
 const SHORTEST: Duration = Duration::from_millis(100);
 
 /// Whether a cache is kept warm, and by which task.
 #[derive(Default)]
 pub(crate) struct Warm {
     wanted: AtomicBool,
-    /// It is false again once the task has ended, with its runtime, say. Then the next caller hosts it
-    /// anew.
+    /// Whether the task lives. When it has ended, with its runtime for example, the next caller hosts
+    /// another.
     hosted: Arc<AtomicBool>,
     task: Mutex<Option<AbortHandle>>,
 }
 
 impl Warm {
-    pub(crate) fn want(&self) {
+    pub(super) fn want(&self) {
         self.wanted.store(true, Ordering::Release);
     }
 
     /// Whether a task is missing that should be there.
-    pub(crate) fn needs_host(&self) -> bool {
+    pub(super) fn needs_host(&self) -> bool {
         self.wanted.load(Ordering::Acquire) && !self.hosted.load(Ordering::Acquire)
     }
 
-    pub(crate) fn end(&self) {
+    /// Starts the task on the caller's runtime, unless it lives already. Outside a runtime nothing happens,
+    /// and the next caller tries.
+    ///
+    /// `look` looks once and returns the sleep until the next look, or `None` to end the task.
+    pub(super) fn host(&self, look: impl FnMut() -> Option<Sleep> + Send + 'static) {
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        if self.hosted.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let guard = Hosted(self.hosted.clone());
+        let task = runtime.spawn(keep(guard, look));
+        *self.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.abort_handle());
+    }
+
+    pub(super) fn end(&self) {
         let task = self
             .task
             .lock()
@@ -60,25 +76,12 @@ impl fmt::Debug for Warm {
     }
 }
 
-/// Starts the task on the caller's runtime, unless there is one; outside a runtime the next caller does.
-pub(crate) fn host(core: &Arc<Core>) {
-    let Ok(runtime) = Handle::try_current() else {
-        return;
-    };
-    if core.warm.hosted.swap(true, Ordering::AcqRel) {
-        return;
-    }
-    let guard = Hosted(core.warm.hosted.clone());
-    let task = runtime.spawn(keep(guard, Arc::downgrade(core)));
-    let mut hosted = core
-        .warm
-        .task
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
-    *hosted = Some(task.abort_handle());
+/// How long to sleep where the next look is worth it after `wait`.
+pub(super) fn pause(wait: Duration) -> Duration {
+    wait.clamp(SHORTEST, LONGEST)
 }
 
-/// Says that nobody hosts any more, however the task ends.
+/// Notes that the task has ended, however it ends.
 struct Hosted(Arc<AtomicBool>);
 
 impl Drop for Hosted {
@@ -87,14 +90,8 @@ impl Drop for Hosted {
     }
 }
 
-async fn keep(_guard: Hosted, core: Weak<Core>) {
-    while let Some(core) = core.upgrade() {
-        let next = core.refresh_if_needed().clamp(SHORTEST, LONGEST);
-        let Ok(sleep) = core.sleep(next) else {
-            return;
-        };
-        // Between two looks nothing here keeps the cache alive.
-        drop(core);
+async fn keep(_guard: Hosted, mut look: impl FnMut() -> Option<Sleep>) {
+    while let Some(sleep) = look() {
         sleep.await;
     }
 }

@@ -1,4 +1,4 @@
-//! An API that answers as it is told, and the layer around it.
+//! An API whose answers the test sets, and the layer around it.
 
 use std::{
     collections::VecDeque,

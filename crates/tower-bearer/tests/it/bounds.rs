@@ -11,7 +11,7 @@ use tower_bearer::{BearerAuthLayer, Phase, ReplayBody, SourceError, Token, Token
 
 use crate::support::{Answer, Control, cache, scripted, settle, token};
 
-/// `secs` of one caller each `step` seconds, whose fetches `answer` answers. Returns how many there were.
+/// Runs one caller each `step` seconds for `secs`, and answers the fetches. Returns how many there were.
 async fn run(
     cache: &TokenCache,
     control: &Control,
@@ -21,7 +21,7 @@ async fn run(
 ) -> usize {
     let before = control.calls();
     for _ in 0..(secs / step) as usize {
-        // It is dropped at once: a refresh needs nobody who waits.
+        // The caller leaves at once: a refresh does not need one that waits.
         drop(task::spawn(cache.token()).poll());
         while cache.status().phase == Phase::Refreshing {
             settle().await;
@@ -114,12 +114,12 @@ async fn g37_a_pause_that_is_asked_for() {
 }
 
 #[tokio::test]
-async fn g37_a_refusal() {
+async fn g37_invalid_credentials() {
     let (cache, control) = cache();
-    let refused = |_| Err(SourceError::invalid_credentials("invalid_client"));
-    let first = run(&cache, &control, 3600.0, 1.0, refused).await;
+    let invalid = |_| Err(SourceError::invalid_credentials("invalid_client"));
+    let first = run(&cache, &control, 3600.0, 1.0, invalid).await;
     assert!((15..=17).contains(&first), "{first} in the first hour");
-    let further = run(&cache, &control, 3600.0, 1.0, refused).await;
+    let further = run(&cache, &control, 3600.0, 1.0, invalid).await;
     assert!((11..=12).contains(&further), "{further} in the second");
 }
 

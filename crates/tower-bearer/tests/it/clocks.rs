@@ -27,7 +27,7 @@ async fn b12_the_lifetime_counts_from_when_the_request_was_sent() {
         .unwrap()
         .expires_in(Duration::from_secs(120))));
     caller.await.unwrap().unwrap();
-    // 120 s less the margin of 12 s less the 90 s that the answer took.
+    // 120 s less the leeway of 12 s less the 90 s that the answer took.
     assert_eq!(cache.status().expires_in, Some(Duration::from_secs(18)));
 }
 
@@ -68,7 +68,7 @@ async fn c03_a_wall_clock_that_is_set_forward_costs_one_refresh() {
 }
 
 #[tokio::test]
-async fn e03_a_changed_secret_clears_a_refusal_at_once() {
+async fn e03_a_changed_secret_clears_invalid_credentials_at_once() {
     let (cache, control) = cache();
     let caller = tokio::spawn(cache.token());
     control
@@ -123,7 +123,7 @@ async fn e11_a_secret_that_changes_during_each_fetch_ends_in_an_error_that_says_
         fetching.token(&format!("t{turn}"));
     }
     let error = caller.await.unwrap().unwrap_err();
-    let text = crate::support::chain(&error);
+    let text = format!("{error:#}");
     assert!(
         text.contains("changed its secret during each of the last 3 fetches"),
         "{text}"
@@ -147,7 +147,7 @@ async fn a_late_result_of_a_refresh_that_was_given_up_is_not_published() {
     let new = control.asked().await;
     assert!(
         !old.is_awaited(),
-        "the refresh that was given up asks no more"
+        "the refresh that was given up does not call the source again"
     );
     new.token("t2");
     old.token("t1");

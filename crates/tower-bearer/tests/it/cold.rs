@@ -11,7 +11,7 @@ use std::{
 use tokio_test::{assert_pending, assert_ready, task};
 use tower_bearer::{Kind, Phase, Reason, SourceError, Token, TokenCache, source_fn};
 
-use crate::support::{cache, chain, scripted, settle};
+use crate::support::{cache, scripted, settle};
 
 #[tokio::test]
 async fn a01_a_thousand_first_callers_cost_one_fetch() {
@@ -29,25 +29,23 @@ async fn a01_a_thousand_first_callers_cost_one_fetch() {
 }
 
 #[tokio::test]
-async fn a02_a_failed_refresh_is_shared_and_cools() {
+async fn a02_a_failed_refresh_is_shared_and_backs_off() {
     let (cache, control) = cache();
     let callers: Vec<_> = (0..50).map(|_| tokio::spawn(cache.token())).collect();
     let fetching = control.asked().await;
     settle().await;
-    fetching.answer(Err(SourceError::invalid_credentials(
-        "the endpoint refused `ci-bot`",
-    )));
+    let refused = SourceError::invalid_credentials("the endpoint refused `ci-bot`");
+    fetching.answer(Err(refused.with_advice("check the secret")));
     for caller in callers {
         let error = caller.await.unwrap().unwrap_err();
         assert!(error.is_invalid_credentials());
         assert_eq!(
-            chain(&error),
-            "no token: its source refused the credentials (next try in 10 s): \
-             the endpoint refused `ci-bot`"
+            error.to_string(),
+            "the endpoint refused `ci-bot`: check the secret (next attempt in 10 s)"
         );
     }
     assert!(!cache.is_ready());
-    // While it cools the shared error is there at once, with the time that is left.
+    // During backoff the shared error is there at once, with the time that is left.
     control.advance(4.0);
     let error = cache.token().await.unwrap_err();
     assert_eq!(error.retry_after(), Some(Duration::from_secs(6)));
@@ -100,7 +98,7 @@ async fn a08_a_waiter_that_is_woken_sees_the_result() {
     for caller in &mut callers {
         assert_pending!(caller.poll());
     }
-    // Some leave, and others take their places.
+    // Some leave, and others enter.
     for _ in 0..50 {
         drop(callers.remove(7));
         let mut caller = task::spawn(cache.token());
@@ -127,7 +125,7 @@ async fn a05_a_refresh_that_all_have_left_still_fills_the_cell() {
     assert_eq!(
         control.clock.sleepers(),
         2,
-        "the refresh's own two timers are all that is left"
+        "only the two timers of the refresh are left"
     );
     fetching.token("t1");
     settle().await;
@@ -173,9 +171,9 @@ async fn a06_garbage_from_the_source_is_one_failed_refresh() {
     let error = caller.await.unwrap().unwrap_err();
     assert_eq!(*error.kind(), Kind::Malformed);
     assert!(
-        chain(&error).contains("may not stand in a header (at byte 4)"),
+        format!("{error:#}").contains("may not stand in a header (at byte 4)"),
         "{}",
-        chain(&error)
+        format!("{error:#}")
     );
     control.advance(60.0);
     control.fill(&cache, "t1").await;
@@ -197,11 +195,10 @@ async fn a07_a_fetch_that_never_returns_is_ended_by_its_own_time_out() {
         let error = caller.await.unwrap().unwrap_err();
         assert!(error.is_timeout() && error.is_transient());
         assert!(
-            chain(&error).ends_with(
+            error.to_string().starts_with(
                 "the token source did not answer within 10 s: check that it is up and in reach"
             ),
-            "{}",
-            chain(&error)
+            "{error}"
         );
     }
     drop(hanging);
@@ -228,6 +225,60 @@ async fn a_transient_failure_at_the_start_is_tried_again_within_the_refresh() {
 }
 
 #[tokio::test]
+async fn a08_a_waiter_that_is_polled_late_gets_what_is_current_then() {
+    let (cache, control) = cache();
+    // Its refresh succeeded, and the token was rejected and replaced before it looked.
+    let mut late = task::spawn(cache.token());
+    assert_pending!(late.poll());
+    let t1 = control.fill(&cache, "t1").await;
+    let rejecter = tokio::spawn(cache.reject(&t1));
+    control.asked().await.token("t2");
+    rejecter.await.unwrap().unwrap();
+    assert_eq!(assert_ready!(late.poll()).unwrap().expose_secret(), "t2");
+
+    // Its refresh failed, and a later one succeeded before it looked.
+    control.advance(3600.0);
+    let mut late = task::spawn(cache.token());
+    assert_pending!(late.poll());
+    let refused = SourceError::invalid_credentials("no");
+    control.asked().await.answer(Err(refused));
+    settle().await;
+    control.advance(10.0);
+    control.fill(&cache, "t3").await;
+    assert_eq!(assert_ready!(late.poll()).unwrap().expose_secret(), "t3");
+    assert_eq!(control.calls(), 4);
+}
+
+#[tokio::test]
+async fn a02_a_waiter_that_is_polled_after_the_backoff_still_shares_the_error() {
+    let (cache, control) = cache();
+    let mut late = task::spawn(cache.token());
+    assert_pending!(late.poll());
+    let refused = SourceError::invalid_credentials("no");
+    control.asked().await.answer(Err(refused));
+    settle().await;
+    control.advance(60.0);
+    let error = assert_ready!(late.poll()).unwrap_err();
+    assert!(error.is_invalid_credentials());
+    settle().await;
+    assert_eq!(control.calls(), 1, "it begins no other refresh");
+}
+
+#[tokio::test]
+async fn g33_a_forced_refresh_that_is_polled_late_is_not_forced_again() {
+    let (cache, control) = cache();
+    control.fill(&cache, "t1").await;
+    control.advance(10.0);
+    let mut forced = task::spawn(cache.refresh());
+    assert_pending!(forced.poll());
+    control.asked().await.token("t2");
+    settle().await;
+    control.advance(10.0);
+    assert_eq!(assert_ready!(forced.poll()).unwrap().expose_secret(), "t2");
+    assert_eq!(control.calls(), 2);
+}
+
+#[tokio::test]
 async fn a09_a_hundred_clones_share_one_refresh() {
     let (cache, control) = cache();
     let clones: Vec<TokenCache> = (0..100).map(|_| cache.clone()).collect();
@@ -244,7 +295,7 @@ async fn a09_a_hundred_clones_share_one_refresh() {
 }
 
 #[tokio::test]
-async fn a10_a_refusal_is_shared_although_its_leader_left() {
+async fn a10_invalid_credentials_are_shared_although_the_leader_left() {
     let (cache, control) = cache();
     let mut leader = task::spawn(cache.token());
     assert_pending!(leader.poll());
@@ -293,7 +344,7 @@ async fn settings_at_the_ends_of_the_range_make_no_panic() {
     assert_eq!(control.fill(&cache, "t1").await.expose_secret(), "t1");
 }
 
-/// A waker whose drop, or wake, is other people's code.
+/// A waker whose drop and wake are foreign code.
 struct Odd {
     cache: TokenCache,
     panics: bool,
@@ -307,7 +358,7 @@ impl std::task::Wake for Odd {
 
 impl Drop for Odd {
     fn drop(&mut self) {
-        // It would wait for ever if a lock of the cache's were held.
+        // It would wait for ever if the cache held a lock here.
         assert!(self.cache.peek().is_none() || !self.cache.status().rejected);
         let mut caller = task::spawn(self.cache.token());
         drop(caller.poll());
@@ -327,12 +378,12 @@ async fn a08_wakers_run_outside_the_locks_and_do_not_harm_each_other() {
     };
     let mut first = pin!(cache.token());
     assert_pending!(first.as_mut().poll(&mut Context::from_waker(&odd(false))));
-    // It replaces the one before, whose drop looks at the cache.
+    // It replaces the first waker, whose drop looks at the cache.
     assert_pending!(first.as_mut().poll(&mut Context::from_waker(&odd(true))));
     let mut second = task::spawn(cache.token());
     assert_pending!(second.poll());
     control.asked().await.token("t1");
     settle().await;
-    assert!(second.is_woken(), "although the waker before it panicked");
+    assert!(second.is_woken(), "although the first waker panicked");
     assert!(assert_ready!(second.poll()).is_ok());
 }

@@ -1,4 +1,4 @@
-//! Random interleavings of all that can happen, against a model that is simple enough to be right.
+//! Random interleavings of everything that can happen, against a model that is simple enough to be right.
 //!
 //! `PROPTEST_CASES` says how many; a failure prints a case that is as short as could be found.
 
@@ -24,9 +24,9 @@ enum Step {
     Answer(u16),
     /// It answers with the token of the last time.
     AnswerSame,
-    /// It fails for a while.
+    /// It fails in a way that may pass.
     Fail,
-    /// It refuses.
+    /// It answers that the credentials are invalid.
     Refuse,
     /// So many tenths of a second pass.
     Pass(u16),
@@ -169,7 +169,7 @@ impl World {
             return;
         };
         let lifetime = Duration::from_secs(secs.into());
-        // The same token again may be refused or prolonged, so the later end is what must hold.
+        // The same token may fail to replace itself, or be prolonged, so the later end counts.
         let before = self.issued.get(&secret).copied();
         let monotonic = monotonic + lifetime;
         let wall = wall + lifetime.as_nanos() as i128;
@@ -189,7 +189,7 @@ impl World {
         }
     }
 
-    /// Lets everybody go on, and checks what must always hold.
+    /// Lets all callers go on, and checks the invariants.
     async fn look(&mut self) {
         for _ in 0..3 {
             settle_briefly().await;
@@ -215,7 +215,7 @@ impl World {
         let generation = status.generation.unwrap_or_default();
         assert!(
             generation >= self.generation,
-            "an older token took a newer one's place"
+            "an older token replaced a newer one"
         );
         self.generation = generation;
         if let Some(token) = self.cache.peek() {
@@ -244,7 +244,7 @@ impl World {
         );
     }
 
-    /// In the end all who wait get an answer, and nothing is left.
+    /// Checks that in the end all who wait get an answer, and that nothing is left.
     async fn end(mut self) {
         for _ in 0..200 {
             if self.waiting.is_empty() {
@@ -270,7 +270,7 @@ proptest! {
     #![proptest_config(ProptestConfig { max_shrink_iters: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_that_must_hold_is_ever_broken(
+    fn the_invariants_hold_in_every_order(
         seed in any::<u64>(),
         steps in prop::collection::vec(step(), 1..150),
     ) {

@@ -1,4 +1,4 @@
-//! What goes to the `metrics` facade.
+//! The metrics of the `metrics` facade.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -60,9 +60,9 @@ fn f14_each_metric_has_its_documented_name_and_labels() {
                     .unwrap();
                 tokio::spawn(service.clone().oneshot(request))
             };
-            let healed = send("tiny");
+            let retried = send("tiny");
             control.asked().await.answer(Ok(Token::new("t3").unwrap()));
-            assert_eq!(healed.await.unwrap().unwrap().status(), 200);
+            assert_eq!(retried.await.unwrap().unwrap().status(), 200);
             control.advance(5.0);
             let refused = send("not so tiny");
             control.asked().await.token("t4");

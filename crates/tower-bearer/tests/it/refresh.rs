@@ -7,7 +7,7 @@ use tower_bearer::{Phase, Reason, SourceError, Token};
 
 use crate::support::{Control, cache, settle, token};
 
-/// An hour's token is due between 2670 s and 2970 s, and hard expired at 3570 s.
+/// A token of an hour is due between 2670 s and 2970 s, and usable until 3570 s.
 const DUE: f64 = 2971.0;
 
 #[tokio::test]
@@ -59,7 +59,7 @@ async fn b02_an_outage_within_the_window_is_not_noticed() {
         "{tries} tries follow the back-off"
     );
     assert!(cache.is_ready());
-    // Back a third of the window before hard expiry: the next try heals.
+    // It is back a third of the window before the token stops being usable: the next try succeeds.
     loop {
         assert_eq!(cache.token().await.unwrap().expose_secret(), "t1");
         settle().await;
@@ -74,7 +74,7 @@ async fn b02_an_outage_within_the_window_is_not_noticed() {
 }
 
 #[tokio::test]
-async fn b03_past_hard_expiry_requests_fail_fast_until_one_heals() {
+async fn b03_requests_with_an_expired_token_fail_fast_until_one_refresh_succeeds() {
     let (cache, control) = cache();
     control.fill(&cache, "t1").await;
     control.advance(3570.0);
@@ -92,7 +92,7 @@ async fn b03_past_hard_expiry_requests_fail_fast_until_one_heals() {
     let mut next = task::spawn(cache.token());
     assert!(
         assert_ready!(next.poll()).is_err(),
-        "while it cools nobody waits"
+        "during backoff nobody waits"
     );
     assert!(!cache.is_ready());
     control.advance(1.0);
@@ -164,7 +164,7 @@ async fn b07_b08_a_worse_token_does_not_replace_a_good_one() {
         settle().await;
         assert_eq!(cache.token().await.unwrap().expose_secret(), "t1");
         let error = cache.status().last_error.unwrap();
-        assert!(crate::support::chain(&error).contains(what), "{error:?}");
+        assert!(format!("{error:#}").contains(what), "{error:?}");
     }
 }
 
@@ -262,9 +262,9 @@ async fn b09_an_unknown_lifetime_is_five_minutes_and_counted() {
     let t1 = caller.await.unwrap().unwrap();
     assert_eq!(cache.status().expires_in, Some(Duration::from_secs(270)));
     assert_eq!(cache.status().counts.unknown_lifetimes, 1);
-    let healed = tokio::spawn(cache.reject(&t1));
+    let replaced = tokio::spawn(cache.reject(&t1));
     control.asked().await.token("t2");
-    healed.await.unwrap().unwrap();
+    replaced.await.unwrap().unwrap();
     assert_eq!(cache.status().counts.unknown_lifetimes, 1);
 }
 
@@ -315,11 +315,11 @@ async fn refresh_replaces_a_good_token_at_most_once_a_second() {
 }
 
 #[tokio::test]
-async fn status_tells_what_goes_on() {
+async fn status_shows_what_the_cache_does() {
     let (cache, control) = cache();
     let status = cache.status();
     assert_eq!((status.phase, status.generation), (Phase::Idle, None));
-    assert!(cache.is_ready(), "never asked is ready");
+    assert!(cache.is_ready(), "an unused cache is ready");
     let caller = tokio::spawn(cache.token());
     let fetching = control.asked().await;
     assert_eq!(cache.status().phase, Phase::Refreshing);
@@ -356,7 +356,7 @@ async fn b14_kept_warm_it_refreshes_while_idle_and_ends_with_the_last_handle() {
             }
         }
         settle().await;
-        assert!(cache.peek().is_some(), "nobody would have to wait");
+        assert!(cache.peek().is_some(), "nobody has to wait");
     }
     let fetches = control.calls();
     assert!((5..=7).contains(&fetches), "{fetches}");
@@ -412,7 +412,7 @@ async fn refresh_takes_a_sooner_token_from_the_refresh_that_it_joined() {
 }
 
 #[tokio::test]
-async fn e03_refusals_among_other_failures_are_remembered_for_a_growing_while() {
+async fn e03_invalid_credentials_among_other_failures_back_off_for_a_growing_while() {
     let (builder, control) = crate::support::scripted();
     let cache = builder.attempts(1).build();
     let mut remembered = Vec::new();
@@ -435,7 +435,7 @@ async fn e03_refusals_among_other_failures_are_remembered_for_a_growing_while() 
 }
 
 #[tokio::test]
-async fn a_token_of_less_than_a_second_is_of_no_use() {
+async fn a_token_of_less_than_a_second_is_not_usable() {
     let (cache, control) = cache();
     let caller = tokio::spawn(cache.token());
     let short = Token::new("t1")
@@ -444,7 +444,7 @@ async fn a_token_of_less_than_a_second_is_of_no_use() {
     control.asked().await.answer(Ok(short));
     let error = caller.await.unwrap().unwrap_err();
     assert!(
-        crate::support::chain(&error).contains("will within a second"),
+        format!("{error:#}").contains("will within a second"),
         "{error}"
     );
 }

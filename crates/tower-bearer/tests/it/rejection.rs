@@ -1,11 +1,11 @@
-//! What a rejected token costs, on the cache itself.
+//! What a rejection costs, at the cache itself.
 
 use std::time::Duration;
 
 use tokio_test::{assert_pending, assert_ready, task};
 use tower_bearer::{Kind, Phase, Reason, SourceError};
 
-use crate::support::{cache, chain, settle};
+use crate::support::{cache, settle};
 
 #[tokio::test]
 async fn d02_a_hundred_rejections_of_one_token_cost_one_fetch() {
@@ -74,9 +74,9 @@ async fn d24_a_source_that_hands_out_the_rejected_token_is_a_typed_outcome() {
     let error = rejecter.await.unwrap().unwrap_err();
     assert_eq!(*error.kind(), Kind::Malformed);
     assert!(
-        chain(&error).contains("the token source gave the token again that was rejected"),
+        format!("{error:#}").contains("the token source gave the token again that was rejected"),
         "{}",
-        chain(&error)
+        format!("{error:#}")
     );
     settle().await;
     assert_eq!(control.calls(), 2);
@@ -97,7 +97,7 @@ async fn d27_one_spurious_rejection_during_an_outage_stops_nobody_else() {
     assert_eq!(assert_ready!(other.poll()).unwrap().expose_secret(), "t1");
     fetching.answer(Err(SourceError::transient("down")));
     assert!(rejecter.await.unwrap().is_err());
-    // While it cools they are served the rejected token at once; who saw it rejected is not.
+    // During backoff they are served the rejected token at once; the caller that saw it rejected is not.
     let mut other = task::spawn(cache.token());
     assert_eq!(assert_ready!(other.poll()).unwrap().expose_secret(), "t1");
     let mut again = task::spawn(cache.reject(&t1));
@@ -124,7 +124,7 @@ async fn d28_rejections_are_refreshed_as_far_as_the_bucket_reaches() {
     }
     let error = cache.reject(&current).await.unwrap_err();
     assert_eq!(*error.kind(), Kind::Limited);
-    // Two replacements were rejected too, and nobody said that either was taken in between.
+    // Two replacements were rejected too, and no server had accepted either.
     assert_eq!(error.retry_after(), Some(Duration::from_secs(20)));
     assert_eq!(
         cache.token().await.unwrap().expose_secret(),
@@ -187,9 +187,9 @@ async fn d24_rejected_tokens_are_not_handed_out_in_turns() {
     control.asked().await.token("t1");
     let error = rejecter.await.unwrap().unwrap_err();
     assert!(
-        chain(&error).contains("the token again that was rejected"),
+        format!("{error:#}").contains("the token again that was rejected"),
         "{}",
-        chain(&error)
+        format!("{error:#}")
     );
 }
 
@@ -208,7 +208,7 @@ async fn d07_rejections_without_a_retry_are_limited_as_well() {
 }
 
 #[tokio::test]
-async fn a_suspect_is_refreshed_whatever_the_limiter_says() {
+async fn a_forced_refresh_replaces_a_rejected_token_whatever_the_limiter_says() {
     let (cache, control) = cache();
     control.answer_all();
     let mut token = cache.token().await.unwrap();

@@ -153,7 +153,8 @@ async fn d28_requests_are_retried_as_far_as_the_bucket_reaches() {
         .unwrap()
         .to_string();
     assert!(
-        why.contains("refreshes because of rejections are limited (next try in 5 s)"),
+        why.contains("refreshes after rejections are limited")
+            && why.ends_with("(next attempt in 5 s)"),
         "{why}"
     );
     control.advance(5.0);

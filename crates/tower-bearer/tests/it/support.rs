@@ -1,4 +1,4 @@
-//! A source that answers when the test says so, and a cache on a clock that the test moves.
+//! A source that answers when the test tells it to, and a cache on a clock that the test moves.
 
 use std::{
     future::Future,
@@ -84,7 +84,7 @@ impl Fetching {
 impl Control {
     /// Waits until the source is asked.
     pub(crate) async fn asked(&self) -> Fetching {
-        // What takes so long on this machine never comes: the test fails by its name.
+        // A call that takes longer never comes: the test fails here, by its name.
         let mut fetches = self.fetches.lock().await;
         let asked = tokio::time::timeout(Duration::from_secs(20), fetches.recv());
         asked
@@ -110,14 +110,14 @@ impl Control {
         self.clock.advance(Duration::from_secs_f64(secs));
     }
 
-    /// Lets `cache` fetch `secret`, with nothing in its way.
+    /// Lets `cache` fetch a token with this secret.
     pub(crate) async fn fill(&self, cache: &TokenCache, secret: &str) -> Token {
         let waiting = tokio::spawn(cache.token());
         self.asked().await.token(secret);
         waiting.await.unwrap().unwrap()
     }
 
-    /// Answers every fetch from now on with a token of its own: `t1`, `t2` …
+    /// Answers every fetch from now on with another token: `t1`, `t2` …
     pub(crate) fn answer_all(&self) {
         let this = self.clone();
         tokio::spawn(async move {
@@ -162,20 +162,9 @@ pub(crate) fn cache() -> (TokenCache, Control) {
     (builder.build(), control)
 }
 
-/// Lets every other task run as far as it can.
+/// Lets all other tasks run as far as they can.
 pub(crate) async fn settle() {
     for _ in 0..64 {
         tokio::task::yield_now().await;
     }
-}
-
-/// The whole chain of an error, as people print it.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text = format!("{text}: {source}");
-        next = source.source();
-    }
-    text
 }

@@ -1,11 +1,15 @@
-//! What operators are told.
+//! What operators see.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use tokio_test::{assert_pending, task};
 use tower_bearer::{Counts, Outcome, Reason, SourceError, TokenCache};
 
-use crate::support::{Control, cache, settle};
+use crate::support::{Control, cache, scripted, settle};
 
 /// A short story, and the counts that it must move, of which all others must stand still.
 async fn moves(story: impl AsyncFn(&TokenCache, &Control), expected: &[(&str, u64)]) {
@@ -207,6 +211,179 @@ async fn f07_a_soak_with_faults_leaks_nothing() {
     // A refresh every 2670 s to 2980 s, and a try more for each that failed.
     let fetches = control.calls();
     assert!((2880..=3270).contains(&fetches), "{fetches}");
+}
+
+/// A log that keeps what it gets.
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<Line>>>);
+
+/// One log event.
+#[derive(Clone, Debug)]
+struct Line {
+    level: tracing::Level,
+    fields: BTreeMap<&'static str, String>,
+}
+
+impl Line {
+    fn says(&self, field: &str) -> &str {
+        self.fields.get(field).map_or("", String::as_str)
+    }
+}
+
+impl Kept {
+    /// Returns what has come since the last time about failed refreshes.
+    fn failures(&self) -> Vec<Line> {
+        let mut lines = std::mem::take(&mut *self.0.lock().unwrap());
+        lines.retain(|line| line.says("message").starts_with("token refresh failed"));
+        lines
+    }
+}
+
+impl tracing::field::Visit for Line {
+    fn record_str(&mut self, field: &tracing::field::Field, value: &str) {
+        self.fields.insert(field.name(), value.to_owned());
+    }
+
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        self.fields.insert(field.name(), format!("{value:?}"));
+    }
+}
+
+impl tracing::Subscriber for Kept {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut line = Line {
+            level: *event.metadata().level(),
+            fields: BTreeMap::new(),
+        };
+        event.record(&mut line);
+        self.0.lock().unwrap().push(line);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test]
+async fn p05_a_failed_refresh_is_logged_by_what_is_left_to_use() {
+    const STILL_USABLE: &str = "token refresh failed; the current token is still usable";
+    const NONE_USABLE: &str = "token refresh failed; no usable token";
+    let log = Kept::default();
+    let _log = tracing::subscriber::set_default(log.clone());
+    let (builder, control) = scripted();
+    // The token is due at 2970 s at the latest and usable until 3570 s. Near its end is the last third of that.
+    let cache = builder.name("ci").build();
+    control.fill(&cache, "t1").await;
+    assert!(log.failures().is_empty());
+    let fail_at = async |secs: f64| {
+        control.clock.advance(Duration::from_secs_f64(secs));
+        // Whether this caller is served does not matter here.
+        drop(task::spawn(cache.token()).poll());
+        let error = SourceError::transient("down")
+            .with_advice("look at its log")
+            .with_source("connection reset");
+        control.asked().await.answer(Err(error));
+        settle().await;
+        let mut lines = log.failures();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        lines.remove(0)
+    };
+
+    let early = fail_at(2970.0).await;
+    assert_eq!(early.level, tracing::Level::DEBUG);
+    assert_eq!(early.says("message"), STILL_USABLE);
+    assert_eq!(early.says("usable_for_s"), "600");
+    assert_eq!((early.says("cache"), early.says("reason")), ("ci", "ahead"));
+    // The field has the whole error: what happened, what to do, when the next attempt is, and the cause.
+    let error = early.says("error");
+    assert!(
+        error.starts_with("down: look at its log (next attempt in "),
+        "{error}"
+    );
+    assert!(error.ends_with(": connection reset"), "{error}");
+    assert!(cache.has_token());
+
+    let late = fail_at(570.0).await;
+    assert_eq!(late.level, tracing::Level::WARN);
+    assert_eq!(late.says("message"), STILL_USABLE);
+    assert_eq!(late.says("usable_for_s"), "30");
+
+    // Others still use a rejected token, but it does not count as usable.
+    let rejected = cache.peek().unwrap();
+    control.advance(10.0);
+    drop(cache.reject(&rejected));
+    control
+        .asked()
+        .await
+        .answer(Err(SourceError::transient("down")));
+    settle().await;
+    let lines = log.failures();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert_eq!(lines[0].level, tracing::Level::WARN);
+    assert_eq!(lines[0].says("message"), NONE_USABLE);
+
+    control.advance(3600.0);
+    for _ in 0..2 {
+        // Without a token a refresh has three attempts; the third ends it.
+        drop(task::spawn(cache.token()).poll());
+        control
+            .asked()
+            .await
+            .answer(Err(SourceError::transient("down")));
+        settle().await;
+        control.advance(1.0);
+        settle().await;
+    }
+    control
+        .asked()
+        .await
+        .answer(Err(SourceError::transient("down")));
+    settle().await;
+    let lines = log.failures();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert_eq!(lines[0].level, tracing::Level::WARN);
+    assert_eq!(lines[0].says("message"), NONE_USABLE);
+    assert_eq!(lines[0].says("reason"), "expired");
+    assert_eq!(lines[0].says("usable_for_s"), "");
+}
+
+#[tokio::test]
+async fn p05_has_token_says_what_the_next_request_finds_and_is_ready_what_a_probe_needs() {
+    let (cache, control) = cache();
+    let both = || (cache.has_token(), cache.is_ready());
+    assert_eq!(both(), (false, true), "never asked");
+    let t1 = control.fill(&cache, "t1").await;
+    assert_eq!(both(), (true, true), "fresh");
+    control.advance(2971.0);
+    assert_eq!(both(), (true, true), "due");
+    drop(cache.reject(&t1));
+    assert_eq!(both(), (false, true), "rejected: others still use it");
+    let fetching = control.asked().await;
+    fetching.answer(Err(SourceError::invalid_credentials("no")));
+    settle().await;
+    assert_eq!(both(), (false, true), "rejected, and its refresh failed");
+    control.advance(599.0);
+    assert_eq!(both(), (false, false), "expired, and its refresh failed");
+    control.fill(&cache, "t2").await;
+    assert_eq!(both(), (true, true), "refreshed");
+    control.advance(3570.0);
+    assert_eq!(
+        both(),
+        (false, true),
+        "idle for longer than the token lives"
+    );
 }
 
 /// A log that panics at each event of a level or above.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Folder, load_text, message, user};
 use crate::kubeconfig::{
-    Error, Login, User,
+    KubeconfigError, LoginMethod, User,
     exec::{Exec, ExecToken},
 };
 
@@ -15,20 +15,20 @@ const V1: &str = "client.authentication.k8s.io/v1";
 const BETA: &str = "client.authentication.k8s.io/v1beta1";
 
 /// Runs what stands below `user.exec`.
-async fn run_exec(folder: &Folder, exec: Value) -> Result<ExecToken, Error> {
+async fn run_exec(folder: &Folder, exec: Value) -> Result<ExecToken, KubeconfigError> {
     let user = user(folder, &json!({ "exec": exec }).to_string())?;
     exec_of(user).run().await
 }
 
 fn exec_of(user: User) -> Exec {
     match user.login {
-        Login::Exec(exec) => exec,
+        LoginMethod::Exec(exec) => exec,
         other => panic!("{other:?}"),
     }
 }
 
 /// Runs a script for the shell.
-async fn run(script: &str) -> Result<ExecToken, Error> {
+async fn run(script: &str) -> Result<ExecToken, KubeconfigError> {
     run_exec(&Folder::new(), shell(script)).await
 }
 
@@ -66,7 +66,7 @@ async fn a_command_gives_a_token_and_its_end() {
 }
 
 #[tokio::test]
-async fn a_command_is_told_what_kubernetes_says() {
+async fn a_command_receives_what_kubernetes_specifies() {
     let folder = Folder::new();
     let script = format!(
         "printf %s \"$KUBERNETES_EXEC_INFO\" >'{}/info'; test -n \"$PATH\" || exit 9\n\
@@ -88,7 +88,7 @@ async fn a_command_is_told_what_kubernetes_says() {
 }
 
 #[tokio::test]
-async fn a_command_is_told_the_cluster_if_it_asks() {
+async fn a_command_receives_the_cluster_if_it_needs_it() {
     let folder = Folder::new();
     folder.file("ca.pem", "PEM");
     let script = format!(
@@ -141,7 +141,7 @@ async fn a_command_is_told_the_cluster_if_it_asks() {
     });
     let error = message(load_text(&config.to_string()).unwrap().user(Some("main")));
     assert!(
-        error.ends_with("asks for the cluster, and \"gone\" is not there"),
+        error.ends_with("needs the cluster \"gone\", which is missing"),
         "{error}"
     );
 }
@@ -169,8 +169,8 @@ async fn what_a_command_must_not_write_is_an_error_without_it() {
     let time = json!({ "token": "SECRET", "expirationTimestamp": "SECRET" });
     let certificate = json!({ "clientCertificateData": "SECRET", "clientKeyData": "SECRET" });
     for (output, problem) in [
-        (json!("SECRET"), "what it wrote is no ExecCredential"),
-        (kind, "what it wrote is no ExecCredential"),
+        (json!("SECRET"), "what it wrote is not an ExecCredential"),
+        (kind, "what it wrote is not an ExecCredential"),
         (
             other,
             "what it wrote is not of client.authentication.k8s.io/v1",
@@ -190,18 +190,18 @@ async fn what_a_command_must_not_write_is_an_error_without_it() {
         ),
         (
             credential(&time),
-            "in what it wrote, status.expirationTimestamp is no time",
+            "in what it wrote, status.expirationTimestamp is not a time",
         ),
     ] {
         let error = run(&write(&output)).await.unwrap_err();
         assert!(!format!("{error:?}").contains("SECRET"), "{error:?}");
         let error = error.to_string();
-        let expected = format!("user \"me\" of context \"main\": its command sh: {problem}");
+        let expected = format!("user \"me\" of context \"main\": its command \"sh\": {problem}");
         assert!(error.ends_with(&expected), "{error}");
     }
     let error = message(run("echo SECRET").await);
     assert!(
-        error.ends_with("its command sh: what it wrote is not JSON"),
+        error.ends_with("its command \"sh\": what it wrote is not JSON"),
         "{error}"
     );
 }
@@ -210,12 +210,12 @@ async fn what_a_command_must_not_write_is_an_error_without_it() {
 async fn a_command_that_fails_is_named_by_its_code() {
     let error = message(run("echo SECRET; exit 3").await);
     assert!(
-        error.ends_with("its command sh: it ended with code 3"),
+        error.ends_with("its command \"sh\": it failed (exit status: 3)"),
         "{error}"
     );
     let error = message(run("kill -9 $$").await);
     assert!(
-        error.ends_with("its command sh: it was ended by a signal"),
+        error.ends_with("its command \"sh\": it failed (signal: 9 (SIGKILL))"),
         "{error}"
     );
 }
@@ -224,24 +224,30 @@ async fn a_command_that_fails_is_named_by_its_code() {
 async fn a_command_that_writes_without_end_is_ended() {
     let error = message(run("exec yes").await);
     assert!(
-        error.ends_with("its command sh: it wrote more than 1 MiB"),
+        error.ends_with("its command \"sh\": it printed more than 1 MiB"),
         "{error}"
     );
 }
 
 #[tokio::test]
-async fn a_command_that_is_not_there_comes_with_its_hint() {
+async fn p01_a_missing_command_comes_with_its_install_hint_in_quotes() {
     let hint = format!("get it\u{1b}[31m \n\tat\u{202e} home {}", "x".repeat(600));
     let exec = json!({ "apiVersion": V1, "command": "no-such-command-here", "installHint": hint });
     let error = message(run_exec(&Folder::new(), exec).await);
-    let (_, told) = error.split_once("it was not found; ").unwrap();
-    assert!(told.starts_with("get it[31m at home xxx"), "{told}");
-    assert_eq!(told.chars().count(), 500);
+    let (_, hint) = error
+        .split_once("it is not installed, or not on PATH; the kubeconfig says ")
+        .unwrap();
+    assert!(
+        hint.starts_with("\"get it\\u{1b}[31m \\n\\tat\\u{202e} home xxx"),
+        "{hint}"
+    );
+    assert!(hint.ends_with("x…\"") && hint.len() < 240, "{hint}");
 
     let exec = json!({ "apiVersion": V1, "command": "no-such-command-here" });
     let error = message(run_exec(&Folder::new(), exec).await);
     assert!(
-        error.ends_with("its command no-such-command-here: it was not found"),
+        error
+            .ends_with("its command \"no-such-command-here\": it is not installed, or not on PATH"),
         "{error}"
     );
 }
@@ -277,11 +283,11 @@ async fn a_dropped_run_ends_the_command() {
 }
 
 #[test]
-fn what_cannot_be_run_is_said_at_once() {
+fn an_unusable_exec_entry_is_an_error_at_once() {
     for (exec, problem) in [
         (
             json!({ "apiVersion": "client.authentication.k8s.io/v1alpha1", "command": "x" }),
-            "exec.apiVersion is \"client.authentication.k8s.io/v1alpha1\"; \
+            "exec.apiVersion is \"client.authentication.k8s.io/v1alpha1\", and only \
              client.authentication.k8s.io/v1 and client.authentication.k8s.io/v1beta1 are known",
         ),
         (

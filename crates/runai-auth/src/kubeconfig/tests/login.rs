@@ -1,19 +1,19 @@
 //! The user of a context, and what it logs in with.
 
 use super::{Folder, load_text, message, user};
-use crate::kubeconfig::{Login, Oidc, load};
+use crate::kubeconfig::{LoginMethod, Oidc, load};
 
 const OIDC: &str = "{auth-provider: {name: oidc, config: {client-id: runai-cli, client-secret: s3cret, \
      idp-issuer-url: 'https://idp/realms/acme', id-token: the.id.token, refresh-token: the.refresh.token, \
      auth-flow: cli, realm: acme, airgapped: 'false', redirect-uri: 'https://acme'}}}";
 
-fn login(text: &str) -> Login {
+fn login(text: &str) -> LoginMethod {
     user(&Folder::new(), text).unwrap().login
 }
 
 fn oidc(text: &str) -> Oidc {
     match login(text) {
-        Login::Oidc(oidc) => oidc,
+        LoginMethod::Oidc(oidc) => oidc,
         other => panic!("{other:?}"),
     }
 }
@@ -72,7 +72,7 @@ fn a_token_comes_before_all_and_its_file_before_it() {
     let folder = Folder::new();
     let all = "{token: a, tokenFile: sub/t, auth-provider: {name: oidc}}";
     match user(&folder, all).unwrap().login {
-        Login::TokenFile(path) => assert_eq!(path, folder.join("sub/t")),
+        LoginMethod::TokenFile(path) => assert_eq!(path, folder.join("sub/t")),
         other => panic!("{other:?}"),
     }
     for other in [
@@ -80,13 +80,13 @@ fn a_token_comes_before_all_and_its_file_before_it() {
         "exec: {apiVersion: old, command: x}",
     ] {
         match login(&format!("{{token: abc, {other}}}")) {
-            Login::Token(token) => assert_eq!(token.as_str(), "abc"),
+            LoginMethod::Token(token) => assert_eq!(token.as_str(), "abc"),
             other => panic!("{other:?}"),
         }
     }
     let absolute = folder.join("absolute");
     match login(&format!("{{tokenFile: '{}'}}", absolute.display())) {
-        Login::TokenFile(path) => assert_eq!(path, absolute),
+        LoginMethod::TokenFile(path) => assert_eq!(path, absolute),
         other => panic!("{other:?}"),
     }
     let both = "{token: abc, exec: {command: x}, auth-provider: {name: oidc}}";
@@ -111,7 +111,7 @@ fn what_there_is_instead_is_told() {
         ("null", "nothing"),
     ] {
         match login(text) {
-            Login::None(other) => assert_eq!(other, expected),
+            LoginMethod::None(other) => assert_eq!(other, expected),
             other => panic!("{other:?}"),
         }
     }
@@ -128,7 +128,7 @@ fn contexts_that_are_not_there_are_told_from_those_that_are() {
         error.starts_with("there is no current context; "),
         "{error}"
     );
-    assert!(error.ends_with("config has no context at all"), "{error}");
+    assert!(error.ends_with("config has no contexts"), "{error}");
 
     let error = message(load_text(&contexts(2)).unwrap().user(Some("other")));
     assert!(
@@ -152,7 +152,7 @@ fn a_context_without_its_user_is_named() {
     );
     let config = load(std::slice::from_ref(&file)).unwrap();
     for (name, problem) in [
-        ("a", "its user \"gone\" is not there"),
+        ("a", "it names user \"gone\", which is missing"),
         ("b", "it names no user"),
         ("c", "user is not a text"),
     ] {
@@ -172,7 +172,7 @@ fn a_context_and_its_user_may_be_in_different_files() {
     let found = found.unwrap();
     assert_eq!(found.file, users);
     match found.login {
-        Login::TokenFile(path) => assert_eq!(path, folder.join("sub/t")),
+        LoginMethod::TokenFile(path) => assert_eq!(path, folder.join("sub/t")),
         other => panic!("{other:?}"),
     }
 }

@@ -89,8 +89,8 @@ fn a_wrong_shape_is_named_and_its_value_is_not() {
     let folder = Folder::new();
     let file = folder.join("config");
     std::fs::write(&file, b"users: \xff").unwrap();
-    assert!(message(load(&[file])).ends_with(": not UTF-8"));
-    assert!(message(load(&[folder.to_owned()])).ends_with("cannot be read"));
+    assert!(message(load(&[file])).ends_with(" is not UTF-8 text"));
+    assert!(message(load(&[folder.to_owned()])).ends_with("is a directory, not a regular file"));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::{
 
 use super::{Folder, message};
 use crate::kubeconfig::{
-    Login, can_write_back, load, write_back,
+    LoginMethod, can_write_back, load, write_back,
     write_back::{Lock, same_but},
 };
 
@@ -169,7 +169,7 @@ fn what_was_written_is_read_again() {
     write_back(&file, &[("old", "fresh-token")]).unwrap();
     let user = load(&[file]).unwrap().user(None).unwrap();
     match user.login {
-        Login::Token(token) => assert_eq!(token.as_str(), "fresh-token"),
+        LoginMethod::Token(token) => assert_eq!(token.as_str(), "fresh-token"),
         other => panic!("{other:?}"),
     }
 }
@@ -203,7 +203,7 @@ fn a_lock_that_stays_is_named_and_left() {
     let file = folder.file("config", "a: old\n");
     let lock = folder.file("config.lock", "");
     let expected = format!(
-        "{}: locked; remove {} if no other program is changing it",
+        "{}: locked: remove {} if no other program is changing it",
         file.display(),
         lock.display()
     );

@@ -64,7 +64,7 @@ fn f06_an_invalid_origin_is_an_error_that_says_what_to_write() {
         "https://acme.example:acme.example",
         "https://[::1]evil.example:8443",
     ] {
-        assert!(text(none).contains("invalid origin"), "{none}");
+        assert!(text(none).contains("is not an origin"), "{none}");
     }
 }
 

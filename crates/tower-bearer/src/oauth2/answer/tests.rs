@@ -12,24 +12,24 @@ fn answer(status: u16, body: &str) -> Answer {
     }
 }
 
-fn token(answer: &Answer, local: f64) -> Result<Token, Flaw> {
+fn token(answer: &Answer, local: f64) -> Result<Token, AnswerError> {
     answer.token_at(local).map(|issued| issued.token)
 }
 
-fn with_lifetime(value: &str) -> Result<Token, Flaw> {
+fn with_lifetime(value: &str) -> Result<Token, AnswerError> {
     let body = format!(r#"{{"accessToken":"t","expiresIn":{value}}}"#);
     token(&answer(200, &body), 0.0)
 }
 
-fn shown(result: Result<Token, Flaw>) -> String {
+fn shown(result: Result<Token, AnswerError>) -> String {
     match result {
         Ok(token) => format!("{token:?}"),
-        Err(flaw) => format!("{flaw:?}"),
+        Err(error) => format!("{error:?}"),
     }
 }
 
 #[test]
-fn b10_lifetimes_are_taken_or_refused_as_documented() {
+fn b10_lifetimes_are_taken_or_rejected_as_documented() {
     for (value, expected) in [
         ("3600", "Some(3600s)"),
         ("3600.5", "Some(3600.5s)"),
@@ -51,7 +51,7 @@ fn b10_lifetimes_are_taken_or_refused_as_documented() {
 }
 
 #[test]
-fn e01_each_answer_is_told_apart() {
+fn e01_each_answer_has_its_own_error() {
     for (status, body, expected) in [
         (200, "", "NotJson"),
         (200, "[]", "NotJson"),

@@ -1,0 +1,20 @@
+//! The network: the default HTTP client, its connections, TLS, and forward proxies.
+
+mod client;
+mod connection;
+mod pem;
+mod proxy;
+mod resolver;
+mod settings;
+mod tls;
+
+pub use self::{
+    client::{HttpClient, HttpResponseFuture},
+    connection::Connection,
+};
+pub(crate) use self::{
+    connection::connect,
+    proxy::{ProxyError, ProxyRule},
+    resolver::UnknownHost,
+    settings::Network,
+};
