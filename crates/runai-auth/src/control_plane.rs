@@ -371,11 +371,11 @@ mod tests {
     #[test]
     fn f05_a_bad_url_says_what_to_write() {
         for (text, says) in [
-            ("", "is no origin: write it like https://"),
-            ("https://", "is no origin"),
-            ("ftp://acme.run.ai", "is no origin"),
-            ("https://acme.run.ai:port", "is no origin"),
-            ("acme run ai", "is no origin"),
+            ("", "is not an origin: write it like https://"),
+            ("https://", "is not an origin"),
+            ("ftp://acme.run.ai", "is not an origin"),
+            ("https://acme.run.ai:port", "is not an origin"),
+            ("acme run ai", "is not an origin"),
             ("https://user:pw@acme.run.ai", "leave them out"),
             ("https://acme.run.ai/?x=1", "it has a query or a fragment"),
             ("https://b\u{fc}ro.run.ai", "punycode"),
@@ -388,9 +388,9 @@ mod tests {
             ("https:/acme.run.ai", "two slashes"),
             ("https:/user:pw@acme.run.ai", "two slashes"),
             ("https://user:pw/x@acme.run.ai", "leave them out"),
-            ("acme.run.ai\nX", "is no origin"),
-            ("https://..", "is no origin"),
-            ("https://[1.2.3.4]", "is no origin"),
+            ("acme.run.ai\nX", "is not an origin"),
+            ("https://..", "is not an origin"),
+            ("https://[1.2.3.4]", "is not an origin"),
         ] {
             let error = ControlPlane::new(text).unwrap_err();
             let is_url = matches!(

@@ -47,9 +47,17 @@ impl fmt::Display for Report<'_> {
     }
 }
 
-/// The text of one error. Other people's errors may break lines.
+/// The most that is shown of one error, in characters. It leaves room for a long one of ours, whose foreign
+/// texts are cut already.
+const MAX_CHARS: usize = 2000;
+
+/// The text of one error. Other people's errors may break lines, and may be endless.
 fn one_line(error: &dyn Error) -> String {
-    let text = error.to_string();
+    let mut text = error.to_string();
+    if let Some((end, _)) = text.char_indices().nth(MAX_CHARS) {
+        text.truncate(end);
+        text.push('…');
+    }
     match foreign_text::escaped(&text) {
         Cow::Owned(escaped) => escaped,
         Cow::Borrowed(_) => text,
@@ -66,6 +74,14 @@ impl fmt::Debug for Report<'_> {
 mod tests {
     use super::*;
     use crate::error::{BoxError, SourceError};
+
+    #[test]
+    fn p01_a_cause_without_end_is_cut() {
+        let cause: BoxError = "x".repeat(10_000).into();
+        let error = SourceError::transient("it failed").with_source(cause);
+        let shown = Report::new(&error).to_string();
+        assert!(shown.ends_with("x…") && shown.len() < 2100, "{shown}");
+    }
 
     #[test]
     fn p02_each_cause_is_written_once_and_on_one_line() {

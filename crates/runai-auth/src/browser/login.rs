@@ -242,6 +242,7 @@ impl BrowserLogin {
         let bad = |why: String| {
             let message = format!("the discovery document of {base} {why}");
             LoginError::new(LoginErrorKind::Endpoint, message)
+                .with_advice("set it with BrowserLogin::authorization_endpoint")
         };
         let Some(endpoint) = document.authorization_endpoint else {
             return Err(bad("names no authorization endpoint".into()));

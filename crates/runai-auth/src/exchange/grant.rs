@@ -345,9 +345,9 @@ mod tests {
                 panic!("another grant");
             };
             assert_eq!(held.expose_secret().as_ptr(), place);
-            for form in EndpointVersion::ALL {
+            for version in EndpointVersion::ALL {
                 let endpoint = http::Uri::from_static("https://acme.run.ai/token");
-                let request = grant.request(form, endpoint);
+                let request = grant.request(version, endpoint);
                 let body = String::from_utf8_lossy(request.expose_body()).into_owned();
                 assert_eq!(body.matches("s3cr3t").count(), 1, "{body}");
             }

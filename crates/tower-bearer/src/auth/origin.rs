@@ -10,7 +10,10 @@ use http::{
     uri::{Authority, Scheme},
 };
 
-use crate::error::{Error, Kind};
+use crate::{
+    error::{Error, Kind},
+    foreign_text::ForeignText,
+};
 
 /// A scheme, a host and a port (RFC 6454, section 4).
 ///
@@ -147,17 +150,12 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// The text as an error may show it: its origin alone, on one line and not endless.
+/// The text as an error may show it: its origin only.
 fn shown(text: &str) -> String {
     let after_scheme = text.find("://").map_or(0, |at| at + 3);
     let rest = &text[after_scheme..];
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let origin = &text[..after_scheme + end];
-    origin
-        .chars()
-        .take(120)
-        .flat_map(char::escape_debug)
-        .collect()
+    ForeignText::new(&text[..after_scheme + end]).to_string()
 }
 
 /// Whether a host is a name or an address at all.
@@ -212,11 +210,11 @@ impl fmt::Display for InvalidOrigin {
         match self.flaw {
             Flaw::NoUrl => write!(
                 f,
-                "`{text}` is no origin: write it like https://api.example or https://api.example:8443"
+                "{text} is not an origin: write it like https://api.example or https://api.example:8443"
             ),
             Flaw::NotAscii => write!(
                 f,
-                "the host in `{text}` is not ASCII: write it in punycode (xn--…)"
+                "the host in {text} is not ASCII: write it in punycode (xn--…)"
             ),
             Flaw::Userinfo => write!(f, "the URL holds a user name or a password: leave them out"),
             Flaw::Insecure => write!(

@@ -64,7 +64,7 @@ fn f06_an_origin_that_is_none_says_what_to_write() {
         "https://acme.example:acme.example",
         "https://[::1]evil.example:8443",
     ] {
-        assert!(text(none).contains("is no origin"), "{none}");
+        assert!(text(none).contains("is not an origin"), "{none}");
     }
 }
 
