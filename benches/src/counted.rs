@@ -85,6 +85,12 @@ impl Allocations {
         self.0.get(stack).copied().unwrap_or(f64::NAN)
     }
 
+    /// The allocations of wrapping a service.
+    #[must_use]
+    pub fn layer(&self) -> f64 {
+        self.of("layer")
+    }
+
     /// The bytes that a request holds while it waits, beyond its own.
     #[must_use]
     pub fn waiting(&self) -> f64 {

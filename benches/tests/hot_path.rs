@@ -1,15 +1,16 @@
-//! The price of a request through the layer, held where it is: counts are exact, so the margins are small.
-//! What they are compared with is counted beside them. `scripts/hot-path` runs this.
+//! Guards the price of a request through the layer. Counts are exact, so the margins are small. Each is compared
+//! with another stack's count from the same run. `scripts/hot-path` runs this.
 
 use std::path::Path;
 
 use benches::counted::{Allocations, instructions};
 
-/// What a compiler or an allocator of another version may add, or another split of the program.
-const MARGIN: f64 = 1.02;
+/// What another version of the compiler or the allocator may add, or another split of the program.
+const MARGIN: f64 = 1.01;
 
-/// How many instructions a request through one stack takes for each of another's: all of them, building the
-/// request included, since the compiler shifts them between the stacks and their common ground.
+/// Returns the instructions of a request through one stack for each instruction through another: all of them,
+/// building the request included, because the compiler shifts instructions between the stacks and their
+/// common ground.
 fn ratio(ours: &str, other: &str) -> f64 {
     let program = Path::new(env!("CARGO_BIN_EXE_instructions"));
     let of = |stack| instructions(program, stack).expect("valgrind counts them");
@@ -18,34 +19,39 @@ fn ratio(ours: &str, other: &str) -> f64 {
     ratio
 }
 
+/// The default: a request that may be sent again, beside a retry that is written by hand. With a client as the
+/// inner service it costs more than the layer alone: each request exchanges it for the one put aside, so that a
+/// retry goes through a service in use (L39).
 #[test]
-fn f09_a_stamp_takes_no_more_instructions_than_it_did() {
-    let ratio = ratio("ours", "static");
-    assert!((0.5..=1.18 * MARGIN).contains(&ratio), "{ratio}");
-}
-
-#[test]
-fn f09_a_request_that_may_be_sent_again_takes_no_more_instructions_than_it_did() {
+fn f09_a_request_takes_no_more_instructions_than_it_did() {
     for (ours, floor, most) in [
-        ("ours_retry", "floor", 1.10),
-        ("ours_retry_client", "floor_client", 1.04),
+        ("ours_retry", "floor", 1.125),
+        ("ours_retry_client", "floor_client", 1.09),
     ] {
         let ratio = ratio(ours, floor);
         assert!((0.5..=most * MARGIN).contains(&ratio), "{ours}: {ratio}");
     }
 }
 
+/// Without retries there is no path of its own: one more allocation was the price of deleting it.
 #[test]
-fn f09_a_stamp_allocates_nothing() {
+fn f09_without_retries_a_request_costs_little_more_than_a_static_header() {
+    let ratio = ratio("ours", "static");
+    assert!((0.5..=1.38).contains(&ratio), "{ratio}");
+}
+
+#[test]
+fn f09_a_request_allocates_what_it_must() {
     let program = Path::new(env!("CARGO_BIN_EXE_allocations"));
     let counts = Allocations::count(program, 16).expect("it counts");
-    for (ours, other) in [
-        ("ours", "static"),
+    for (ours, floor) in [
         ("ours_retry", "floor"),
         ("ours_retry_client", "floor_client"),
     ] {
-        assert_eq!(counts.of(ours), counts.of(other), "{ours} beside {other}");
+        assert_eq!(counts.of(ours), counts.of(floor), "{ours} beside {floor}");
     }
+    assert_eq!(counts.of("ours"), counts.of("static") + 1.0);
+    assert!(counts.layer() <= 1.0, "{counts:?}");
     assert!(counts.waiting() <= 512.0, "{counts:?}");
     assert!(counts.peak_mib() <= 1.0, "{counts:?}");
 }

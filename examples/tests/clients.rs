@@ -74,7 +74,7 @@ async fn e14_ssl_cert_file_replaces_the_systems_certificates() {
         (None, "is not trusted".to_owned()),
         (
             Some(missing.as_str()),
-            format!("{missing} does not exist: it is what SSL_CERT_FILE names"),
+            format!("{missing} does not exist, and SSL_CERT_FILE names it"),
         ),
     ] {
         let output = run(certificates).end().await;

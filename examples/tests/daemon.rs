@@ -120,7 +120,7 @@ async fn an_invalid_secret_makes_it_unready_and_does_not_end_it() {
         printed.starts_with("HTTP/1.1 503 Service Unavailable\r\n"),
         "{printed}"
     );
-    assert!(printed.contains("application \"test-app\""), "{printed}");
+    assert!(printed.contains(r#"application \"test-app\""#), "{printed}");
 
     daemon.signal(Signal::TERM);
     let output = daemon.end().await;

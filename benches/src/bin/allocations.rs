@@ -37,8 +37,17 @@ fn main() {
         let (count, bytes) = per_call(ALLOCATOR, 10_000, stacks::named(&runtime, name, false)());
         println!("allocations {name} {count:.2} {bytes:.0}");
     }
+    println!("layer {}", layering(&runtime));
     println!("waiting {}", waiting(&runtime));
     println!("peak {}", peak(&runtime, mebibytes));
+}
+
+/// The allocations of wrapping a service.
+fn layering(runtime: &Runtime) -> usize {
+    let layer = BearerAuthLayer::new(stacks::cache(runtime));
+    let region = Region::new(ALLOCATOR);
+    black_box(layer.layer(Noop));
+    region.change().allocations
 }
 
 /// The bytes of a request that waits for a refresh, less those of the request.
