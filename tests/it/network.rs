@@ -261,7 +261,7 @@ async fn files_that_do_not_hold_what_they_should_are_an_error_at_once() {
             "the client certificate: the PEM is not the certificate of that key",
         ),
     ] {
-        assert!(error.to_string().ends_with(says), "{error}");
+        assert!(error.message().ends_with(says), "{error}");
     }
 }
 

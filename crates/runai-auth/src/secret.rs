@@ -160,7 +160,6 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::{credentials::ClientGrant, endpoint::EndpointVersion, grant::Grant};
 
     async fn read(secret: &Secret) -> String {
         secret.current().await.unwrap().expose_secret().to_owned()
@@ -182,36 +181,6 @@ mod tests {
             let nothing = Secret::command("true", [""; 0]);
             let error = nothing.current().await.unwrap_err().to_string();
             assert_eq!(error, "the program `true` printed nothing");
-        }
-    }
-
-    /// From the file to the request that is sent: the text that was read, and the body.
-    #[tokio::test]
-    async fn p06_a_fetch_makes_one_copy_of_a_secret_its_requests_body() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("secret");
-        fs::write(&path, "s3cr3t\n").unwrap();
-        for secret in [Secret::file(path), Secret::from("s3cr3t")] {
-            let first = secret.current().await.unwrap();
-            // Each fetch uses the text that the first one read.
-            let again = secret.current().await.unwrap();
-            let place = first.expose_secret().as_ptr();
-            assert_eq!(again.expose_secret().as_ptr(), place);
-            let grant = Grant::Client {
-                id: "ci-bot".into(),
-                secret: again,
-                v1: ClientGrant::AppToken,
-            };
-            let Grant::Client { secret: held, .. } = &grant.clone() else {
-                panic!("another grant");
-            };
-            assert_eq!(held.expose_secret().as_ptr(), place);
-            for form in EndpointVersion::ALL {
-                let endpoint = http::Uri::from_static("https://acme.run.ai/token");
-                let request = grant.request(form, endpoint);
-                let body = String::from_utf8_lossy(request.expose_body()).into_owned();
-                assert_eq!(body.matches("s3cr3t").count(), 1, "{body}");
-            }
         }
     }
 

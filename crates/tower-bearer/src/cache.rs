@@ -221,9 +221,9 @@ impl TokenCache {
     }
 
     pub(crate) fn from_core(core: Core) -> Self {
-        let core = Arc::new(core);
-        core.number.register(&core);
-        Self { core }
+        Self {
+            core: Arc::new(core),
+        }
     }
 
     pub(crate) fn core(&self) -> &Arc<Core> {

@@ -75,7 +75,6 @@ mod foreign_text;
 pub mod oauth2;
 mod observe;
 mod refresh;
-mod registry;
 mod report;
 mod shard;
 mod source;

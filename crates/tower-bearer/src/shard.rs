@@ -1,42 +1,41 @@
-//! Which of a few copies of a thing a thread takes.
+//! Gives each of a few threads a copy of a value, so that they do not contend for one reference count.
 //!
-//! Threads that count the references of one thing pass its cache line from core to core, and wait for each
-//! other. With a copy for each of a few threads they do not.
+//! Threads that count references to the same value pass its cache line from core to core, and wait for it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicUsize, Ordering},
+};
 
-/// So many copies: beyond that threads share them.
+/// The number of copies. With more threads, several share one.
 const COUNT: usize = 8;
 
-/// A few copies, each on a cache line of its own.
+/// Up to [`COUNT`] copies of a value. Each is made when a thread first asks for it.
 #[derive(Debug)]
-pub(crate) struct Shards<T>([Alone<T>; COUNT]);
-
-#[derive(Debug)]
-#[repr(align(64))]
-struct Alone<T>(T);
+pub(crate) struct Shards<T>([OnceLock<T>; COUNT]);
 
 impl<T> Shards<T> {
-    /// Makes each copy.
-    pub(crate) fn of(make: impl Fn() -> T) -> Self {
-        Self(std::array::from_fn(|_| Alone(make())))
-    }
-
-    /// This thread's copy.
+    /// Returns this thread's copy. `make` makes it if it is not there yet.
     #[inline]
-    pub(crate) fn own(&self) -> &T {
-        &self.0[of_this_thread()].0
+    pub(crate) fn own(&self, make: impl FnOnce() -> T) -> &T {
+        self.0[of_this_thread()].get_or_init(make)
     }
 }
 
-/// The number of this thread's copy.
+impl<T> Default for Shards<T> {
+    fn default() -> Self {
+        Self([const { OnceLock::new() }; COUNT])
+    }
+}
+
+/// Returns the index of this thread's copy.
 #[inline]
 fn of_this_thread() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
         static OWN: usize = NEXT.fetch_add(1, Ordering::Relaxed) % COUNT;
     }
-    // A thread that is ending has none left, and takes the first.
+    // A thread that is ending has lost its index, and uses the first copy.
     OWN.try_with(|own| *own).unwrap_or_default()
 }
 
@@ -45,18 +44,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_of_a_few_threads_has_a_copy_of_its_own() {
-        let copies = Shards::of(|| 0u8);
-        let place = |copies: &Shards<u8>| std::ptr::from_ref(copies.own()).addr();
-        let first = place(&copies);
-        assert_eq!(place(&copies), first);
-        assert_eq!(first % 64, 0);
+    fn each_of_a_few_threads_makes_a_copy_when_it_first_asks() {
+        let copies = Shards::default();
+        let made = AtomicUsize::new(0);
+        let own = || *copies.own(|| made.fetch_add(1, Ordering::Relaxed));
+        let first = own();
+        assert_eq!(own(), first);
+        assert_eq!(made.load(Ordering::Relaxed), 1);
         let others = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..COUNT).map(|_| scope.spawn(|| place(&copies))).collect();
+            let threads: Vec<_> = (0..COUNT).map(|_| scope.spawn(own)).collect();
             let each = threads.into_iter().map(|thread| thread.join().unwrap());
             each.collect::<std::collections::BTreeSet<_>>()
         });
-        // Other tests' threads count too, so not each has to be another.
+        // Threads of other tests take indices too, so some of these may share a copy.
         assert!(others.len() > COUNT / 2, "{others:?}");
     }
 }

@@ -94,11 +94,10 @@ impl Token {
         self.header.clone()
     }
 
-    /// The same in memory of its own, so that nobody else counts its references.
-    pub(crate) fn copied_header_value(&self) -> HeaderValue {
-        // What was a header's value once is one again.
-        header_value(Zeroizing::new(self.header.as_bytes().to_vec()))
-            .unwrap_or_else(|| self.header.clone())
+    /// The same value with a reference count of its own. The bytes are shared.
+    pub(crate) fn recounted_header_value(&self) -> HeaderValue {
+        // The bytes of a header's value are always valid for another one.
+        header_value(self.header.clone()).unwrap_or_else(|| self.header.clone())
     }
 
     /// Returns the secret itself. Mind where it goes.
@@ -131,20 +130,9 @@ impl Token {
     }
 }
 
-/// Memory that is wiped in the end. The count of its references is put before it, on a cache line of its
-/// own: threads count those of different copies (see [`Shards`](crate::shard::Shards)).
-#[repr(align(64))]
-struct Line(Zeroizing<Vec<u8>>);
-
-impl AsRef<[u8]> for Line {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-/// A sensitive value whose memory is wiped with its last clone.
-fn header_value(line: Zeroizing<Vec<u8>>) -> Option<HeaderValue> {
-    let mut header = HeaderValue::from_maybe_shared(Bytes::from_owner(Line(line))).ok()?;
+/// Makes a sensitive value that keeps `line` until its last clone is dropped.
+fn header_value(line: impl AsRef<[u8]> + Send + 'static) -> Option<HeaderValue> {
+    let mut header = HeaderValue::from_maybe_shared(Bytes::from_owner(line)).ok()?;
     header.set_sensitive(true);
     Some(header)
 }

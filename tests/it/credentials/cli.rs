@@ -74,7 +74,7 @@ async fn another_control_planes_login_is_not_used() {
         .unwrap_err();
     let text = chain(&error);
     assert!(
-        text.contains("its control plane is https://other.run.ai")
+        text.contains("its control plane is \"https://other.run.ai\"")
             && text.contains("run `runai login`"),
         "{text}"
     );
@@ -93,7 +93,7 @@ async fn an_expired_login_says_so_and_its_refresh_token_is_not_redeemed() {
         .unwrap_err();
     let text = chain(&error);
     assert!(
-        text.contains("ended on Thu, 01 Jan 1970") && text.contains("run `runai login`"),
+        text.contains("expired on Thu, 01 Jan 1970") && text.contains("run `runai login`"),
         "{text}"
     );
     assert!(fake.refresh_token_is_live(&refresh));
@@ -141,7 +141,7 @@ async fn a_refresh_token_that_could_not_be_written_back_is_not_redeemed() {
         .await
         .unwrap_err();
     let text = chain(&error);
-    assert!(text.contains("is not spent"), "{text}");
+    assert!(text.contains("is not redeemed"), "{text}");
     assert!(fake.refresh_token_is_live(&refresh));
 }
 
@@ -225,7 +225,7 @@ async fn a_token_that_is_rejected_and_cannot_be_refreshed_says_what_to_do() {
                 TokenEndpoint::Auto,
                 Credentials::token_file(text),
             ),
-            "give another one",
+            "provide a new one",
         ),
     ] {
         let token = auth.cache().token().await.unwrap();

@@ -83,7 +83,8 @@ async fn a_rejected_password_is_not_sent_again_before_it_changes() {
         "{text}"
     );
     assert!(
-        text.contains("refused user \"ada@example.com\" (401") && text.contains("is not sent again"),
+        text.contains("refused user \"ada@example.com\" (401")
+            && text.contains("is not sent again"),
         "{text}"
     );
     assert!(!text.contains("wrong"), "{text}");
@@ -198,11 +199,14 @@ async fn an_external_token_from_a_file_a_program_or_a_function() {
     let wrong = Credentials::external_token("outside-2");
     let auth = authenticate(&fake, &ManualClock::new(), TokenEndpoint::V1, wrong);
     let text = chain(&auth.cache().token().await.unwrap_err());
-    assert!(text.contains("refused the outside token (401"), "{text}");
+    assert!(text.contains("refused the external token (401"), "{text}");
     let only_v1 = Credentials::external_token("outside-1");
     let auth = authenticate(&fake, &ManualClock::new(), TokenEndpoint::V2, only_v1);
     let text = chain(&auth.cache().token().await.unwrap_err());
-    assert!(text.contains("only /api/v1/token takes it"), "{text}");
+    assert!(
+        text.contains("use /api/v1/token, the only one that accepts it"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -229,8 +233,8 @@ async fn a_fixed_token_and_a_token_file() {
     let error = auth.cache().token().await.unwrap_err();
     let text = chain(&error);
     assert!(
-        text.contains("the fixed token ended on Thu, 01 Jan 1970 00:00:01 GMT")
-            && text.contains("cannot be refreshed: give another one"),
+        text.contains("the fixed token expired on Thu, 01 Jan 1970 00:00:01 GMT")
+            && text.contains("cannot be refreshed: provide a new one"),
         "{text}"
     );
 }

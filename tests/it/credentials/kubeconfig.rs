@@ -89,7 +89,7 @@ async fn an_issuer_elsewhere_is_asked_only_over_tls_and_on_its_own_origin() {
         .await
         .unwrap_err();
     assert!(
-        chain(&error).contains("is not reached over TLS"),
+        chain(&error).contains("is not an https URL"),
         "{}",
         chain(&error)
     );
@@ -150,7 +150,7 @@ async fn a_profile_without_a_token_says_what_it_has() {
         ),
         (
             "    token: e30.eyJleHAiOjF9.c2ln",
-            "ended on Thu, 01 Jan 1970",
+            "expired on Thu, 01 Jan 1970",
         ),
         (
             "    exec: {apiVersion: client.authentication.k8s.io/v1, command: no-such-program, \
@@ -164,7 +164,10 @@ async fn a_profile_without_a_token_says_what_it_has() {
             .await
             .unwrap_err();
         let text = chain(&error);
-        assert!(text.contains(says) && text.contains("user \"ada\""), "{text}");
+        assert!(
+            text.contains(says) && text.contains("user \"ada\""),
+            "{text}"
+        );
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{error::Error as _, sync::Arc, time::Duration};
 
-use http::{HeaderValue, Request, Response, StatusCode, Version, header, uri::Authority};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header, request, uri::Authority};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
@@ -84,7 +84,10 @@ impl Proxy {
         activity: Arc<Activity>,
         request: Request<Incoming>,
     ) -> Response<ResponseBody> {
-        let version = request.version();
+        let (head, body) = request.into_parts();
+        // A refusal drops the body, which then drains.
+        let body = RequestBody::new(body, &head.headers);
+        let version = head.version;
         activity.speaks(version);
         let place = self.places.clone().try_acquire_owned().ok();
         let is_busy = place.is_none();
@@ -92,7 +95,7 @@ impl Proxy {
         let mut tunnel = None;
         let answer = match is_busy {
             true => Err(busy()),
-            false => self.answer(request, &mut tunnel).await,
+            false => self.answer(head, body, &mut tunnel).await,
         };
         let mut response = match answer {
             Ok(response) => response,
@@ -118,11 +121,10 @@ impl Proxy {
 
     async fn answer(
         &self,
-        request: Request<Incoming>,
+        mut head: request::Parts,
+        body: RequestBody,
         tunnel: &mut Option<Tunnel>,
     ) -> Result<Response<ResponseBody>, Refusal> {
-        let (mut head, body) = request.into_parts();
-        let body = RequestBody::new(body, &head.headers);
         let admitted = self.guard.admit(&head)?;
         if let Some(version) = admitted.placeholder {
             self.drain(body).await;

@@ -243,8 +243,8 @@ async fn p04_a_key_file_that_becomes_a_pipe_holds_up_no_request() {
     let proxy = Proxy::of(&fake, &["--inbound-key-file", &file]).await;
     let answers = async |key: &str| {
         let header = [("x-runai-auth-key", key)];
-        let answer = get_with(&proxy.url(CLUSTERS), &header);
-        let answer = timeout(Duration::from_secs(5), answer).await;
+        let url = proxy.url(CLUSTERS);
+        let answer = timeout(Duration::from_secs(5), get_with(&url, &header)).await;
         answer.expect("a request hangs").status == 200
     };
     assert!(answers("the-first-key-of-all").await);

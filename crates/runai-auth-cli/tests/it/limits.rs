@@ -21,6 +21,28 @@ async fn more_requests_than_allowed_get_503_with_retry_after() {
     let answer = proxy.get(CLUSTERS).await;
     answer.expect(503, "busy");
     assert_eq!(answer.headers["retry-after"], "1");
+
+    // The body of a refused request is drained, so its connection stays usable.
+    let half = "x".repeat(100_000);
+    let mut stream = TcpStream::connect(proxy.addr()).await.unwrap();
+    let first = format!(
+        "POST {CLUSTERS} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n{half}",
+        proxy.addr(),
+        2 * half.len()
+    );
+    stream.write_all(first.as_bytes()).await.unwrap();
+    let mut status = [0; 12];
+    within(stream.read_exact(&mut status)).await.unwrap();
+    assert_eq!(&status, b"HTTP/1.1 503");
+    let second = format!(
+        "{half}GET {CLUSTERS} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+        proxy.addr()
+    );
+    stream.write_all(second.as_bytes()).await.unwrap();
+    let mut rest = String::new();
+    within(stream.read_to_string(&mut rest)).await.unwrap();
+    assert!(rest.contains("HTTP/1.1 503"), "{rest}");
+
     gate.release();
     assert_eq!(within(held).await.unwrap().status, 200);
     assert_eq!(fake.api_requests(), 1);

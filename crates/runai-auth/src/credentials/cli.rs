@@ -215,7 +215,7 @@ impl Credential for CliCredentials {
     fn subject(&self) -> Subject {
         Subject {
             name: format!(
-                "login of the Run:ai CLI in {}",
+                "the login of the Run:ai CLI in {}",
                 self.files.authentication.display()
             ),
             advice: ADVICE,
@@ -241,10 +241,8 @@ impl Credential for CliCredentials {
                     let control_plane = exchange.control_plane();
                     files.is_for(control_plane).map_err(|why| {
                         let base = control_plane.base();
-                        SourceError::invalid_credentials(format!(
-                            "the {name} is not for {base}: {why}"
-                        ))
-                        .with_advice(format!("{ADVICE} for {base}"))
+                        SourceError::invalid_credentials(format!("{name} is not for {base}: {why}"))
+                            .with_advice(format!("{ADVICE} for {base}"))
                     })
                 })
             };

@@ -222,7 +222,7 @@ impl Credential for KubeconfigCredentials {
                 Err(ended) => return Err(cannot(ended.into())),
             };
             let name = format!(
-                "login of user {} (context {}) in {}",
+                "the login of user {} (context {}) in {}",
                 ForeignText::new(&user.name),
                 ForeignText::new(&user.context),
                 user.file.display()
@@ -231,22 +231,22 @@ impl Credential for KubeconfigCredentials {
             match user.login {
                 LoginMethod::Token(token) => {
                     let text = token.as_str().into();
-                    given_token(&text, None, &format!("the {name}"), OTHER_ADVICE)
+                    given_token(&text, None, &name, OTHER_ADVICE)
                 }
                 LoginMethod::TokenFile(path) => {
                     let text = read_line(&path, FileKind::Secret);
                     let mut text = text.map_err(|error| cannot(error.into()))?;
                     let text = std::mem::take(&mut *text).into();
-                    given_token(&text, None, &format!("the {name}"), OTHER_ADVICE)
+                    given_token(&text, None, &name, OTHER_ADVICE)
                 }
                 LoginMethod::Exec(exec) => {
                     let got = exec.run().await;
                     let got = got.map_err(|error| {
-                        let message = format!("the {name} gives no token");
+                        let message = format!("{name} gives no token");
                         unreadable(&message, error.into(), OTHER_ADVICE)
                     })?;
                     let text = got.token.as_str().into();
-                    given_token(&text, got.expires_at, &format!("the {name}"), OTHER_ADVICE)
+                    given_token(&text, got.expires_at, &name, OTHER_ADVICE)
                 }
                 LoginMethod::Oidc(oidc) => {
                     let subject = Subject {
@@ -257,7 +257,7 @@ impl Credential for KubeconfigCredentials {
                     self.by_oidc(oidc, subject, &identity, exchange, cx).await
                 }
                 LoginMethod::None(instead) => Err(SourceError::no_credentials(format!(
-                    "the {name} has no token but {instead}"
+                    "{name} has no token but {instead}"
                 ))
                 .with_advice(OTHER_ADVICE)),
             }
@@ -298,7 +298,7 @@ async fn refresh(
     if !is_safe {
         let (issuer, name) = (ForeignText::new(issuer), &subject.name);
         let message = format!(
-            "the issuer {issuer} of the {name} is not an https URL, so the refresh token is not sent there"
+            "the issuer {issuer} of {name} is not an https URL, so the refresh token is not sent there"
         );
         return Err(SourceError::malformed(message).with_advice(OIDC_ADVICE));
     }
@@ -324,12 +324,7 @@ async fn refresh(
         .map_err(|error| parties.no_token(error, &answer, &tried))?;
     // The profile's bearer token is the ID token, as in kubectl.
     if let Some(id_token) = &issued.id_token {
-        issued.token = given_token(
-            id_token,
-            None,
-            &format!("the {}", subject.name),
-            subject.advice,
-        )?;
+        issued.token = given_token(id_token, None, &subject.name, subject.advice)?;
     }
     Ok(issued)
 }

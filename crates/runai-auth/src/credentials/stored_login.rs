@@ -116,13 +116,13 @@ impl StoredLogin {
     {
         let Subject { name, advice, .. } = subject;
         let stored = self.inner.file.current().await.map_err(|error| {
-            let message = format!("there is no {name}");
+            let message = format!("{name} cannot be read");
             unreadable(&message, error.into(), advice).with_advice(*advice)
         })?;
         let changed = {
             let name = name.clone();
             move || {
-                SourceError::transient(format!("the {name} changed while it was read"))
+                SourceError::transient(format!("{name} changed while it was read"))
                     .with_advice("wait until the program that changes it is done")
             }
         };
@@ -144,7 +144,7 @@ impl StoredLogin {
             }
         }
         if !can_refresh {
-            let message = format!("the {name} has no token");
+            let message = format!("{name} has no token");
             return Err(SourceError::no_credentials(message).with_advice(*advice));
         }
         let file = stored.file.clone();
@@ -156,7 +156,7 @@ impl StoredLogin {
         };
         if let Some(problem) = problem {
             let message = format!(
-                "the {name} has expired, and its refresh token is not redeemed because the new one could \
+                "{name} has expired, and its refresh token is not redeemed because the new one could \
                  not be written to {}",
                 stored.file.display()
             );

@@ -74,7 +74,7 @@ impl Grant {
     }
 
     /// Returns the request to an endpoint of this version.
-    pub(super) fn request(&self, version: EndpointVersion, endpoint: Uri) -> TokenRequest {
+    pub(crate) fn request(&self, version: EndpointVersion, endpoint: Uri) -> TokenRequest {
         match version {
             EndpointVersion::V1 => json_request(endpoint, &self.v1()),
             EndpointVersion::V2 => form_request(endpoint, &self.rfc6749()),
@@ -230,6 +230,7 @@ fn string(text: &str, into: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::Secret;
 
     fn sent(grant: &Grant, version: EndpointVersion) -> String {
         let endpoint = Uri::from_static("https://acme.run.ai/token");
@@ -321,6 +322,36 @@ mod tests {
             "grant_type=authorization_code&client_id=cli&code=c1&\
              redirect_uri=http%3A%2F%2F127.0.0.1%3A1%2F&code_verifier=v1"
         );
+    }
+
+    /// From the file to the request that is sent: the text that was read, and the body.
+    #[tokio::test]
+    async fn p06_a_fetch_makes_one_copy_of_a_secret_its_requests_body() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        std::fs::write(&path, "s3cr3t\n").unwrap();
+        for secret in [Secret::file(path), Secret::from("s3cr3t")] {
+            let first = secret.current().await.unwrap();
+            // Each fetch uses the text that the first one read.
+            let again = secret.current().await.unwrap();
+            let place = first.expose_secret().as_ptr();
+            assert_eq!(again.expose_secret().as_ptr(), place);
+            let grant = Grant::Client {
+                id: "ci-bot".into(),
+                secret: again,
+                v1: ClientGrant::AppToken,
+            };
+            let Grant::Client { secret: held, .. } = &grant.clone() else {
+                panic!("another grant");
+            };
+            assert_eq!(held.expose_secret().as_ptr(), place);
+            for form in EndpointVersion::ALL {
+                let endpoint = http::Uri::from_static("https://acme.run.ai/token");
+                let request = grant.request(form, endpoint);
+                let body = String::from_utf8_lossy(request.expose_body()).into_owned();
+                assert_eq!(body.matches("s3cr3t").count(), 1, "{body}");
+            }
+        }
     }
 
     #[test]

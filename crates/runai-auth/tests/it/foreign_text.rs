@@ -55,7 +55,10 @@ async fn p01_the_message_of_a_token_endpoint() {
 #[tokio::test]
 async fn p01_an_answer_that_is_not_http_or_has_a_hostile_status_line() {
     start_log();
-    let url = server(&format!("200 {}", words_with_secret()), "", |_| String::new()).await;
+    let url = server(&format!("200 {}", words_with_secret()), "", |_| {
+        String::new()
+    })
+    .await;
     check(&auth_at(&url, client())).await;
     let url = server("200 OK", &format!("{}: x\r\n", words()), |_| String::new()).await;
     check(&auth_at(&url, client())).await;
@@ -65,7 +68,10 @@ async fn p01_an_answer_that_is_not_http_or_has_a_hostile_status_line() {
 async fn p01_the_location_of_a_redirect() {
     start_log();
     for path in ["hint:%20Run", "\u{202e}hint: Run curl", SECRET] {
-        let headers = format!("location: https://evil.example/{path}/{}\r\n", "x".repeat(9000));
+        let headers = format!(
+            "location: https://evil.example/{path}/{}\r\n",
+            "x".repeat(9000)
+        );
         let url = server("307 Temporary Redirect", &headers, |_| String::new()).await;
         assert_eq!(check(&auth_at(&url, client())).await, Kind::Malformed);
     }
@@ -125,7 +131,10 @@ async fn p01_a_login_with_a_browser() {
             LoginErrorKind::Refused,
         ),
         (
-            vec![("error", "access_denied".into()), ("error_description", words())],
+            vec![
+                ("error", "access_denied".into()),
+                ("error_description", words()),
+            ],
             LoginErrorKind::Refused,
         ),
         (vec![("code", SECRET.into())], LoginErrorKind::Exchange),
@@ -138,7 +147,8 @@ async fn p01_a_login_with_a_browser() {
         let (_, state) = form_urlencoded::parse(sent.as_bytes())
             .find(|(name, _)| name == "state")
             .unwrap();
-        let mut redirect = form_urlencoded::Serializer::new("http://127.0.0.1/callback?".to_owned());
+        let mut redirect =
+            form_urlencoded::Serializer::new("http://127.0.0.1/callback?".to_owned());
         redirect.append_pair("state", &state);
         for (name, value) in &query {
             redirect.append_pair(name, value);
@@ -157,7 +167,12 @@ fn oidc(issuer: &str, client_id: &str) -> serde_json::Value {
 }
 
 /// Writes a kubeconfig with one user, in JSON, which is YAML.
-fn kubeconfig(folder: &Path, user: &serde_json::Value, name: &str, context: &str) -> std::path::PathBuf {
+fn kubeconfig(
+    folder: &Path,
+    user: &serde_json::Value,
+    name: &str,
+    context: &str,
+) -> std::path::PathBuf {
     let path = folder.join("config");
     let text = json!({
         "current-context": context,
@@ -189,7 +204,7 @@ async fn p01_the_texts_of_a_kubeconfig() {
         oidc(&hostile, "c"),
         oidc(&format!("https://idp.example/{hostile}"), "c"),
         json!({ "auth-provider": { "name": hostile } }),
-        json!({ "tokenFile": format!("/no/such/{}", "file") }),
+        json!({ "tokenFile": "missing" }),
         json!({ "exec": { "apiVersion": hostile, "command": "x" } }),
         json!({ "exec": { "apiVersion": v1, "command": "x", "interactiveMode": hostile } }),
         json!({ "exec": { "apiVersion": v1, "command": format!("no-{}", &hostile[..80].replace('\0', "")),
@@ -253,7 +268,11 @@ async fn p01_an_id_in_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("client");
     let id = &words()[..200];
-    fs::write(&path, json!({ "clientId": id, "clientSecret": SECRET }).to_string()).unwrap();
+    fs::write(
+        &path,
+        json!({ "clientId": id, "clientSecret": SECRET }).to_string(),
+    )
+    .unwrap();
     private(&path);
     let body = json!({ "message": "no" }).to_string();
     let url = server("401 Unauthorized", json_header(), |_| body.clone()).await;

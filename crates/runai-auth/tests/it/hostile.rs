@@ -29,11 +29,7 @@ pub(crate) fn words_with_secret() -> String {
 }
 
 /// A server that answers each request with `status`, `headers` and the body. `body` receives its URL.
-pub(crate) async fn server(
-    status: &str,
-    headers: &str,
-    body: impl Fn(&str) -> String,
-) -> String {
+pub(crate) async fn server(status: &str, headers: &str, body: impl Fn(&str) -> String) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let body = body(&url);
@@ -75,14 +71,18 @@ pub(crate) fn assert_harmless(error: &(impl Error + 'static), advice: Option<&st
 /// One line of moderate length, without the secret and without characters that hide or move others.
 fn assert_plain(shown: &str) {
     let is_bad = |c: char| {
-        c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
     };
     assert!(!shown.contains(is_bad), "{shown:?}");
     assert!(!shown.contains(SECRET), "{shown}");
     assert!(shown.len() < 1500, "{} bytes: {shown}", shown.len());
     // What looks like advice is within quotes.
     let at = shown.find("hint: Run").unwrap_or_default();
-    assert!(at == 0 || shown[..at].matches('"').count() % 2 == 1, "{shown}");
+    assert!(
+        at == 0 || shown[..at].matches('"').count() % 2 == 1,
+        "{shown}"
+    );
 }
 
 #[derive(Clone, Default)]

@@ -1,5 +1,3 @@
-mod sending;
-
 use std::{
     fmt,
     future::Future,
@@ -8,27 +6,24 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response, Uri};
+use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-pub(crate) use self::sending::{Kept, Sending, Sent, Unsent};
-use self::sending::{Next, Rejected};
 use super::{
-    body::{NotReplayable, ReplayBody},
-    layer::Shared,
+    attempt::{self, Again, OnRejection, Sent, Shared},
+    options::RequestOptions,
     outcome::{AuthOutcome, NotRetried},
-    rejection::is_rejection,
+    replay::{NotReplayable, ReplayBody},
 };
 use crate::{
-    error::BoxError,
-    refresh::{Acquire, Core, Look, Want},
-    registry::CacheNumber,
+    error::{BoxError, Error},
+    refresh::{Acquire, Core, Look, Stamp, Want},
 };
 
 pin_project! {
-    /// The response of [`BearerAuth`](super::BearerAuth).
+    /// The response future of [`BearerAuth`](super::BearerAuth).
     ///
     /// # Cancel safety
     ///
@@ -38,176 +33,148 @@ pin_project! {
         S: Service<Request<ReplayBody<B>>, Response = Response<R>>,
     {
         #[pin]
-        pub(super) state: State<S, B, R, S::Future>,
+        state: State<S, B, R, S::Future>,
     }
 }
 
 pin_project! {
-    // What is behind an `Option` is taken when the state is left. What only few requests need is in a box,
-    // so that the futures of all others are small: each layer around this one moves them.
+    // Waiting -> Sent -> Retrying -> Sent, and most requests start in `Sent` and end there. What the other
+    // states need is boxed, because each layer around this one moves the future. An `Option` is emptied when
+    // its state is left.
     #[project = StateProj]
-    pub(super) enum State<S, B, R, F> {
-        // Nothing was sent: the request's origin may not see the token.
-        Refused { error: Option<BoxError> },
-        // Waits for a token, holding no capacity of the inner service (G39).
-        Waiting { waiting: Option<Box<Waiting<S, B, R>>> },
-        // There is a token; waits until the inner service is ready for the request (D22).
-        Readying { waiting: Option<Box<Waiting<S, B, R>>> },
+    enum State<S, B, R, F> {
+        // The request is not sent.
+        Refused { error: Option<Error> },
+        // The request is not sent yet: it waits for a token.
+        Waiting { waiting: Option<Box<Waiting<S, B>>> },
+        // The request was sent. `sent` is `None` if it has no token: then the response is the answer (G27, D15).
         Sent {
             #[pin] response: F,
-            sent: Sent<S, B>,
+            sent: Option<Box<Sent<S, B>>>,
         },
+        // The token was rejected: the request waits for another one.
+        Retrying { retrying: Option<Box<Retrying<S, B, R>>> },
     }
 }
 
-/// A request that waits for a token, and then for the service.
-struct Waiting<S, B, R> {
-    shared: Arc<Shared<S>>,
-    acquire: Acquire,
-    next: Next<S, B, R>,
+/// The message of the panic if a future is polled again after it was ready.
+const POLLED_AGAIN: &str = "`ResponseFuture` polled after it was ready";
+
+/// A request that waits for its first token.
+struct Waiting<S, B> {
+    /// The wait for the token, and for the inner service.
+    turn: Turn<S>,
+    /// The request, without a token.
+    request: Request<B>,
 }
 
-/// What a future says that is polled once more after it was ready.
-const POLLED_AGAIN: &str = "`ResponseFuture` polled after it was ready";
+/// A request whose token was rejected and that waits for another one.
+struct Retrying<S, B, R> {
+    /// The wait for the token, and for the inner service.
+    turn: Turn<S>,
+    /// The generation that was rejected.
+    rejected: u64,
+    /// The response that rejected it. It is the answer if there is no other token (D08).
+    response: Response<R>,
+    /// The request.
+    again: Again<B>,
+}
+
+/// Waits until there is a token for a request and the inner service is ready for it.
+struct Turn<S> {
+    /// The tokens and the rules.
+    shared: Arc<Shared<S>>,
+    /// The inner service. While there is no token it is not ready, so it holds no capacity (G39).
+    service: S,
+    /// Which token will do.
+    want: Want,
+    /// The token that it waits for; `None` while it waits for the service.
+    acquire: Option<Acquire>,
+}
+
+/// Why a request got no turn.
+enum NoTurn {
+    Token(Error),
+    Service(BoxError),
+}
+
+impl From<NoTurn> for BoxError {
+    fn from(why: NoTurn) -> Self {
+        match why {
+            NoTurn::Token(error) => error.into(),
+            NoTurn::Service(error) => error,
+        }
+    }
+}
+
+impl<S> Turn<S> {
+    /// Returns the token for the request, once the service is ready for it.
+    fn poll_stamp<T>(&mut self, cx: &mut Context<'_>) -> Poll<Result<Stamp, NoTurn>>
+    where
+        S: Service<T> + Clone,
+        S::Error: Into<BoxError>,
+    {
+        loop {
+            if let Some(acquire) = &mut self.acquire {
+                ready!(Pin::new(acquire).poll(cx)).map_err(NoTurn::Token)?;
+                self.acquire = None;
+            }
+            ready!(self.service.poll_ready(cx)).map_err(|it| NoTurn::Service(it.into()))?;
+            // The service may have taken its time, so the token is looked up anew (G19).
+            match self.core().look(self.want) {
+                Look::Serve(token) => return Poll::Ready(Ok(token.into())),
+                look => {
+                    self.service = self.service.clone();
+                    self.acquire = Some(Acquire::looked(self.core().clone(), self.want, look));
+                }
+            }
+        }
+    }
+
+    fn core(&self) -> &Arc<Core> {
+        self.shared.stamper.cache.core()
+    }
+}
 
 impl<S, B, R> ResponseFuture<S, B, R>
 where
     S: Service<Request<ReplayBody<B>>, Response = Response<R>>,
 {
-    fn new(state: State<S, B, R, S::Future>) -> Self {
-        Self { state }
-    }
-
-    pub(crate) fn refused(error: BoxError) -> Self {
-        Self::new(State::Refused { error: Some(error) })
-    }
-
-    pub(crate) fn waiting(shared: Arc<Shared<S>>, unsent: Unsent<S, B>, look: Look) -> Self {
-        Self::new(State::waiting(shared, Next::First(unsent), look))
-    }
-}
-
-impl<S, B, R, F> State<S, B, R, F> {
-    fn waiting(shared: Arc<Shared<S>>, next: Next<S, B, R>, look: Look) -> Self {
-        let acquire = Acquire::looked(shared.layer.cache.core().clone(), next.want(), look);
-        Self::Waiting {
-            waiting: Some(Box::new(Waiting {
-                shared,
-                acquire,
-                next,
-            })),
+    /// A request that is not sent.
+    pub(super) fn refused(error: Error) -> Self {
+        let error = Some(error);
+        Self {
+            state: State::Refused { error },
         }
     }
 
-    /// What follows on a rejection: the refresh, or the response if it ends here.
-    fn rejected(kept: Kept<S, B>, response: Response<R>) -> Result<Self, Response<R>>
-    where
-        S: Clone,
-    {
-        let Kept {
+    /// A request that waits for its first token.
+    pub(super) fn waiting(
+        shared: Arc<Shared<S>>,
+        service: S,
+        request: Request<B>,
+        look: Look,
+    ) -> Self {
+        let want = Want::lasting(RequestOptions::of(&request).remaining());
+        let acquire = Acquire::looked(shared.stamper.cache.core().clone(), want, look);
+        let turn = Turn {
             shared,
-            generation,
-            remaining,
-            rejected,
-            again,
-            ..
-        } = kept;
-        // Whatever comes the second time is the answer (D06).
-        if let Some(rejected) = rejected {
-            shared.layer.cache.core().rejected_again(generation);
-            let not_retried = Some(NotRetried::RejectedAgain);
-            return Err(
-                AuthOutcome::after_rejection(generation, rejected, not_retried).onto(response),
-            );
-        }
-        // First the token is rejected, then it is seen whether this request can be sent again: one
-        // that cannot still heals the next (G10).
-        let acquire = shared
-            .layer
-            .cache
-            .reject_generation(generation, Want::lasting(remaining));
-        match again.and_then(|again| again.replay.check().map(|()| again)) {
-            Ok(again) => {
-                let next = Next::Retry(Rejected {
-                    generation,
-                    response,
-                    remaining,
-                    service: shared.spare(),
-                    again,
-                });
-                Ok(Self::Waiting {
-                    waiting: Some(Box::new(Waiting {
-                        shared,
-                        acquire,
-                        next,
-                    })),
-                })
-            }
-            Err(why) => Err(not_replayed(
-                shared.layer.cache.core(),
-                response,
-                generation,
-                why,
-            )),
-        }
-    }
-}
-
-fn not_replayed<R>(
-    core: &Core,
-    response: Response<R>,
-    generation: u64,
-    why: NotReplayable,
-) -> Response<R> {
-    core.telemetry.replay_refused(why.as_str());
-    AuthOutcome::not_retried_because(generation, NotRetried::NotReplayed(why)).onto(response)
-}
-
-impl<S> Shared<S> {
-    /// Where a request goes, if it will be asked whether the answer came from there.
-    fn place_sent_to(&self, uri: &Uri) -> Option<Box<Uri>> {
-        let is_asked = self.layer.rules.final_uri.is_some();
-        is_asked.then(|| Box::new(uri.clone()))
-    }
-
-    /// Notes that a server took a token: it answered, and with no failure of its own.
-    fn note_taken<R>(&self, response: &Response<R>, generation: u64) {
-        if !response.status().is_server_error() {
-            self.layer.cache.core().taken(generation);
-        }
-    }
-}
-
-impl<S, B> Sent<S, B> {
-    /// Whether a response is the answer without a further look.
-    #[inline]
-    fn ends_with<R>(&self, response: &Response<R>) -> bool {
-        let kept = match self {
-            // Without a token of ours its response is none of our business (G27, D15).
-            Self::Once { generation, .. } => {
-                return generation.is_none() || !is_rejection(response);
-            }
-            Self::Kept(kept) => kept,
+            service,
+            want,
+            acquire: Some(acquire),
         };
-        let takes = kept.rejected.is_none() && kept.shared.layer.rules.plainly_takes(response);
-        if takes {
-            kept.shared.note_taken(response, kept.generation);
+        let waiting = Some(Box::new(Waiting { turn, request }));
+        Self {
+            state: State::Waiting { waiting },
         }
-        takes
     }
-}
 
-/// What becomes of the rejection of a request that was sent once: it heals the next (G10).
-fn rejected_once<R>(response: Response<R>, cache: CacheNumber, generation: u64) -> Response<R> {
-    let why = NotReplayable::TurnedOff;
-    match cache.find() {
-        Some(core) => {
-            // Nobody waits for what follows.
-            let _refreshing = core.reject(generation, Want::ANY);
-            not_replayed(&core, response, generation, why)
+    /// A request that was sent, with a token or without.
+    #[inline]
+    pub(super) fn sent(response: S::Future, sent: Option<Box<Sent<S, B>>>) -> Self {
+        Self {
+            state: State::Sent { response, sent },
         }
-        None => AuthOutcome::not_retried_because(generation, NotRetried::NotReplayed(why))
-            .onto(response),
     }
 }
 
@@ -222,127 +189,182 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
-        // Nearly all futures are only ever in this state, and end here.
-        if let StateProj::Sent { response, sent } = state.as_mut().project() {
-            let response = match response.poll(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
-                Poll::Ready(Ok(response)) => response,
-            };
-            if sent.ends_with(&response) {
-                return Poll::Ready(Ok(response));
-            }
-            return state.answered(response, cx);
-        }
-        state.poll_closely(cx)
-    }
-}
-
-impl<S, B, R> State<S, B, R, S::Future>
-where
-    S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
-    S::Error: Into<BoxError>,
-    B: Body,
-{
-    /// What becomes of a response that may be a rejection: another state, or the answer.
-    #[inline(never)]
-    fn look_closely(sent: Sent<S, B>, response: Response<R>) -> Result<Self, Response<R>> {
-        let kept = match sent {
-            Sent::Once { cache, generation } => {
-                return Err(match generation {
-                    Some(generation) => rejected_once(response, cache, generation.get()),
-                    None => response,
-                });
-            }
-            Sent::Kept(kept) => *kept,
-        };
-        let rules = &kept.shared.layer.rules;
-        let (rejects, response) = rules.rejects(response, kept.sent_to.as_deref());
-        if rejects {
-            return Self::rejected(kept, response);
-        }
-        kept.shared.note_taken(&response, kept.generation);
-        let stamped = match kept.rejected {
-            Some(rejected) => AuthOutcome::after_rejection(kept.generation, rejected, None),
-            None if kept.shared.layer.rules.mark_responses => AuthOutcome::taken(kept.generation),
-            None => return Err(response),
-        };
-        Err(stamped.onto(response))
-    }
-
-    /// Goes on from a response that may be a rejection.
-    #[inline(never)]
-    fn answered(
-        mut self: Pin<&mut Self>,
-        response: Response<R>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Response<R>, BoxError>> {
-        if let StateProj::Sent { sent, .. } = self.as_mut().project() {
-            match State::look_closely(sent.take(), response) {
-                Ok(refreshing) => self.set(refreshing),
-                Err(response) => return Poll::Ready(Ok(response)),
-            }
-        }
-        self.poll_closely(cx)
-    }
-
-    /// Polls in any state.
-    #[inline(never)]
-    fn poll_closely(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Response<R>, BoxError>> {
         loop {
-            // Each arm waits for what its state waits for, and then leaves for the next.
-            let next = match self.as_mut().project() {
+            let (response, sent) = match state.as_mut().project() {
                 StateProj::Refused { error } => {
-                    return Poll::Ready(Err(error.take().expect(POLLED_AGAIN)));
+                    return Poll::Ready(Err(error.take().expect(POLLED_AGAIN).into()));
                 }
                 StateProj::Waiting { waiting } => {
-                    let acquire = &mut waiting.as_mut().expect(POLLED_AGAIN).acquire;
-                    let acquired = ready!(Pin::new(acquire).poll(cx));
-                    let waiting = waiting.take().expect(POLLED_AGAIN);
-                    match acquired {
-                        Ok(_) => State::Readying {
-                            waiting: Some(waiting),
-                        },
-                        Err(error) => return Poll::Ready(waiting.next.fail(error)),
-                    }
-                }
-                StateProj::Readying { waiting } => {
-                    let service = waiting.as_mut().expect(POLLED_AGAIN).next.service();
-                    ready!(service.poll_ready(cx)).map_err(Into::into)?;
-                    let Waiting {
-                        shared, mut next, ..
-                    } = *waiting.take().expect(POLLED_AGAIN);
-                    // The service may have taken its time, so the token is the one that is current
-                    // now (G19).
-                    match shared.layer.cache.core().look(next.want()) {
-                        Look::Serve(token) => match next.send(shared, token.into()) {
-                            Ok(sent) => sent,
-                            Err(response) => return Poll::Ready(Ok(response)),
-                        },
-                        look => {
-                            let spare = next.service().clone();
-                            *next.service() = spare;
-                            State::waiting(shared, next, look)
-                        }
-                    }
+                    let turn = &mut waiting.as_mut().expect(POLLED_AGAIN).turn;
+                    let stamp = ready!(turn.poll_stamp(cx));
+                    waiting.take().expect(POLLED_AGAIN).send(stamp?)
                 }
                 StateProj::Sent { response, sent } => {
                     let response = ready!(response.poll(cx)).map_err(Into::into)?;
-                    if sent.ends_with(&response) {
+                    if sent.as_ref().is_none_or(|sent| sent.ends_with(&response)) {
                         return Poll::Ready(Ok(response));
                     }
-                    match State::look_closely(sent.take(), response) {
-                        Ok(refreshing) => refreshing,
+                    match sent.take().expect(POLLED_AGAIN).after(response) {
+                        Ok(retrying) => {
+                            let retrying = Some(Box::new(retrying));
+                            state.set(State::Retrying { retrying });
+                            continue;
+                        }
+                        Err(response) => return Poll::Ready(Ok(response)),
+                    }
+                }
+                StateProj::Retrying { retrying } => {
+                    let turn = &mut retrying.as_mut().expect(POLLED_AGAIN).turn;
+                    let stamp = ready!(turn.poll_stamp(cx));
+                    match retrying.take().expect(POLLED_AGAIN).send(stamp)? {
+                        Ok(sent) => sent,
                         Err(response) => return Poll::Ready(Ok(response)),
                     }
                 }
             };
-            self.set(next);
+            let sent = Some(sent);
+            state.set(State::Sent { response, sent });
         }
     }
+}
+
+impl<S, B> Waiting<S, B> {
+    /// Sends the request for the first time.
+    fn send<R>(mut self, stamp: Stamp) -> (S::Future, Box<Sent<S, B>>)
+    where
+        S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
+        B: Body,
+    {
+        attempt::first(
+            self.turn.shared,
+            &mut self.turn.service,
+            self.request,
+            stamp,
+        )
+    }
+}
+
+impl<S, B> Sent<S, B> {
+    /// Returns true if the response is certainly not a rejection, and is handed on unchanged.
+    #[inline]
+    fn ends_with<R>(&self, response: &Response<R>) -> bool {
+        let is_first = !matches!(self.on_rejection, OnRejection::Final { .. });
+        let ends = is_first && self.shared.stamper.rules.plainly_accepts(response);
+        if ends {
+            self.note_accepted(response);
+        }
+        ends
+    }
+
+    /// Decides what follows a response that may be a rejection: a retry, or the response as the answer.
+    #[inline(never)]
+    fn after<R>(self, response: Response<R>) -> Result<Retrying<S, B, R>, Response<R>>
+    where
+        S: Clone,
+    {
+        let stamper = &self.shared.stamper;
+        let (is_rejection, response) = stamper.rules.rejects(response, self.sent_to.as_deref());
+        if !is_rejection {
+            self.note_accepted(&response);
+            return Err(match self.on_rejection {
+                OnRejection::Final { first } => {
+                    AuthOutcome::after_rejection(self.generation, first, None).onto(response)
+                }
+                _ if stamper.rules.mark_responses => {
+                    AuthOutcome::accepted(self.generation).onto(response)
+                }
+                _ => response,
+            });
+        }
+        let again = match self.on_rejection {
+            OnRejection::Retry(again) => Ok(again),
+            OnRejection::GiveUp(why) => Err(why),
+            // There is one retry, so this is the answer (D06).
+            OnRejection::Final { first } => {
+                stamper.cache.core().rejected_again(self.generation);
+                let why = Some(NotRetried::RejectedAgain);
+                return Err(
+                    AuthOutcome::after_rejection(self.generation, first, why).onto(response)
+                );
+            }
+        };
+        // The token is marked first, and only then is the body looked at: a request that cannot be sent again
+        // still gets the next one a new token (G10).
+        let want = Want::lasting(self.remaining);
+        let acquire = stamper.cache.reject_generation(self.generation, want);
+        match again.and_then(|again| again.check().map(|()| again)) {
+            Ok(again) => Ok(Retrying {
+                turn: Turn {
+                    service: self.shared.spare(),
+                    want: want.other_than(self.generation),
+                    acquire: Some(acquire),
+                    shared: self.shared,
+                },
+                rejected: self.generation,
+                response,
+                again,
+            }),
+            Err(why) => Err(not_replayed(
+                stamper.cache.core(),
+                response,
+                self.generation,
+                why,
+            )),
+        }
+    }
+
+    /// Notes that the server accepted the token: it answered, and not with a failure of its own.
+    #[inline]
+    fn note_accepted<R>(&self, response: &Response<R>) {
+        if !response.status().is_server_error() {
+            self.shared.stamper.cache.core().taken(self.generation);
+        }
+    }
+}
+
+impl<S, B, R> Retrying<S, B, R> {
+    /// Sends the request again. Returns the first response if that is not possible.
+    fn send(
+        self,
+        stamp: Result<Stamp, NoTurn>,
+    ) -> Result<Result<(S::Future, Box<Sent<S, B>>), Response<R>>, BoxError>
+    where
+        S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
+    {
+        let stamp = match stamp {
+            Ok(stamp) => stamp,
+            Err(NoTurn::Token(error)) => {
+                let why = NotRetried::NoToken(error);
+                let outcome = AuthOutcome::not_retried_because(self.rejected, why);
+                return Ok(Err(outcome.onto(self.response)));
+            }
+            Err(NoTurn::Service(error)) => return Err(error),
+        };
+        let Turn {
+            shared, service, ..
+        } = self.turn;
+        let core = shared.stamper.cache.core().clone();
+        let request = match self.again.into_request() {
+            Ok(request) => request,
+            Err(why) => return Ok(Err(not_replayed(&core, self.response, self.rejected, why))),
+        };
+        // Its connection may be the one that the retry needs (D19).
+        drop(self.response);
+        let sent = attempt::again(shared, service, request, stamp, self.rejected);
+        core.telemetry.retrying();
+        Ok(Ok(sent))
+    }
+}
+
+/// Returns the response of a request that could not be sent again.
+fn not_replayed<R>(
+    core: &Core,
+    response: Response<R>,
+    generation: u64,
+    why: NotReplayable,
+) -> Response<R> {
+    core.telemetry.replay_refused(why.as_str());
+    AuthOutcome::not_retried_because(generation, NotRetried::NotReplayed(why)).onto(response)
 }
 
 impl<S, B, R> fmt::Debug for ResponseFuture<S, B, R>

@@ -1,10 +1,11 @@
-//! A copy of a request's head.
+//! Copies a request's head.
 
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
-/// What a request needs to be sent again, but for its body. It is copied before the token is put in.
+/// A copy of everything in a request but its body.
 ///
-/// The headers are a list and no map: one allocation less, and few requests are sent again.
+/// The headers are a list, not a map: every request pays for the copy, and few are sent again. A list costs
+/// one allocation less.
 #[derive(Debug)]
 pub(super) struct Head {
     method: Method,
@@ -15,7 +16,7 @@ pub(super) struct Head {
 }
 
 impl Head {
-    // Into the place that it is for, which else is another move.
+    // Inlined, so that it is built in place: it is too large to be moved for nothing.
     #[inline(always)]
     pub(super) fn of<B>(request: &Request<B>) -> Self {
         let headers = request.headers();
@@ -24,7 +25,7 @@ impl Head {
             let (name, value) = all.next()?;
             Some((name.clone(), value.clone()))
         };
-        // A list of known length, whose entries are put together in their places and not moved there.
+        // `HeaderMap`'s iterator does not know its length. This one does, so the list is allocated once.
         let copies = (0..headers.len()).map(|_| copy()).collect();
         Self {
             method: request.method().clone(),
@@ -37,7 +38,7 @@ impl Head {
 
     pub(super) fn into_request<B>(self, body: B) -> Request<B> {
         let mut request = Request::new(body);
-        // There is room for the token too.
+        // One more, for the token.
         let room = HeaderMap::try_with_capacity(self.headers.len() + 1);
         let mut headers = room.unwrap_or_default();
         for (name, value) in self.headers.into_iter().flatten() {

@@ -1,14 +1,16 @@
-//! The middleware: stamps the token onto requests, and heals a rejected one.
+//! The middleware: stamps a bearer token onto requests, and retries a request whose token was rejected.
 //!
-//! | | |
+//! | the token is | what happens |
 //! | --- | --- |
-//! | a fresh token | is stamped without a lock |
-//! | a due one | too, and its refresh begins |
-//! | none | the request waits for a refresh; the inner service's capacity is given back meanwhile |
-//! | the server rejects it | exactly the token that was sent is rejected, and the request is sent once more with another |
-//! | the second answer is a rejection too | it reaches the caller as it is |
-//! | the request has an `Authorization` of its own | it stays, and its 401 rejects nothing ([`BearerAuthLayer::overwrite_authorization`] takes it off) |
-//! | its origin is not an allowed one | an error that names it, before anything is sent |
+//! | fresh | the request is stamped and sent; no lock is taken |
+//! | due | the same, and a refresh starts in the background |
+//! | missing or expired | the request waits for a refresh, without holding capacity of the inner service |
+//! | rejected by the server | exactly the token that was sent is marked as rejected, and the request is sent once more with another one |
+//! | rejected a second time | the second response reaches the caller unchanged |
+//!
+//! A request with an `Authorization` header of its own keeps it, and its 401 rejects nothing, unless the layer
+//! [overwrites](BearerAuthLayer::overwrite_authorization) the header. A request to an origin that is not allowed
+//! is not sent: it is an error that names the origin.
 //!
 //! # What rejects a token
 //!
@@ -19,35 +21,34 @@
 //! | 401, `Bearer` with another error (`insufficient_scope`) | no: another token would not help (RFC 6750, section 3.1) |
 //! | 403, 407 | no |
 //! | 200, `grpc-status: 16` in the headers (a trailers-only response of gRPC) | yes |
-//! | the same in trailers after a body | no: the body is with the caller already |
-//! | what [`BearerAuthLayer::reject_when`] says | yes |
+//! | the same in trailers after a body | no: the caller already has the body |
+//! | a response that [`BearerAuthLayer::reject_when`] accepts as a rejection | yes |
 //!
 //! # Bodies
 //!
 //! A retry needs the request's body again. [`ReplayBody`] keeps up to 64 KiB of it while it is sent
-//! ([`BearerAuthLayer::replay_limit`]), and takes over where the first sending stopped if the rejection
-//! comes before its end. A larger one is not sent again, but its rejection still refreshes the token, so the
-//! next request succeeds.
+//! ([`BearerAuthLayer::replay_limit`]). If the rejection arrives before the body was sent whole, the retry goes
+//! on where the first attempt stopped. A larger body is not sent again, but its rejection still refreshes the
+//! token, so the next request succeeds.
 //!
 //! # What the caller sees
 //!
-//! What became of a rejection stands in the response's extensions, as a [`AuthOutcome`]. What one request
-//! wants otherwise goes into its own, as [`RequestOptions`]: more time than is left, no token, no retry,
-//! another cache.
+//! After a rejection the response's extensions hold an [`AuthOutcome`]. A request changes what the layer does
+//! with [`RequestOptions`] in its own extensions: a token that lasts longer, no token, no retry, another cache.
 //!
 //! # Redirects
 //!
-//! Follow them outside of this layer: then each hop passes it, and one to another origin is an error, or
-//! goes without the token ([`BearerAuthLayer::pass_other_origins`]). A client inside that follows them
-//! must leave the token behind when the origin changes; [`BearerAuthLayer::final_uri`] tells the layer
-//! where its response came from, so that a 401 from there rejects no token. One that returns to the first
-//! origin after another, without the token, looks to the layer as if it had it.
+//! Follow redirects outside the layer: then each hop passes it, and a hop to another origin is an error, or
+//! is sent without the token ([`BearerAuthLayer::pass_other_origins`]). A client inside the layer that follows
+//! redirects must leave the token behind when the origin changes. [`BearerAuthLayer::final_uri`] tells the
+//! layer where a response came from, so that a 401 from elsewhere rejects no token. If such a client returns
+//! to the first origin without the token, the layer cannot see that the token is missing.
 //!
 //! # Inner services with one body type
 //!
-//! [`BearerAuth`] hands [`ReplayBody<B>`] to the inner service. One that takes any body (hyper-util's
-//! client is generic) takes this one too; where it wants a body that is `Unpin`, the caller's must be. One that takes a single type needs it mapped back, in one
-//! line, with tonic's channel, say:
+//! [`BearerAuth`] hands [`ReplayBody<B>`] to the inner service. A service that is generic over its body
+//! (hyper-util's client) accepts it; if it wants a body that is `Unpin`, the caller's must be. A service with a
+//! single body type needs a line that maps the body back. With tonic's channel:
 //!
 //! ```
 //! use http::Request;
@@ -69,7 +70,7 @@
 //! # }
 //! ```
 //!
-//! and with a client over axum's body:
+//! With a client over axum's body:
 //!
 //! ```
 //! use axum::body::Body;
@@ -88,7 +89,8 @@
 //! # }
 //! ```
 
-mod body;
+mod attach;
+mod attempt;
 mod challenge;
 mod future;
 mod head;
@@ -97,14 +99,15 @@ mod options;
 mod origin;
 mod outcome;
 mod rejection;
+mod replay;
 mod service;
 
 pub use self::{
-    body::{NotReplayable, ReplayBody},
     future::ResponseFuture,
     layer::BearerAuthLayer,
     options::RequestOptions,
     origin::{InvalidOrigin, Origin},
     outcome::{AuthOutcome, NotRetried},
+    replay::{NotReplayable, ReplayBody},
     service::BearerAuth,
 };

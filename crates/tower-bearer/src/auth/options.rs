@@ -1,8 +1,10 @@
 use std::time::Duration;
 
+use http::Request;
+
 use crate::cache::TokenCache;
 
-/// What one request asks of the layer, where it differs from others: in the request's extensions.
+/// What one request asks of the layer. Put it into the request's extensions.
 ///
 /// ```
 /// use std::time::Duration;
@@ -25,26 +27,37 @@ pub struct RequestOptions {
     cache: Option<TokenCache>,
 }
 
+/// The options of a request that has none.
+static DEFAULT: RequestOptions = RequestOptions {
+    min_remaining: RequestOptions::NO_MINIMUM,
+    without_token: false,
+    without_retry: false,
+    cache: None,
+};
+
 impl RequestOptions {
-    /// Nothing out of the ordinary yet.
+    /// Any token will do that may be used at all.
+    pub(super) const NO_MINIMUM: Duration = Duration::ZERO;
+
+    /// Returns the defaults.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Asks for a token that is of use for so long at least: for an upload or a watch that the server
-    /// ends with its token.
+    /// Asks for a token that lasts at least this long: for an upload or a watch that the server would cut
+    /// off when its token expires.
     ///
-    /// The request waits for a refresh if the current token lives less long and half of its lifetime is
-    /// over; so nobody gets more than half a lifetime, and asking costs the source no more than two
-    /// fetches per lifetime. If the refresh fails, the current token is sent.
+    /// The request waits for a refresh if the current token lasts less long and half of its lifetime is
+    /// over. So nobody gets more than half a lifetime, and asking costs the source at most two fetches
+    /// per lifetime. If the refresh fails, the request is sent with the current token.
     ///
-    /// Defaults to any token that is usable.
+    /// Defaults to any usable token.
     pub fn min_remaining(mut self, remaining: Duration) -> Self {
         self.min_remaining = remaining;
         self
     }
 
-    /// Sends the request without a token, wherever it goes.
+    /// Sends the request without a token, to any origin.
     ///
     /// Defaults to stamping it.
     pub fn without_token(mut self) -> Self {
@@ -52,36 +65,48 @@ impl RequestOptions {
         self
     }
 
-    /// Sends the request once. A 401 still refreshes the token, for the next one.
+    /// Sends the request once. A 401 still refreshes the token for the next request.
     ///
-    /// Defaults to sending it again if its token is rejected.
+    /// Defaults to retrying the request if its token is rejected.
     pub fn without_retry(mut self) -> Self {
         self.without_retry = true;
         self
     }
 
-    /// Takes the token from another cache, as a gateway does that has one for each tenant. Keep those
-    /// caches: one that is made for the request fetches a token for it.
+    /// Takes the token from another cache, for example in a gateway with a cache for each tenant. Keep
+    /// those caches: one that is made for a single request fetches a token for it.
     ///
-    /// Defaults to the layer's.
+    /// Defaults to the layer's cache.
     pub fn cache(mut self, cache: TokenCache) -> Self {
         self.cache = Some(cache);
         self
     }
 
-    pub(crate) fn wants_token(&self) -> bool {
+    /// Returns true if a request has options of its own.
+    #[inline]
+    pub(super) fn are_in<B>(request: &Request<B>) -> bool {
+        request.extensions().get::<Self>().is_some()
+    }
+
+    /// Returns a request's options, or the defaults.
+    #[inline]
+    pub(super) fn of<B>(request: &Request<B>) -> &Self {
+        request.extensions().get().unwrap_or(&DEFAULT)
+    }
+
+    pub(super) fn wants_token(&self) -> bool {
         !self.without_token
     }
 
-    pub(crate) fn wants_retry(&self) -> bool {
+    pub(super) fn wants_retry(&self) -> bool {
         !self.without_retry
     }
 
-    pub(crate) fn remaining(&self) -> Duration {
+    pub(super) fn remaining(&self) -> Duration {
         self.min_remaining
     }
 
-    pub(crate) fn other_cache(&self) -> Option<&TokenCache> {
+    pub(super) fn other_cache(&self) -> Option<&TokenCache> {
         self.cache.as_ref()
     }
 }

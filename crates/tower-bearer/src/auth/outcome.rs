@@ -2,13 +2,13 @@ use std::{error, fmt};
 
 use http::Response;
 
-use super::body::NotReplayable;
+use super::replay::NotReplayable;
 use crate::error::Error;
 
-/// What became of a request that was stamped: in the extensions of its response.
+/// What became of a request's token. It is in the extensions of the response.
 ///
-/// A response has it if its request's token was rejected, whether or not that was healed; with
-/// [`BearerAuthLayer::mark_responses`](crate::BearerAuthLayer::mark_responses) every response to a stamped
+/// A response has it if a token was rejected on the way, whether or not a retry succeeded. With
+/// [`BearerAuthLayer::mark_responses`](crate::BearerAuthLayer::mark_responses) the response to every stamped
 /// request has it.
 ///
 /// ```
@@ -17,25 +17,28 @@ use crate::error::Error;
 ///
 /// fn explain<B>(response: &Response<B>) -> String {
 ///     match response.extensions().get::<AuthOutcome>() {
-///         None => "the token was taken".into(),
-///         Some(stamped) => match stamped.not_retried() {
-///             None => format!("token {} was taken", stamped.generation()),
-///             Some(why) => format!("token {} was rejected: {why}", stamped.generation()),
+///         None => "the token was accepted".into(),
+///         Some(outcome) => match outcome.not_retried() {
+///             None => format!("token {} was accepted", outcome.generation()),
+///             Some(why) => format!("token {} was rejected: {why}", outcome.generation()),
 ///         },
 ///     }
 /// }
-/// # assert_eq!(explain(&Response::new(())), "the token was taken");
+/// # assert_eq!(explain(&Response::new(())), "the token was accepted");
 /// ```
 #[derive(Clone, Debug)]
 pub struct AuthOutcome {
+    /// The generation that this response answers.
     generation: u64,
+    /// The generation that was sent first, if it was rejected.
     rejected: Option<u64>,
+    /// Why this response is still a rejection.
     not_retried: Option<NotRetried>,
 }
 
 impl AuthOutcome {
-    /// The request was sent once, and its token was taken.
-    pub(crate) fn taken(generation: u64) -> Self {
+    /// The token of `generation` was accepted at the first attempt.
+    pub(super) fn accepted(generation: u64) -> Self {
         Self {
             generation,
             rejected: None,
@@ -43,8 +46,8 @@ impl AuthOutcome {
         }
     }
 
-    /// The token of `rejected` was rejected, and this is the answer to that of `generation`.
-    pub(crate) fn after_rejection(
+    /// The token of `rejected` was rejected, and this response answers that of `generation`.
+    pub(super) fn after_rejection(
         generation: u64,
         rejected: u64,
         not_retried: Option<NotRetried>,
@@ -56,50 +59,52 @@ impl AuthOutcome {
         }
     }
 
-    /// The token of `generation` was rejected, and the request is not sent again.
-    pub(crate) fn not_retried_because(generation: u64, why: NotRetried) -> Self {
+    /// The token of `generation` was rejected, and the request was not sent again.
+    pub(super) fn not_retried_because(generation: u64, why: NotRetried) -> Self {
         Self::after_rejection(generation, generation, Some(why))
     }
 
-    pub(crate) fn onto<R>(self, mut response: Response<R>) -> Response<R> {
+    /// Puts the outcome into the response's extensions.
+    pub(super) fn onto<R>(self, mut response: Response<R>) -> Response<R> {
         response.extensions_mut().insert(self);
         response
     }
 
-    /// The generation of the token that this response answers.
+    /// Returns the generation of the token that this response answers.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// The generation of the token that the request was sent with first, if that was rejected.
+    /// Returns the generation of the token that the request was sent with first, if it was rejected.
     #[must_use]
     pub fn rejected(&self) -> Option<u64> {
         self.rejected
     }
 
-    /// Whether the request was sent once more, with another token.
+    /// Returns true if the request was sent a second time, with another token.
     #[must_use]
     pub fn retried(&self) -> bool {
         self.rejected.is_some_and(|first| first != self.generation)
     }
 
-    /// Why this response is still a rejection; `None` if the token was taken, at once or in the end.
+    /// Returns why this response, a rejection, was not followed by a retry; `None` if the response is not
+    /// a rejection.
     #[must_use]
     pub fn not_retried(&self) -> Option<&NotRetried> {
         self.not_retried.as_ref()
     }
 }
 
-/// Why a rejection reached the caller.
+/// Why a rejection was not followed by a retry and reached the caller.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum NotRetried {
-    /// The request could not be sent again. The token is refreshed nevertheless.
+    /// The request could not be sent again. The token is refreshed nevertheless, for the next one.
     NotReplayed(NotReplayable),
-    /// No other token could be had.
+    /// There was no other token.
     NoToken(Error),
-    /// The request was sent again with another token, which was rejected too.
+    /// It was the response to a retry, and a request is retried once.
     RejectedAgain,
 }
 
@@ -116,7 +121,7 @@ impl fmt::Display for NotRetried {
 impl error::Error for NotRetried {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match self {
-            // The error's own text is this one's too.
+            // `Display` already shows the error itself, so the chain goes on below it.
             Self::NoToken(error) => error.source(),
             Self::NotReplayed(_) | Self::RejectedAgain => None,
         }

@@ -1,67 +1,78 @@
 use std::{
-    mem,
+    fmt,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
-use http::{
-    Extensions, HeaderMap, HeaderValue, Request, Response, Uri,
-    header::{AUTHORIZATION, Entry},
-};
+use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
 use super::{
-    body::ReplayBody,
-    future::{Kept, ResponseFuture, Sending, Sent, State, Unsent},
-    layer::{BearerAuthLayer, Shared},
+    attach::{Plan, Stamper},
+    attempt::{self, Shared},
+    future::ResponseFuture,
     options::RequestOptions,
-    origin::Route,
+    replay::ReplayBody,
 };
-use crate::{
-    cache::TokenCache,
-    error::{BoxError, Error},
-    refresh::{Look, Stamp, Want},
-    shard::Shards,
-};
+use crate::{cache::TokenCache, error::BoxError, shard::Shards};
 
-/// Stamps a bearer token onto each request, and heals a rejected one. See [`BearerAuthLayer`] and the
-/// [module's docs](crate::auth).
+/// Stamps a bearer token onto each request, and retries a request whose token was rejected.
+///
+/// [`BearerAuthLayer`](crate::BearerAuthLayer) makes it; the [module's docs](crate::auth) say what it does.
 ///
 /// Its error is a [`BoxError`]: the inner service's own, or an [`Error`](crate::Error) of this crate
 /// if the request was not sent.
-///
-/// [`BearerAuthLayer`]: crate::BearerAuthLayer
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct BearerAuth<S> {
     inner: S,
-    /// What all clones share, and the futures of requests that may be sent again hold: with a copy for each of
-    /// a few threads.
-    shared: Arc<Shards<Arc<Shared<S>>>>,
+    shared: Arc<Copies<S>>,
+}
+
+/// Copies of [`Shared`], one for each of a few threads.
+///
+/// Each request holds one of them until its response arrives. If all threads counted references to the same
+/// one, they would wait for each other.
+struct Copies<S> {
+    /// What a copy is made of.
+    stamper: Stamper,
+    copies: Shards<Arc<Shared<S>>>,
+}
+
+impl<S> Copies<S> {
+    /// Returns this thread's copy.
+    fn own(&self) -> &Arc<Shared<S>> {
+        self.copies
+            .own(|| Arc::new(Shared::new(self.stamper.clone())))
+    }
 }
 
 impl<S> BearerAuth<S> {
-    pub(crate) fn new(inner: S, shared: &Shared<S>) -> Self {
-        let shared = Arc::new(Shards::of(|| Arc::new(shared.clone())));
-        Self { inner, shared }
+    pub(super) fn new(inner: S, stamper: Stamper) -> Self {
+        let copies = Shards::default();
+        Self {
+            inner,
+            shared: Arc::new(Copies { stamper, copies }),
+        }
     }
 
-    /// The inner service. It cannot be changed in its place, since requests are sent again through clones of
-    /// it as it was once it was first called: take it out, and layer it anew.
+    /// Returns the inner service that the next request goes through.
+    ///
+    /// It takes turns with a clone, through which requests are retried. So there is no `get_mut`: to
+    /// change the inner service, take it out and layer it again.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The inner service, taken out.
+    /// Returns the inner service.
     pub fn into_inner(self) -> S {
         self.inner
     }
 
-    /// The cache whose tokens are stamped.
+    /// Returns the cache whose tokens are stamped.
     #[must_use]
     pub fn cache(&self) -> &TokenCache {
-        &self.shared.own().layer.cache
+        &self.shared.stamper.cache
     }
 }
 
@@ -79,73 +90,20 @@ where
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
+    // Most requests take this path, which is short because a request that is passed on by value is copied.
     #[inline]
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        match self.shared.own().layer.rules.sends_once() {
-            true => self.call_once(request),
-            false => self.call_keeping(request),
-        }
+        let shared = self.shared.own();
+        let Some(stamp) = shared.stamper.plain_stamp(&request) else {
+            return self.call_closely(request);
+        };
+        let (response, sent) = attempt::first(shared.clone(), &mut self.inner, request, stamp);
+        ResponseFuture::sent(response, Some(sent))
     }
 }
 
-// A request is moved whenever it is handed to a function after something was changed in it. So each of these
-// does all to a request that most need, and hands on what few do.
 impl<S: Clone> BearerAuth<S> {
-    /// Sends a request of which nothing is kept.
-    #[inline]
-    fn call_once<B, R>(&mut self, mut request: Request<B>) -> ResponseFuture<S, B, R>
-    where
-        S: Service<Request<ReplayBody<B>>, Response = Response<R>>,
-        B: Body,
-    {
-        let shared = self.shared.own();
-        let Some(generation) = shared.layer.stamp_plainly(&mut request) else {
-            return self.call_closely(request);
-        };
-        let sent = Sent::once(shared.layer.cache.core().number, generation);
-        let response = self.inner.call(request.map(ReplayBody::once));
-        ResponseFuture {
-            state: State::Sent { response, sent },
-        }
-    }
-
-    /// Sends a request that may be sent again.
-    #[inline(never)]
-    fn call_keeping<B, R>(&mut self, mut request: Request<B>) -> ResponseFuture<S, B, R>
-    where
-        S: Service<Request<ReplayBody<B>>, Response = Response<R>>,
-        B: Body,
-    {
-        let shared = self.shared.own();
-        let Some(stamp) = shared
-            .layer
-            .plain_stamp(request.uri(), request.extensions())
-        else {
-            return self.call_closely(request);
-        };
-        let sending = Sending {
-            remaining: Duration::ZERO,
-            retry: shared.layer.rules.retry,
-        };
-        let limit = shared.layer.rules.replay_limit;
-        // The copy is made first: it is sent with another token, if at all, and never with its caller's.
-        if shared.layer.rules.overwrite {
-            request.headers_mut().remove(AUTHORIZATION);
-        }
-        let generation = stamp.generation;
-        let mut kept = Kept::of(shared.clone(), &request, sending, generation);
-        if !shared.layer.put(stamp.header, request.headers_mut()) {
-            return self.call_closely(request);
-        }
-        let response = self.inner.call(request.map(|body| kept.body(body, limit)));
-        kept.keep_spare(&self.inner);
-        let sent = Sent::Kept(kept);
-        ResponseFuture {
-            state: State::Sent { response, sent },
-        }
-    }
-
-    /// Does whatever is to be done with a request.
+    /// Handles any request.
     #[inline(never)]
     fn call_closely<B, R>(&mut self, mut request: Request<B>) -> ResponseFuture<S, B, R>
     where
@@ -153,133 +111,42 @@ impl<S: Clone> BearerAuth<S> {
         B: Body,
     {
         let mut shared = self.shared.own().clone();
-        if shared.layer.rules.overwrite {
-            request.headers_mut().remove(AUTHORIZATION);
+        shared.stamper.clear(request.headers_mut());
+        if let Some(cache) = RequestOptions::of(&request).other_cache() {
+            shared = Arc::new(shared.with_cache(cache.clone()));
         }
-        match Plan::of(&mut shared, &request) {
-            Plan::Send(sending, stamp) => ResponseFuture {
-                state: State::sent(shared, &mut self.inner, request, sending, stamp),
-            },
+        match shared.stamper.plan(&request) {
+            Plan::Send(stamp) => {
+                let (response, sent) = attempt::first(shared, &mut self.inner, request, stamp);
+                ResponseFuture::sent(response, Some(sent))
+            }
             Plan::Pass => {
-                let sent = Sent::unstamped(shared.layer.cache.core().number);
                 let response = self.inner.call(request.map(ReplayBody::once));
-                ResponseFuture {
-                    state: State::Sent { response, sent },
-                }
+                ResponseFuture::sent(response, None)
             }
             Plan::Refuse(error) => {
-                // The service that was made ready is not called, so it gives its capacity back (G39).
-                self.inner = self.inner.clone();
-                ResponseFuture::refused(error.into())
+                self.give_capacity_back();
+                ResponseFuture::refused(error)
             }
-            Plan::Wait(sending, look) => {
-                // What waits must not hold the capacity of a service that is ready (G39).
-                let spare = self.inner.clone();
-                let service = mem::replace(&mut self.inner, spare).clone();
-                let unsent = Unsent {
-                    service,
-                    request,
-                    sending,
-                };
-                ResponseFuture::waiting(shared, unsent, look)
+            Plan::Wait(look) => {
+                self.give_capacity_back();
+                ResponseFuture::waiting(shared, self.inner.clone(), request, look)
             }
         }
     }
-}
 
-/// What becomes of a request.
-enum Plan {
-    /// It is stamped and sent.
-    Send(Sending, Stamp),
-    /// It goes as it is.
-    Pass,
-    Refuse(Error),
-    Wait(Sending, Look),
-}
-
-impl Plan {
-    /// Looks for a token if the request gets one. Its options may name another cache.
-    fn of<S, B>(shared: &mut Arc<Shared<S>>, request: &Request<B>) -> Self {
-        let options = request.extensions().get::<RequestOptions>();
-        if options.is_some_and(|options| !options.wants_token()) {
-            return Self::Pass;
-        }
-        match shared.layer.rules.origins.route(request.uri()) {
-            // A caller's own header wins (G27).
-            Ok(Route::Stamp) if !request.headers().contains_key(AUTHORIZATION) => {}
-            Ok(_) => return Self::Pass,
-            Err(error) => return Self::Refuse(error),
-        }
-        if let Some(cache) = options.and_then(RequestOptions::other_cache) {
-            *shared = Arc::new(shared.with_cache(cache.clone()));
-        }
-        let sending = Sending {
-            remaining: options.map_or(Duration::ZERO, RequestOptions::remaining),
-            retry: shared.layer.rules.retry && options.is_none_or(RequestOptions::wants_retry),
-        };
-        let core = shared.layer.cache.core();
-        let stamp = match core.fresh(sending.remaining) {
-            Some(stamp) => stamp,
-            None => match core.look(Want::lasting(sending.remaining)) {
-                // The service that was made ready is the one that is called.
-                Look::Serve(token) => Stamp::from(token),
-                look => return Self::Wait(sending, look),
-            },
-        };
-        Self::Send(sending, stamp)
+    /// Drops the service that was made ready and is not called now: others may need its capacity (G39).
+    fn give_capacity_back(&mut self) {
+        self.inner = self.inner.clone();
     }
 }
 
-impl BearerAuthLayer {
-    /// Stamps a request as nearly all can be. Else it stays as it is.
-    #[inline]
-    fn stamp_plainly<B>(&self, request: &mut Request<B>) -> Option<u64> {
-        let stamp = self.plain_stamp(request.uri(), request.extensions())?;
-        let is_put = self.put(stamp.header, request.headers_mut());
-        is_put.then_some(stamp.generation)
-    }
-
-    /// A stamp for a request as nearly all are: an allowed origin is written plainly, nothing is asked for,
-    /// and the token is fresh.
-    #[inline(never)]
-    fn plain_stamp(&self, uri: &Uri, extensions: &Extensions) -> Option<Stamp> {
-        let is_plain =
-            self.rules.origins.plainly_allow(uri) && extensions.get::<RequestOptions>().is_none();
-        match is_plain {
-            true => self.cache.core().fresh(Duration::ZERO),
-            false => None,
-        }
-    }
-
-    /// Puts the token's header among the others, unless the caller has one that wins (G27).
-    #[inline(never)]
-    fn put(&self, header: HeaderValue, headers: &mut HeaderMap) -> bool {
-        if self.rules.overwrite {
-            headers.insert(AUTHORIZATION, header);
-            return true;
-        }
-        // It is looked up once: nearly always there is none yet.
-        let has_own = headers.append(AUTHORIZATION, header);
-        if has_own {
-            take_back(headers);
-        }
-        !has_own
-    }
-}
-
-/// Takes the last value of the header off again, and leaves the caller's own as they were.
-#[cold]
-fn take_back(headers: &mut HeaderMap) {
-    let Entry::Occupied(mut place) = headers.entry(AUTHORIZATION) else {
-        return;
-    };
-    let mut own: Vec<HeaderValue> = place.iter().cloned().collect();
-    own.pop();
-    let mut own = own.into_iter();
-    if let Some(first) = own.next() {
-        place.insert(first);
-    }
-    for value in own {
-        place.append(value);
+impl<S: fmt::Debug> fmt::Debug for BearerAuth<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BearerAuth")
+            .field("inner", &self.inner)
+            .field("cache", &self.shared.stamper.cache)
+            .field("rules", &self.shared.stamper.rules)
+            .finish()
     }
 }

@@ -20,7 +20,7 @@ use super::{lifetime::Schedule, look::Want};
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) token: Token,
-    /// Copies of the header's value: threads that share one contend for its reference count.
+    /// The header's value, with a reference count for each of a few threads.
     headers: Shards<HeaderValue>,
     pub(crate) schedule: Schedule,
     /// A server rejected the token. Only another entry replaces it; the mark stays.
@@ -49,7 +49,7 @@ pub(super) enum Standing {
 impl Entry {
     pub(crate) fn new(token: Token, schedule: Schedule) -> Self {
         Self {
-            headers: Shards::of(|| token.copied_header_value()),
+            headers: Shards::default(),
             token,
             schedule,
             rejected: AtomicBool::new(false),
@@ -88,7 +88,9 @@ impl Entry {
     /// The header's value, in this thread's copy.
     #[inline]
     pub(crate) fn header_value(&self) -> HeaderValue {
-        self.headers.own().clone()
+        self.headers
+            .own(|| self.token.recounted_header_value())
+            .clone()
     }
 
     #[inline]

@@ -14,7 +14,6 @@ use crate::{
     clock::{Clock, Reading, Sleep},
     error::{Error, Kind, SourceError},
     observe::{self, Ended, Ending, Telemetry, Usable},
-    registry::CacheNumber,
     source::ErasedSource,
     token::Token,
 };
@@ -33,13 +32,12 @@ use super::{
 
 /// What all clones of one cache share.
 pub(crate) struct Core {
-    pub(crate) number: CacheNumber,
     pub(crate) cell: Cell,
-    pub(crate) source: Arc<dyn ErasedSource>,
+    pub(super) source: Arc<dyn ErasedSource>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) settings: Settings,
+    pub(super) settings: Settings,
     pub(crate) telemetry: Telemetry,
-    pub(crate) warm: Warm,
+    pub(super) warm: Warm,
     /// [`State::unjudged`] for readers without the lock; 0 for none.
     unjudged: AtomicU64,
     state: Mutex<State>,
@@ -60,7 +58,6 @@ impl Core {
         chance: fastrand::Rng,
     ) -> Self {
         Self {
-            number: CacheNumber::next(),
             cell: Cell::default(),
             source,
             clock,
@@ -298,7 +295,6 @@ impl Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
-        self.number.forget();
         self.warm.end();
         let phase = std::mem::replace(&mut self.lock().phase, Phase::Idle);
         if let Phase::Refreshing { refresh, .. } = phase {

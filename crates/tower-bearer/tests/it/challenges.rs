@@ -13,8 +13,8 @@ use crate::{
     support::Control,
 };
 
-/// How often the source and the API were asked when the API answers first `status` with `headers`, and
-/// the status that the caller gets.
+/// Returns the calls to the source, the calls to the API, and the status that the caller gets, when the API's
+/// first response has this `status` and these `headers`.
 async fn costs(
     change: impl Fn(BearerAuthLayer) -> BearerAuthLayer,
     status: u16,
@@ -44,7 +44,8 @@ async fn costs(
     (control.calls(), sent, response.status().as_u16())
 }
 
-const HEALED: (usize, usize, u16) = (2, 2, 200);
+/// The token is replaced, and the request is retried.
+const RETRIED: (usize, usize, u16) = (2, 2, 200);
 
 #[tokio::test]
 async fn d10_an_insufficient_scope_refreshes_nothing() {
@@ -58,13 +59,13 @@ async fn d10_an_insufficient_scope_refreshes_nothing() {
 async fn d11_a_challenge_of_another_scheme_is_a_rejection() {
     for challenge in ["Basic realm=\"x\"", "Negotiate"] {
         let costs = costs(|it| it, 401, &[("www-authenticate", challenge)]).await;
-        assert_eq!(costs, HEALED, "{challenge}");
+        assert_eq!(costs, RETRIED, "{challenge}");
     }
 }
 
 #[tokio::test]
 async fn d12_no_challenge_is_a_rejection() {
-    assert_eq!(costs(|it| it, 401, &[]).await, HEALED);
+    assert_eq!(costs(|it| it, 401, &[]).await, RETRIED);
 }
 
 #[tokio::test]
@@ -84,7 +85,7 @@ async fn d13_several_odd_challenges_are_read() {
             r#"Negotiate YQ==, Bearer error="invalid_token""#,
         ),
     ];
-    assert_eq!(costs(|it| it, 401, &invalid).await, HEALED);
+    assert_eq!(costs(|it| it, 401, &invalid).await, RETRIED);
 }
 
 #[tokio::test]
@@ -101,7 +102,7 @@ async fn d09_a_403_passes_whatever_it_says() {
 
 #[tokio::test]
 async fn d25_unauthenticated_in_the_headers_is_a_rejection() {
-    assert_eq!(costs(|it| it, 200, &[("grpc-status", "16")]).await, HEALED);
+    assert_eq!(costs(|it| it, 200, &[("grpc-status", "16")]).await, RETRIED);
     for other in ["0", "7", "160", ""] {
         let costs = costs(|it| it, 200, &[("grpc-status", other)]).await;
         assert_eq!(costs, (1, 1, 200), "{other}");
@@ -109,22 +110,26 @@ async fn d25_unauthenticated_in_the_headers_is_a_rejection() {
 }
 
 #[tokio::test]
-async fn a_user_may_name_rejections_of_their_own() {
+async fn reject_when_adds_rejections() {
     let csrf = |layer: BearerAuthLayer| layer.reject_when(|head| head.status.as_u16() == 419);
-    assert_eq!(costs(csrf, 419, &[]).await, HEALED);
+    assert_eq!(costs(csrf, 419, &[]).await, RETRIED);
     assert_eq!(costs(|it| it, 419, &[]).await, (1, 1, 419));
-    assert_eq!(costs(csrf, 401, &[]).await, HEALED, "it adds");
+    assert_eq!(
+        costs(csrf, 401, &[]).await,
+        RETRIED,
+        "the defaults still hold"
+    );
     assert_eq!(costs(csrf, 418, &[]).await, (1, 1, 418));
     let scope = [("www-authenticate", r#"Bearer error="insufficient_scope""#)];
     let any_401 = |layer: BearerAuthLayer| layer.reject_when(|head| head.status == 401);
-    assert_eq!(costs(any_401, 401, &scope).await, HEALED);
+    assert_eq!(costs(any_401, 401, &scope).await, RETRIED);
 }
 
 #[tokio::test]
-async fn a_failure_of_the_servers_own_does_not_say_that_a_token_is_good() {
+async fn a_server_error_does_not_prove_a_token_good() {
     let (cache, control) = ready("t1").await;
     control.answer_all();
-    // Each replacement meets a failing server once, and is rejected then.
+    // Each replacement first gets a server error, and then a rejection.
     let rejections = |control: &Control| control.calls() - 1;
     let api = Api::answering(&[401, 503, 401, 503, 401, 503, 401, 503]);
     let service = authorized!(&cache, api);
@@ -132,12 +137,12 @@ async fn a_failure_of_the_servers_own_does_not_say_that_a_token_is_good() {
         service.clone().oneshot(get()).await.unwrap();
         control.advance(5.0);
     }
-    // Were a 503 a success, each of the four would have been healed within its 5 s.
+    // If a 503 were a success, each of the four would have been followed by a refresh within its 5 s.
     assert!(rejections(&control) < 4, "{}", rejections(&control));
 }
 
 #[tokio::test]
-async fn a_response_tells_its_token_where_that_is_asked_for() {
+async fn mark_responses_puts_the_outcome_into_every_response() {
     let (cache, control) = ready("t1").await;
     control.answer_all();
     let api = Api::answering(&[200, 401, 200, 401, 401]);
@@ -148,12 +153,12 @@ async fn a_response_tells_its_token_where_that_is_asked_for() {
     let service = layer(&cache).mark_responses().layer(answer);
     let send = async || {
         let response = service.clone().oneshot(get()).await.unwrap();
-        let stamped = response.extensions().get::<AuthOutcome>().cloned().unwrap();
+        let outcome = response.extensions().get::<AuthOutcome>().cloned().unwrap();
         (
-            stamped.generation(),
-            stamped.rejected(),
-            stamped.retried(),
-            stamped.not_retried().map(ToString::to_string),
+            outcome.generation(),
+            outcome.rejected(),
+            outcome.retried(),
+            outcome.not_retried().map(ToString::to_string),
         )
     };
     assert_eq!(send().await, (1, None, false, None));

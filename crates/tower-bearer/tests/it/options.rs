@@ -1,4 +1,4 @@
-//! What one request, or one layer, asks for.
+//! The options of a request and of a layer.
 
 use std::{
     sync::{Arc, Mutex},
@@ -40,12 +40,12 @@ async fn a_request_may_ask_for_more_time_than_is_left() {
     service.clone().oneshot(lasting(600)).await.unwrap();
     let mut upload = task::spawn(service.clone().oneshot(lasting(1700)));
     assert_pending!(upload.poll());
-    // Others need not wait.
+    // Other requests do not wait.
     service.clone().oneshot(get()).await.unwrap();
     control.asked().await.token("t2");
     settle().await;
     upload.await.unwrap();
-    // As good as new, however much is asked for.
+    // A new token will do, however long it should last.
     service.clone().oneshot(lasting(86_400)).await.unwrap();
     let bearers: Vec<_> = api.bearers().into_iter().flatten().collect();
     assert_eq!(bearers, ["t1", "t1", "t2", "t2"]);
@@ -61,7 +61,7 @@ async fn a_request_may_ask_for_more_time_than_is_left() {
 }
 
 #[tokio::test]
-async fn g6_whoever_asks_for_more_time_costs_two_fetches_a_lifetime() {
+async fn g6_requests_for_more_time_cost_two_fetches_a_lifetime() {
     let (cache, control) = ready("t1").await;
     control.answer_all();
     let api = Api::default();
@@ -75,7 +75,7 @@ async fn g6_whoever_asks_for_more_time_costs_two_fetches_a_lifetime() {
 }
 
 #[tokio::test]
-async fn where_no_longer_token_is_to_be_had_the_current_one_is_sent() {
+async fn without_a_token_that_lasts_longer_the_current_one_is_sent() {
     let (cache, control) = ready("t1").await;
     let api = Api::default();
     let service = authorized!(&cache, api);
@@ -84,9 +84,9 @@ async fn where_no_longer_token_is_to_be_had_the_current_one_is_sent() {
     let down = SourceError::transient("down");
     control.asked().await.answer(Err(down));
     upload.await.unwrap().unwrap();
-    // It cools, so the next one does not even wait.
+    // During the backoff the next request does not wait.
     service.clone().oneshot(lasting(1700)).await.unwrap();
-    // The source gives out the same token until it ends.
+    // The source returns the same token until it expires.
     control.advance(61.0);
     let upload = tokio::spawn(service.clone().oneshot(lasting(1700)));
     control
@@ -128,19 +128,19 @@ async fn a_request_or_a_layer_may_go_without_a_retry() {
         let service = layer.layer(service_fn(answer));
         let response = service.clone().oneshot(request).await.unwrap();
         assert_eq!(response.status(), 401);
-        let stamped = response.extensions().get::<AuthOutcome>().unwrap();
+        let outcome = response.extensions().get::<AuthOutcome>().unwrap();
         assert!(matches!(
-            stamped.not_retried(),
+            outcome.not_retried(),
             Some(NotRetried::NotReplayed(NotReplayable::TurnedOff))
         ));
-        assert!(!stamped.retried());
+        assert!(!outcome.retried());
         service.oneshot(get()).await.unwrap();
         assert_eq!(api.bearers(), [Some("t1".into()), Some("t2".into())]);
     }
 }
 
 #[tokio::test]
-async fn without_retries_too_a_token_that_is_taken_is_known_to_be_good() {
+async fn without_retries_too_a_token_that_is_accepted_is_known_to_be_good() {
     let (cache, control) = ready("t1").await;
     control.answer_all();
     let api = Api::answering(&[401, 200, 401, 200, 401, 200, 401, 200]);
@@ -154,12 +154,12 @@ async fn without_retries_too_a_token_that_is_taken_is_known_to_be_good() {
         settle().await;
         control.advance(5.0);
     }
-    // Were a replacement not known to be good, the limiter would have held the last refreshes back.
+    // If a replacement were not known to be good, the limiter would have delayed the last refreshes.
     assert_eq!(control.calls(), 5);
 }
 
 #[tokio::test]
-async fn a_rejection_is_handed_on_when_its_cache_is_gone() {
+async fn a_rejection_is_handed_on_after_all_other_handles_of_its_cache_are_gone() {
     let (cache, control) = ready("t1").await;
     let (answer, answered) = oneshot::channel::<Response<()>>();
     let answered = Arc::new(Mutex::new(Some(answered)));
@@ -174,9 +174,9 @@ async fn a_rejection_is_handed_on_when_its_cache_is_gone() {
     answer.send(rejection).unwrap();
     let response = response.await.unwrap();
     assert_eq!(response.status(), 401);
-    let stamped = response.extensions().get::<AuthOutcome>().unwrap();
+    let outcome = response.extensions().get::<AuthOutcome>().unwrap();
     assert!(matches!(
-        stamped.not_retried(),
+        outcome.not_retried(),
         Some(NotRetried::NotReplayed(NotReplayable::TurnedOff))
     ));
     assert_eq!(control.calls(), 1);
@@ -271,7 +271,7 @@ async fn f04_a_redirect_inside_that_left_the_token_behind_rejects_nothing() {
 }
 
 #[tokio::test]
-async fn f04_a_rejection_after_a_redirect_within_the_origin_heals() {
+async fn f04_after_a_redirect_within_the_origin_a_rejected_request_is_retried() {
     let (cache, control) = ready("t1").await;
     control.answer_all();
     let api = Api::answering(&[307, 401, 307, 200]);

@@ -1,8 +1,13 @@
-//! What the layer makes of a rejected token, around an inner service that the test writes.
+//! What the layer does when a token is rejected, around an inner service that the test writes.
 
 use std::{
     convert::Infallible,
-    sync::{Arc, Mutex},
+    future::{Ready, ready as done},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
@@ -18,7 +23,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn d01_a_revoked_token_heals_inside_the_request() {
+async fn d01_a_revoked_token_is_replaced_within_the_request() {
     let (cache, control) = ready("t1").await;
     control.answer_all();
     let api = Api::answering(&[401]);
@@ -27,9 +32,9 @@ async fn d01_a_revoked_token_heals_inside_the_request() {
         (response.status().as_u16(), response.body().as_str()),
         (200, "answer 200")
     );
-    let stamped = response.extensions().get::<AuthOutcome>().unwrap();
-    assert_eq!(stamped.rejected(), Some(1));
-    assert!(stamped.not_retried().is_none());
+    let outcome = response.extensions().get::<AuthOutcome>().unwrap();
+    assert_eq!(outcome.rejected(), Some(1));
+    assert!(outcome.not_retried().is_none());
     assert_eq!(api.bearers(), [Some("t1".into()), Some("t2".into())]);
     assert_eq!(control.calls(), 2);
     assert_eq!(cache.status().counts.retries, 1);
@@ -46,16 +51,16 @@ async fn d06_the_second_rejection_is_the_answer() {
         (401, "answer 401")
     );
     assert_eq!(response.headers()["x-answer"], "kept");
-    let stamped = response.extensions().get::<AuthOutcome>().unwrap();
+    let outcome = response.extensions().get::<AuthOutcome>().unwrap();
     assert!(matches!(
-        stamped.not_retried(),
+        outcome.not_retried(),
         Some(NotRetried::RejectedAgain)
     ));
     assert_eq!(api.seen().len(), 2, "no third try");
     assert_eq!(
         cache.peek().unwrap().expose_secret(),
         "t2",
-        "the second one marks nothing"
+        "the second rejection marks nothing"
     );
     assert_eq!(control.calls(), 2);
 }
@@ -80,7 +85,7 @@ async fn d07_a_server_that_rejects_everything_costs_few_fetches() {
 async fn c05_a_server_whose_clock_lags_costs_a_bounded_number_of_fetches() {
     let (cache, control) = ready("t1").await;
     control.answer_all();
-    // For three seconds of a hundred requests each it takes no token that is new to it.
+    // For three seconds, with a hundred requests each, it rejects each new token.
     let api = Api::answering(&[401; 306]);
     let service = authorized!(&cache, api);
     for _ in 0..300 {
@@ -105,7 +110,7 @@ async fn c05_a_server_whose_clock_lags_costs_a_bounded_number_of_fetches() {
 }
 
 #[tokio::test]
-async fn d20_a_healed_request_leaves_no_mark_on_the_next() {
+async fn d20_a_retried_request_leaves_no_mark_on_the_next() {
     let (cache, control) = ready("t1").await;
     control.answer_all();
     let api = Api::answering(&[401, 200, 401, 200]);
@@ -128,7 +133,7 @@ async fn d20_a_healed_request_leaves_no_mark_on_the_next() {
 }
 
 #[tokio::test]
-async fn d28_revocations_are_healed_as_far_as_the_bucket_reaches() {
+async fn d28_requests_are_retried_as_far_as_the_bucket_reaches() {
     let (cache, control) = ready("t1").await;
     control.answer_all();
     let api = Api::answering(&[401, 200, 401, 200, 401]);
@@ -157,7 +162,7 @@ async fn d28_revocations_are_healed_as_far_as_the_bucket_reaches() {
     assert_eq!(
         send().await.status(),
         200,
-        "healing resumes as the bucket fills"
+        "retries resume as the bucket fills"
     );
 }
 
@@ -217,10 +222,10 @@ async fn d19_the_first_response_is_dropped_before_the_request_is_sent_again() {
 }
 
 #[tokio::test]
-async fn d28_many_requests_that_one_refresh_did_not_heal_count_once() {
+async fn d28_many_requests_that_one_refresh_did_not_help_count_once() {
     let (cache, control) = ready("t1").await;
     control.answer_all();
-    // A hundred requests and their retries are rejected, and then all is well again.
+    // A hundred requests and their retries are rejected; later requests succeed.
     let api = Api::answering(&[401; 200]);
     let service = authorized!(&cache, api);
     let burst: Vec<_> = (0..100)
@@ -234,11 +239,15 @@ async fn d28_many_requests_that_one_refresh_did_not_heal_count_once() {
     control.advance(20.0);
     api.statuses.lock().unwrap().push_back(401);
     let response = service.clone().oneshot(get()).await.unwrap();
-    assert_eq!(response.status(), 200, "the next revocation is healed");
+    assert_eq!(
+        response.status(),
+        200,
+        "after the next revocation the request is retried"
+    );
 }
 
 #[tokio::test]
-async fn d08_while_no_other_token_can_be_had_the_rejection_is_returned() {
+async fn d08_without_another_token_the_rejection_is_returned() {
     let (cache, control) = ready("t1").await;
     let api = Api::answering(&[401]);
     let request = tokio::spawn(authorized!(&cache, api).oneshot(get()));
@@ -249,8 +258,8 @@ async fn d08_while_no_other_token_can_be_had_the_rejection_is_returned() {
         (response.status().as_u16(), response.body().as_str()),
         (401, "answer 401")
     );
-    let stamped = response.extensions().get::<AuthOutcome>().unwrap();
-    match stamped.not_retried() {
+    let outcome = response.extensions().get::<AuthOutcome>().unwrap();
+    match outcome.not_retried() {
         Some(NotRetried::NoToken(error)) => assert_eq!(*error.kind(), Kind::Unavailable),
         other => panic!("{other:?}"),
     }
@@ -286,7 +295,7 @@ async fn d15_a_callers_own_header_stays_and_its_401_changes_nothing() {
 }
 
 #[tokio::test]
-async fn d15_several_headers_of_the_callers_own_stay_as_they_are() {
+async fn d15_several_headers_of_the_caller_stay_as_they_are() {
     let (cache, _control) = ready("t1").await;
     for own in [
         &["Basic b25l"][..],
@@ -316,12 +325,12 @@ fn pairs(headers: &http::HeaderMap) -> Vec<(String, Vec<u8>)> {
 }
 
 #[tokio::test]
-async fn d16_a_body_that_was_not_kept_is_not_sent_again_but_heals_the_next() {
+async fn d16_a_body_that_was_not_kept_is_not_sent_again_but_the_token_is_replaced() {
     let (cache, control) = ready("t1").await;
     control.answer_all();
     let api = Api::answering(&[401]);
     let mut service = authorized!(&cache, api);
-    // Nothing says how long this stream is, and it turns out to be too long.
+    // The stream has no length, and turns out to be too long.
     let chunks =
         (0..9).map(|_| Ok::<_, Infallible>(http_body::Frame::data(Bytes::from(vec![7; 8192]))));
     let body = StreamBody::new(tokio_stream(chunks));
@@ -405,4 +414,70 @@ async fn d22_a_retry_waits_until_the_service_is_ready() {
     assert_eq!(again.headers()["authorization"], "Bearer t2");
     answer.send_response(Response::new(()));
     assert_eq!(assert_ready!(request.poll()).unwrap().status(), 200);
+}
+
+/// A service that keeps its connection in itself. A clone shares the connection, until either opens another.
+#[derive(Clone)]
+struct Connected {
+    /// The connection that this service sends through.
+    connection: usize,
+    /// The one connection that the server keeps open.
+    open: Arc<AtomicUsize>,
+    /// The connections that were opened.
+    opened: Arc<AtomicUsize>,
+    /// The status of the next response.
+    status: Arc<AtomicUsize>,
+}
+
+impl Service<Request<ReplayBody<Empty<Bytes>>>> for Connected {
+    type Response = Response<()>;
+    type Error = BoxError;
+    type Future = Ready<Result<Response<()>, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        let open = self.open.load(SeqCst);
+        if self.connection != open {
+            self.connection = open;
+            self.opened.fetch_add(1, SeqCst);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<ReplayBody<Empty<Bytes>>>) -> Self::Future {
+        let status = self.status.swap(200, SeqCst);
+        let response = Response::builder().status(u16::try_from(status).unwrap());
+        done(Ok(response.body(()).unwrap()))
+    }
+}
+
+#[tokio::test]
+async fn l39_a_retry_goes_through_a_service_in_use() {
+    let (cache, control) = ready("t1").await;
+    control.answer_all();
+    let inner = Connected {
+        connection: 0,
+        open: Arc::default(),
+        opened: Arc::default(),
+        status: Arc::new(AtomicUsize::new(200)),
+    };
+    let mut service = layer(&cache).layer(inner.clone());
+    for hour in 1..=3 {
+        for _ in 0..5 {
+            service.ready().await.unwrap().call(get()).await.unwrap();
+        }
+        // The server closes the connection, and the next request opens another.
+        inner.open.store(hour, SeqCst);
+        service.ready().await.unwrap();
+        let opened = inner.opened.load(SeqCst);
+        inner.status.store(401, SeqCst);
+        let response = service.ready().await.unwrap().call(get()).await.unwrap();
+        assert_eq!(response.status(), 200, "it is sent again");
+        assert_eq!(
+            inner.opened.load(SeqCst),
+            opened,
+            "over the same connection"
+        );
+        control.advance(60.0);
+    }
+    assert_eq!(cache.status().counts.retries, 3);
 }

@@ -11,17 +11,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use tempfile::TempDir;
-
 use super::{Kubeconfig, KubeconfigError, User, load};
 
-/// A folder of one test, which is removed at its end.
+/// A folder of one test, which is removed when the test ends.
 #[derive(Debug)]
-struct Folder(TempDir);
+struct Folder {
+    /// Without symlinks, as errors name it.
+    path: PathBuf,
+    _folder: tempfile::TempDir,
+}
 
 impl Folder {
     fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        let folder = tempfile::tempdir().unwrap();
+        Self {
+            path: folder.path().canonicalize().unwrap(),
+            _folder: folder,
+        }
     }
 
     fn file(&self, name: &str, content: &str) -> PathBuf {
@@ -33,7 +39,7 @@ impl Folder {
 
     /// The names of the files, sorted.
     fn names(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.0.path()).unwrap();
+        let entries = fs::read_dir(&self.path).unwrap();
         let mut names: Vec<_> = entries
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
@@ -46,7 +52,7 @@ impl Deref for Folder {
     type Target = Path;
 
     fn deref(&self) -> &Path {
-        self.0.path()
+        &self.path
     }
 }
 

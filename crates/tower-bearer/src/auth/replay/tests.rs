@@ -4,7 +4,7 @@ use tokio_test::{assert_pending, assert_ready, task};
 
 use super::*;
 
-/// A body whose frames the test puts in; it is pending while there is none and it has not ended.
+/// A body that produces the frames that the test pushes; it is pending until the test ends it.
 #[derive(Clone, Default)]
 struct Source(Arc<Mutex<Script>>);
 
@@ -65,9 +65,9 @@ impl Body for Source {
 
 type Spawned = task::Spawn<ReplayBody<Source>>;
 
-fn kept(source: &Source, cap: usize) -> (Spawned, Replay<Source>) {
+fn recorded(source: &Source, cap: usize) -> (Spawned, Replay<Source>) {
     let mut replay = Replay::of(source, cap).unwrap();
-    let body = replay.keep(source.clone(), cap);
+    let body = replay.record(source.clone(), cap);
     (task::spawn(body), replay)
 }
 
@@ -91,7 +91,7 @@ fn a_body_that_was_sent_whole_is_sent_again_whole() {
     for data in ["one", "two"] {
         source.data(data);
     }
-    let (mut first, replay) = kept(&source, 6);
+    let (mut first, replay) = recorded(&source, 6);
     assert_eq!(first.size_hint().exact(), Some(6));
     source.end();
     source.0.lock().unwrap().hint = SizeHint::with_exact(0);
@@ -104,11 +104,7 @@ fn a_body_that_was_sent_whole_is_sent_again_whole() {
         "it is framed as the first was"
     );
     assert!(!again.is_end_stream());
-    assert_eq!(
-        rest(&mut again),
-        ["onetwo"],
-        "small pieces are put together"
-    );
+    assert_eq!(rest(&mut again), ["onetwo"], "small pieces are joined");
     assert!(again.is_end_stream());
 }
 
@@ -119,7 +115,7 @@ fn trailers_are_sent_again() {
     let trailers =
         HeaderMap::from_iter([(http::header::ETAG, http::HeaderValue::from_static("x"))]);
     source.push(Ok(Frame::trailers(trailers.clone())));
-    let (mut first, replay) = kept(&source, 64);
+    let (mut first, replay) = recorded(&source, 64);
     source.end();
     while assert_ready!(poll(&mut first)).is_some() {}
     let mut again = task::spawn(replay.take().unwrap());
@@ -131,16 +127,16 @@ fn trailers_are_sent_again() {
 }
 
 #[test]
-fn an_unfinished_body_is_taken_back_without_a_lost_or_doubled_byte() {
+fn a_retry_takes_an_unfinished_body_without_a_lost_or_doubled_byte() {
     let source = Source::default();
     source.data("one");
-    let (mut first, replay) = kept(&source, 64);
+    let (mut first, replay) = recorded(&source, 64);
     assert_eq!(next(&mut first).as_deref(), Some("one"));
     assert_pending!(poll(&mut first));
     let mut again = task::spawn(replay.take().unwrap());
     assert!(
         first.is_woken(),
-        "the first attempt learns that its turn is over"
+        "the first attempt learns that it lost the body"
     );
     let error = assert_ready!(poll(&mut first)).unwrap().unwrap_err();
     assert!(
@@ -157,9 +153,9 @@ fn an_unfinished_body_is_taken_back_without_a_lost_or_doubled_byte() {
 }
 
 #[test]
-fn past_the_cap_nothing_is_kept() {
+fn past_the_cap_nothing_is_recorded() {
     let source = Source::default();
-    let (mut first, replay) = kept(&source, 5);
+    let (mut first, replay) = recorded(&source, 5);
     source.data("one");
     assert!(next(&mut first).is_some() && replay.check().is_ok());
     source.data("two");
@@ -170,14 +166,14 @@ fn past_the_cap_nothing_is_kept() {
 }
 
 #[test]
-fn a_body_that_is_known_to_be_larger_or_off_is_not_kept() {
+fn a_body_that_is_known_to_be_larger_is_not_recorded() {
     let source = Source::default();
     source.0.lock().unwrap().hint = SizeHint::with_exact(6);
     assert!(Replay::of(&source, 5).is_err());
     assert!(Replay::of(&source, 0).is_err());
     source.end();
     let mut replay = Replay::of(&source, 0).unwrap();
-    let empty = replay.keep(source, 0);
+    let empty = replay.record(source, 0);
     assert!(empty.is_end_stream());
     assert!(replay.take().unwrap().is_end_stream());
 }
@@ -186,7 +182,7 @@ fn a_body_that_is_known_to_be_larger_or_off_is_not_kept() {
 fn a_body_that_failed_is_not_sent_again() {
     let source = Source::default();
     source.push(Err("broken"));
-    let (mut first, replay) = kept(&source, 64);
+    let (mut first, replay) = recorded(&source, 64);
     let error = assert_ready!(poll(&mut first)).unwrap().unwrap_err();
     assert_eq!(error.to_string(), "broken");
     assert_eq!(replay.take().unwrap_err(), NotReplayable::Failed);
@@ -195,16 +191,16 @@ fn a_body_that_failed_is_not_sent_again() {
 #[test]
 fn many_small_pieces_cost_little_more_than_their_bytes() {
     let source = Source::default();
-    let (mut first, replay) = kept(&source, 64 * 1024);
+    let (mut first, replay) = recorded(&source, 64 * 1024);
     for _ in 0..20_000 {
         source.data("");
         source.data("abc");
     }
     source.end();
     while assert_ready!(poll(&mut first)).is_some() {}
-    let kept = replay.kept.as_ref().unwrap().lock();
-    assert!(kept.frames.as_ref().unwrap().len() <= 60);
-    drop(kept);
+    let recorder = replay.recording.as_ref().unwrap().lock();
+    assert!(recorder.frames.as_ref().unwrap().len() <= 60);
+    drop(recorder);
     let mut again = task::spawn(replay.take().unwrap());
     assert_eq!(rest(&mut again).concat(), "abc".repeat(20_000));
 }
