@@ -24,3 +24,4 @@ mod retry;
 mod runtimes;
 mod support;
 mod telemetry;
+mod timers;
