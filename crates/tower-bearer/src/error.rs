@@ -239,6 +239,7 @@ pub struct SourceError {
     source: Option<Arc<dyn error::Error + Send + Sync>>,
     retry_after: Option<Duration>,
     until_changed: bool,
+    of_client: bool,
 }
 
 impl SourceError {
@@ -276,6 +277,7 @@ impl SourceError {
             source: None,
             retry_after: None,
             until_changed: false,
+            of_client: false,
         }
     }
 
@@ -316,6 +318,24 @@ impl SourceError {
     pub fn until_changed(mut self) -> Self {
         self.until_changed = true;
         self
+    }
+
+    /// Says that the endpoint refused the client, and not the refresh token that came along (RFC 6749, section
+    /// 5.2: anything but `invalid_grant`). [`RefreshTokens`](crate::oauth2::RefreshTokens) then sends that
+    /// refresh token again once the client is put right.
+    ///
+    /// Defaults to a refusal of both.
+    #[cfg(feature = "oauth2")]
+    #[must_use]
+    pub fn about_the_client(mut self) -> Self {
+        self.of_client = true;
+        self
+    }
+
+    /// Whether the endpoint refused the refresh token that was sent.
+    #[cfg(feature = "oauth2")]
+    pub(crate) fn refuses_refresh_token(&self) -> bool {
+        self.is_invalid_credentials() && !self.of_client
     }
 
     /// The failure of a source that asked its own cache.

@@ -16,7 +16,10 @@ use super::{
     options::RequestOptions,
     replay::{NotReplayable, Replay, ReplayBody},
 };
-use crate::{cache::TokenCache, refresh::{Stamp, Target}};
+use crate::{
+    cache::TokenCache,
+    refresh::{Stamp, Target},
+};
 
 /// What the requests through one service share, and its clones.
 #[derive(Debug)]

@@ -126,7 +126,10 @@ impl Acquire {
 
     /// Notes that a fetch waits for itself. Returns whether that is so.
     fn waits_for_itself(&self) -> bool {
-        let within = self.within.clone().or_else(|| fetching::current(self.core.id));
+        let within = self
+            .within
+            .clone()
+            .or_else(|| fetching::current(self.core.id));
         within.inspect(Asked::note).is_some()
     }
 

@@ -170,7 +170,9 @@ impl State {
             // A forced refresh may bring other roles, and a changed secret another account.
             let is_new = self.is_forced() || self.epoch != self.published_epoch;
             if !is_new && gained.is_zero() {
-                return Err(Flaw::Token("a token that expires no later than the current one"));
+                return Err(Flaw::Token(
+                    "a token that expires no later than the current one",
+                ));
             }
         }
         let generation = match same {

@@ -129,7 +129,8 @@ impl Core {
 
     /// The current token's generation; 0 if there is none.
     pub(super) fn generation(&self) -> u64 {
-        self.cell.read(|entry| entry.map_or(0, |it| it.generation()))
+        self.cell
+            .read(|entry| entry.map_or(0, |it| it.generation()))
     }
 
     /// Whether there is a usable token now that is newer than the one of generation `seen`.
@@ -373,7 +374,7 @@ impl Core {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // No foreign code runs under this lock, so nothing panics while it is held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -20,7 +20,7 @@ const KNOWN: usize = 64;
 
 /// From so many complaining targets on, one more is no news: before it may cost a fetch, nobody may have
 /// been accepted for a while.
-const CROWD: usize = 8;
+const CROWD: usize = 6;
 
 /// What a rejection is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,9 +41,13 @@ pub(super) struct Evidence {
     complained_at: Option<Reading>,
     /// Who was silent longest stands first.
     known: Vec<Known>,
+    /// The newest generation that is known to have been accepted.
+    accepted: u64,
     /// In a crowd: when the first rejection came after which nobody has been accepted.
     doubt_since: Option<Reading>,
-    /// In a crowd: refreshes in a row after which others accepted what their target rejected again.
+    /// In a crowd: refreshes that its doubts caused since somebody was last accepted.
+    doubts: u32,
+    /// In a crowd: such refreshes in a row that helped nobody.
     doubts_in_vain: u32,
 }
 
@@ -66,7 +70,9 @@ impl Evidence {
             budget: Limiter::empty(limits),
             complained_at: None,
             known: Vec::new(),
+            accepted: 0,
             doubt_since: None,
+            doubts: 0,
             doubts_in_vain: 0,
         }
     }
@@ -85,9 +91,7 @@ impl Evidence {
             // The last to reject stands last.
             Some(at) => self.known[at..].rotate_left(1),
             None => {
-                if self.known.len() == KNOWN {
-                    self.known.remove(0);
-                }
+                self.make_room();
                 self.known.push(Known {
                     target,
                     generation,
@@ -97,6 +101,9 @@ impl Evidence {
             }
         }
         if let Some(known) = self.known.last_mut() {
+            // It got another token, which others accept, and rejects that too.
+            let is_again = known.generation < generation && self.accepted >= generation;
+            known.contradicted |= is_again;
             known.generation = generation;
         }
         let grounds = self.grounds(Some(target), now);
@@ -123,6 +130,9 @@ impl Evidence {
     /// Notes that a refresh began because of `target`, although it may turn out to be a complaint.
     pub(super) fn note_refresh_for(&mut self, target: Option<Target>) {
         self.doubt_since = None;
+        if self.is_crowded() {
+            self.doubts = self.doubts.saturating_add(1);
+        }
         if let Some(at) = target.and_then(|target| self.position(target)) {
             self.known[at].owes = true;
         }
@@ -150,14 +160,21 @@ impl Evidence {
         in_vain: u32,
         now: Reading,
     ) {
-        self.doubt_since = None;
+        let doubt = self.doubt_since.take();
+        if doubt.is_some_and(|since| now.since(since) < self.limits.interval) {
+            // Others are accepted so often that a crowd's doubts cost nothing.
+            self.doubts_in_vain = self.doubts_in_vain.saturating_sub(1);
+        }
+        self.accepted = self.accepted.max(generation);
         if let Some(at) = target.and_then(|target| self.position(target)) {
             let had_rejected = self.known.remove(at);
             if had_rejected.owes {
+                self.doubts = 0;
                 self.doubts_in_vain = 0;
             }
         }
-        let is_crowded = self.is_crowded();
+        let doubts = std::mem::take(&mut self.doubts);
+        self.doubts_in_vain = self.doubts_in_vain.saturating_add(doubts);
         for known in &mut self.known {
             if known.generation != generation {
                 continue;
@@ -166,11 +183,20 @@ impl Evidence {
             self.budget.at_least_in_vain(in_vain);
             if std::mem::take(&mut known.owes) {
                 self.budget.charge(now);
-                if is_crowded {
-                    self.doubts_in_vain = self.doubts_in_vain.saturating_add(1);
-                }
             }
         }
+    }
+
+    /// Forgets who was silent longest, if nobody else can be known. Half of the places are for targets that
+    /// complain: a crowd of strangers must not make them forgotten.
+    fn make_room(&mut self) {
+        if self.known.len() < KNOWN {
+            return;
+        }
+        let complaining = self.known.iter().filter(|known| known.contradicted);
+        let may_go = complaining.count() > KNOWN / 2;
+        let oldest = self.known.iter().position(|it| may_go || !it.contradicted);
+        self.known.remove(oldest.unwrap_or_default());
     }
 
     fn position(&self, target: Target) -> Option<usize> {

@@ -175,9 +175,7 @@ impl State {
 
     /// Whether the last refresh failed.
     pub(super) fn has_failed(&self) -> bool {
-        self.failures > 0
-            || self.invalid_credentials > 0
-            || self.superseded >= MAX_SUPERSEDED
+        self.failures > 0 || self.invalid_credentials > 0 || self.superseded >= MAX_SUPERSEDED
     }
 
     /// Remembers that the current token, which is this one, was rejected.
@@ -375,7 +373,9 @@ impl State {
             Kind::Unchanged,
             format!("{described} gave the current token again, which lives no longer"),
         )
-        .with_advice("nothing needs to be done while it is usable: it is asked for again before its end");
+        .with_advice(
+            "nothing needs to be done while it is usable: it is asked for again before its end",
+        );
         let wait = limit::until_another(left);
         let error = Error::from(failure);
         self.replacement_wait = None;

@@ -12,6 +12,8 @@ mod bounds;
 mod challenges;
 mod clocks;
 mod cold;
+mod engine;
+mod evidence;
 mod interleavings;
 #[cfg(feature = "metrics")]
 mod measures;

@@ -40,7 +40,9 @@ fn check(rows: Vec<Row>) {
         assert_eq!(became, expected, "{case}");
         let is_as_it_should_be = match verdict {
             Verdict::AskAgain => matches!(world.state.phase, Phase::Refreshing { .. }),
-            Verdict::Failed(_) | Verdict::Unchanged(_) => matches!(world.state.phase, Phase::Backoff { .. }),
+            Verdict::Failed(_) | Verdict::Unchanged(_) => {
+                matches!(world.state.phase, Phase::Backoff { .. })
+            }
             _ => matches!(world.state.phase, Phase::Idle),
         };
         assert!(is_as_it_should_be, "{case}: {:?}", world.state.phase);

@@ -51,10 +51,7 @@ impl Model {
         Self {
             now: 0,
             cell: Mutex::default(),
-            state: Mutex::new(State::new(
-                fastrand::Rng::with_seed(7),
-                Limits::default(),
-            )),
+            state: Mutex::new(State::new(fastrand::Rng::with_seed(7), Limits::default())),
             waiting: Mutex::default(),
         }
     }
