@@ -73,8 +73,7 @@ fn l10_a_clock_that_follows_tokios_time_sleeps_on_the_runtime_that_it_was_made_o
             .build()
             .unwrap();
         let clock = with_timer.block_on(async { TokioClock::new() });
-        let elsewhere = without_timer().block_on(async { clock.sleep(Duration::from_secs(9)) });
-        drop(elsewhere);
+        without_timer().block_on(async { drop(clock.sleep(Duration::from_secs(9))) });
         // Outside of any runtime it sleeps as the system clock does.
         let clock = TokioClock::new();
         without_timer().block_on(clock.sleep(Duration::from_millis(1)));
