@@ -99,6 +99,12 @@ impl OAuth2Source {
         }
     }
 
+    /// Tokens for the client itself, over a transport that is there already.
+    #[cfg(test)]
+    pub(super) fn over(transport: Transport, endpoint: Endpoint, client: Client) -> Self {
+        Self::new(transport, endpoint, client, Grant::ClientCredentials)
+    }
+
     /// Asks for these scopes, separated by spaces (RFC 6749, section 3.3).
     ///
     /// Defaults to none: the provider decides.
