@@ -161,7 +161,7 @@ async fn a_login_that_ended() {
     let (code, text) = read(program, fake.url()).await;
     assert_eq!(code, 3);
     assert!(
-        text.starts_with("error: login of the Run:ai CLI in ")
+        text.starts_with("error: the login of the Run:ai CLI in ")
             && text.contains(
                 " expired on Thu, 01 Jan 1970 00:00:01 GMT by this machine's clock, and cannot be refreshed\n"
             )
