@@ -176,11 +176,12 @@ async fn a_person_declines() {
     let state = parameter(&back, "state").unwrap();
     let words = "error=access_denied&error_description=not%0Ame";
     let page = open(&format!("{place}?{words}&state={state}")).await;
-    assert!(page.body.contains("There was no login"), "{}", page.body);
+    assert!(page.body.contains("The login failed"), "{}", page.body);
     let error = finishing.await.unwrap().unwrap_err();
     assert_eq!(error.kind(), LoginErrorKind::Refused);
-    let text = error.to_string();
-    assert_eq!(text, "the login was refused: access_denied, \"not me\"");
+    let text = error.message();
+    let says = " refused the login (\"access_denied\", \"not\\nme\")";
+    assert!(text.ends_with(says), "{text}");
     assert_eq!(fake.token_requests(), 0);
 }
 
@@ -228,12 +229,12 @@ async fn a_login_page_elsewhere_must_be_named() {
     let control_plane = control_plane(&fake, TokenEndpoint::V2);
     let login = BrowserLogin::new(&control_plane);
     for (place, says) in [
-        ("", "does not say where people log in"),
+        ("", "names no authorization endpoint"),
         (
             r#","authorization_endpoint":"https://evil.example/auth""#,
-            "another origin, https://evil.example",
+            "another origin, \"https://evil.example\"",
         ),
-        (r#","authorization_endpoint":"/auth""#, "that is no URL"),
+        (r#","authorization_endpoint":"/auth""#, "that is not a URL"),
     ] {
         fake.always_on_version(EndpointVersion::Keycloak, Some(document(place)));
         let error = login.clone().start().await.unwrap_err();

@@ -257,15 +257,15 @@ mod tests {
             "{\"grantType\":\"client_credentials\",\"clientID\":\"my-app\",\
              \"clientSecret\":\"s3cr3t/+\\\"\u{e9}\"}"
         );
-        let form =
+        let body =
             "grant_type=client_credentials&client_id=my-app&client_secret=s3cr3t%2F%2B%22%C3%A9";
         assert_eq!(
             sent(&client(ClientGrant::AppToken), EndpointVersion::V2),
-            form
+            body
         );
         assert_eq!(
             sent(&client(ClientGrant::AppToken), EndpointVersion::Keycloak),
-            format!("{form}&scope=openid")
+            format!("{body}&scope=openid")
         );
     }
 
@@ -341,10 +341,13 @@ mod tests {
                 secret: again,
                 v1: ClientGrant::AppToken,
             };
-            let Grant::Client { secret: held, .. } = &grant.clone() else {
+            let Grant::Client {
+                secret: in_grant, ..
+            } = &grant.clone()
+            else {
                 panic!("another grant");
             };
-            assert_eq!(held.expose_secret().as_ptr(), place);
+            assert_eq!(in_grant.expose_secret().as_ptr(), place);
             for version in EndpointVersion::ALL {
                 let endpoint = http::Uri::from_static("https://acme.run.ai/token");
                 let request = grant.request(version, endpoint);

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::files::{self, FileErrorKind, FileKind};
 
-/// What a file says.
+/// The contents of a file.
 #[derive(Default)]
 pub(super) struct Content {
     pub(super) current: Option<String>,
@@ -32,7 +32,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// A path that stands in the entry: relative ones are so to the folder of the file.
+    /// Resolves a path in the entry. A relative path starts at the folder of the file.
     pub(super) fn path(&self, path: &str) -> PathBuf {
         match self.file.parent() {
             Some(folder) => folder.join(path),
@@ -41,7 +41,7 @@ impl Entry {
     }
 }
 
-/// Reads a file, if it is there.
+/// Reads a file, if it exists.
 pub(super) fn read(path: &Path) -> Result<Option<Content>, KubeconfigError> {
     let Some(text) = read_text(path)? else {
         return Ok(None);
@@ -55,9 +55,9 @@ pub(super) fn read(path: &Path) -> Result<Option<Content>, KubeconfigError> {
     Ok(Some(content))
 }
 
-/// The text of a file, if it is there.
+/// Returns the text of a file, if it exists.
 pub(super) fn read_text(path: &Path) -> Result<Option<Zeroizing<String>>, KubeconfigError> {
-    // The usual way to say that there is none: KUBECONFIG=/dev/null.
+    // KUBECONFIG=/dev/null is the usual way to have no kubeconfig.
     if path == Path::new("/dev/null") {
         return Ok(Some(Zeroizing::default()));
     }
@@ -84,7 +84,7 @@ fn content(path: &Path, root: &Value) -> Result<Content, Shape> {
     })
 }
 
-/// The entries of a list like `users: [{name: …, user: {…}}]`.
+/// Returns the entries of a list like `users: [{name: …, user: {…}}]`.
 fn entries(
     path: &Path,
     root: &View<'_>,

@@ -1,4 +1,4 @@
-//! A look at a JSON value that knows where it stands, for errors that name the place and not the value.
+//! A JSON value with its place in the file, for errors that name the place and not the value.
 
 use serde_json::Value;
 
@@ -9,11 +9,11 @@ pub(super) struct View<'a> {
     place: String,
 }
 
-/// What is wrong with a value's shape, with its place.
+/// An error about a value's shape, with its place.
 pub(super) type Shape = String;
 
 impl<'a> View<'a> {
-    /// A look at a mapping.
+    /// Views a mapping.
     pub(super) fn new(value: &'a Value, place: impl Into<String>) -> Self {
         Self {
             value,
@@ -21,12 +21,12 @@ impl<'a> View<'a> {
         }
     }
 
-    /// What is here.
+    /// Returns the value.
     pub(super) fn value(&self) -> &'a Value {
         self.value
     }
 
-    /// A member that is there and not null.
+    /// Returns a member that is not null.
     fn member(&self, key: &str) -> Option<View<'a>> {
         let value = self.value.get(key)?;
         if value.is_null() {
@@ -39,7 +39,7 @@ impl<'a> View<'a> {
         Some(View { value, place })
     }
 
-    /// A text that is not empty.
+    /// Returns a text that is not empty.
     pub(super) fn text(&self, key: &str) -> Result<Option<&'a str>, Shape> {
         let Some(member) = self.member(key) else {
             return Ok(None);
@@ -70,7 +70,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The mappings in a list; none if there is no list.
+    /// Returns the mappings in a list, or none without a list.
     pub(super) fn maps(&self, key: &str) -> Result<Vec<View<'a>>, Shape> {
         let mut maps = Vec::new();
         for item in self.list(key)? {
@@ -82,7 +82,7 @@ impl<'a> View<'a> {
         Ok(maps)
     }
 
-    /// The texts in a list; none if there is no list.
+    /// Returns the texts in a list, or none without a list.
     pub(super) fn texts(&self, key: &str) -> Result<Vec<&'a str>, Shape> {
         let mut texts = Vec::new();
         for item in self.list(key)? {

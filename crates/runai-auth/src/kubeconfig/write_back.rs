@@ -1,4 +1,4 @@
-//! New tokens in the place of old ones in a kubeconfig, so that `kubectl` and the next start find them.
+//! Replaces tokens in a kubeconfig, so that `kubectl` and the next start find the new ones.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -17,16 +17,16 @@ use zeroize::Zeroizing;
 use super::{error::KubeconfigError, file::read_text, yaml};
 use crate::files::open_regular;
 
-/// How often a lock that another program holds is asked for again, and after which time each: 2 s.
+/// How often to try again for a lock that another program holds, and the pause between tries: 2 s in all.
 const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(100);
 
 const UNUSUAL: &str = "the old token is written in a way that is not replaced";
 
-/// Puts new tokens in the place of old ones in a file, as text, so that comments and order stay.
+/// Replaces tokens in a file as text, so that comments and order stay.
 ///
-/// Each old one must be there as a whole value; else another program has changed the file meanwhile,
-/// and nothing is written. This blocks.
+/// Each old token must still be a whole value. Otherwise another program has changed the file, and nothing
+/// is written. This blocks.
 pub(crate) fn write_back(file: &Path, replaced: &[(&str, &str)]) -> Result<(), KubeconfigError> {
     for (old, new) in replaced {
         if old.is_empty() {
@@ -53,8 +53,8 @@ pub(crate) fn write_back(file: &Path, replaced: &[(&str, &str)]) -> Result<(), K
     written.map_err(|error| KubeconfigError::about(file, "cannot be written").with_source(error))
 }
 
-/// Whether [`write_back`] could work, by what can be known beforehand: the lock is free, and the file
-/// and its folder can be written to. This blocks.
+/// Checks what can be checked before [`write_back`]: that the lock is free, and that the file and its folder
+/// can be written. This blocks.
 pub(crate) fn can_write_back(file: &Path) -> Result<(), KubeconfigError> {
     let _lock = Lock::take(file, &mut pause)?;
     let target = target(file)?;
@@ -64,18 +64,18 @@ pub(crate) fn can_write_back(file: &Path) -> Result<(), KubeconfigError> {
     tried.map_err(|error| KubeconfigError::about(file, "cannot be written").with_source(error))
 }
 
-/// The file itself, if its path is a link to it.
+/// Returns the file itself, if its path is a link to it.
 fn target(file: &Path) -> Result<PathBuf, KubeconfigError> {
     let target = fs::canonicalize(file);
     target.map_err(|error| KubeconfigError::about(file, "cannot be found").with_source(error))
 }
 
-/// The characters of tokens: none of them means anything to YAML or JSON within a value.
+/// Returns whether a token may have this character. None of them has a meaning in YAML or JSON values.
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"._~+/=-".contains(&byte)
 }
 
-/// The text with each old token replaced where it is a whole value.
+/// Returns the text with each old token replaced wherever it is a whole value.
 fn replace(text: &str, replaced: &[(&str, &str)]) -> Result<Zeroizing<String>, String> {
     let invalid = |problem: yaml::Problem| format!("changed meanwhile: {problem}");
     let Some(root) = yaml::parse(text).map_err(invalid)? else {
@@ -111,7 +111,7 @@ fn replace(text: &str, replaced: &[(&str, &str)]) -> Result<Zeroizing<String>, S
             _ => written.rfind(old),
         };
         let Some(start) = start else {
-            // It is escaped, or goes over several lines.
+            // It is escaped, or spans several lines.
             return Err(UNUSUAL.to_owned());
         };
         let start = slot.start + start;
@@ -135,13 +135,13 @@ fn replace(text: &str, replaced: &[(&str, &str)]) -> Result<Zeroizing<String>, S
     }
 }
 
-/// Whether a token without quotes is a text to every reader: it is no number, and no word for true,
-/// false or nothing.
+/// Returns whether every reader takes a token without quotes for a text: it is not a number, nor a word for
+/// true, false or null.
 fn is_text(token: &str) -> bool {
     token.len() > "false".len() && token.starts_with(|first: char| first.is_ascii_alphabetic())
 }
 
-/// Whether two texts have the same values but for the tokens that were replaced.
+/// Returns whether two texts have the same values except for the replaced tokens.
 pub(super) fn same_but(before: &str, after: &str, replaced: &[(&str, &str)]) -> bool {
     let values = |text: &str| {
         let root = yaml::parse(text).ok().flatten()?;
@@ -167,19 +167,19 @@ fn substitute(value: &mut Value, replaced: &[(&str, &str)]) {
     }
 }
 
-/// Writes a file whole: who reads it sees the old or the new content.
+/// Writes a file atomically: readers see the old or the new content.
 fn write(target: &Path, content: &[u8]) -> io::Result<()> {
     let mut temporary = Temporary::new(target)?;
     temporary.file.write_all(content)?;
     keep_owner(target, &temporary)?;
-    // The file was made for its owner only, and may be opened to others once it is theirs.
+    // The file was created for its owner only. It gets its permissions after its owner.
     let permissions = fs::metadata(target)?.permissions();
     temporary.file.set_permissions(permissions)?;
     temporary.file.sync_all()?;
     fs::rename(&temporary.path, target)
 }
 
-/// Gives the new file to whom the old one belongs, as when root refreshes another user's token.
+/// Gives the new file the owner of the old one, for the case that root refreshes another user's token.
 #[cfg(unix)]
 fn keep_owner(target: &Path, temporary: &Temporary) -> io::Result<()> {
     use std::os::unix::fs::{MetadataExt, fchown};
@@ -199,7 +199,7 @@ fn keep_owner(_: &Path, _: &Temporary) -> io::Result<()> {
     Ok(())
 }
 
-/// A new file beside another one, which is removed unless it takes the other's place.
+/// A new file beside another one, which is removed unless it replaces the other one.
 struct Temporary {
     path: PathBuf,
     file: File,
@@ -225,7 +225,7 @@ impl Drop for Temporary {
     }
 }
 
-/// Creates a file that is not there yet, for its owner only.
+/// Creates a file that does not exist yet, for its owner only.
 fn create(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
@@ -238,7 +238,7 @@ fn create(path: &Path) -> io::Result<File> {
 pub(super) struct Lock(PathBuf);
 
 impl Lock {
-    /// Takes the lock; `wait` is called before each further try and says whether there is one.
+    /// Takes the lock. It calls `wait` before each further try, which returns whether to try.
     pub(super) fn take(
         file: &Path,
         wait: &mut dyn FnMut(u32) -> bool,

@@ -1,4 +1,4 @@
-//! YAML as JSON values, with limits that a hostile file runs into before the memory or the stack does.
+//! Reads YAML as JSON values, with limits that keep a hostile file from exhausting the memory or the stack.
 
 use std::fmt;
 
@@ -8,20 +8,19 @@ use serde_json::{Map, Value};
 
 use crate::files::FileKind;
 
-/// How large a file may be.
+/// The largest file, in bytes.
 const MAX_BYTES: usize = FileKind::Kubeconfig.cap();
 
-/// How deeply lists and mappings may nest. Values are cloned and dropped recursively.
+/// The deepest nesting of lists and mappings. Values are cloned and dropped recursively.
 const MAX_DEPTH: usize = 64;
 
-/// What aliases may come to in the end, in bytes. Each node that an alias brings is at most as large
-/// as the file.
+/// The most that aliases may expand to, in bytes. Each expanded node is at most as large as the file.
 const MAX_ALIASED_BYTES: usize = 16 * 1024 * 1024;
 
-/// Nodes that aliases may bring, however small the file is.
+/// The most nodes that aliases may expand to, however small the file is.
 const MAX_ALIASED_NODES: usize = 10_000;
 
-/// Why a text cannot be read, without any of the text.
+/// Why a text cannot be read. It holds nothing of the text.
 #[derive(Debug)]
 pub(super) struct Problem {
     line: Option<usize>,
@@ -59,22 +58,22 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The first document of a text, with the places of its nodes; an empty text has none.
+/// Returns the first document of a text, with the places of its nodes. An empty text has none.
 ///
-/// Scalars stay as they are written, so that a name like `007` is not taken for a number.
+/// Scalars stay as they are written, so that a name like `007` does not become a number.
 pub(super) fn parse(text: &str) -> Result<Option<MarkedYaml<'_>>, Problem> {
     if text.len() > MAX_BYTES {
         return Err(Problem::new("larger than 1 MiB"));
     }
     let mut loader = YamlLoader::<MarkedYaml<'_>>::default();
     loader.early_parse(false);
-    // kubectl takes the last of them.
+    // kubectl uses the last one.
     loader.allow_duplicate_keys(true);
     let nodes = MAX_ALIASED_BYTES / text.len().max(1);
     loader.alias_limit(nodes.min(MAX_ALIASED_NODES));
 
     let mut guard = Guard::default();
-    // The parser's own `load` recurses before the guard could see anything.
+    // The parser's own `load` recurses before the guard sees anything.
     let mut parser = Parser::new_from_str(text);
     while let Some(next) = parser.next_event() {
         let (event, span) = next?;
@@ -92,13 +91,13 @@ pub(super) fn parse(text: &str) -> Result<Option<MarkedYaml<'_>>, Problem> {
     Ok(loader.into_documents().into_iter().next())
 }
 
-/// Watches what goes into the loader.
+/// Checks each event before the loader gets it.
 #[derive(Default)]
 struct Guard {
     open: Vec<Place>,
 }
 
-/// What comes next in an open collection.
+/// The next event of an open collection.
 #[derive(Clone, Copy, PartialEq)]
 enum Place {
     Item,
@@ -119,10 +118,10 @@ impl Guard {
             _ => return Ok(()),
         };
         if let Some(place) = self.open.last_mut() {
-            // The loader counts a key as one node whatever it holds, so that aliases in keys would
-            // grow without a limit.
+            // The loader counts a key as one node whatever it holds, so aliases in keys would expand
+            // without a limit.
             if *place == Place::Key && !matches!(event, Event::Scalar(..)) {
-                return Err(Problem::at(span, "a key that is no text"));
+                return Err(Problem::at(span, "a key that is not a text"));
             }
             *place = match *place {
                 Place::Item => Place::Item,
@@ -140,9 +139,9 @@ impl Guard {
     }
 }
 
-/// A node as a JSON value: null, true and false as such, all other scalars as text.
+/// Converts a node to a JSON value: null, true and false as such, all other scalars as text.
 pub(super) fn to_json(node: &MarkedYaml<'_>) -> Result<Value, Problem> {
-    // Aliases may have put collections within each other.
+    // Aliases may nest collections in each other.
     convert(node, 2 * MAX_DEPTH)
 }
 
@@ -161,7 +160,7 @@ fn convert(node: &MarkedYaml<'_>, depth: usize) -> Result<Value, Problem> {
             let mut map = Map::new();
             for (key, value) in members {
                 let YamlData::Representation(text, ..) = &key.data else {
-                    return Err(Problem::at(key.span, "a key that is no text"));
+                    return Err(Problem::at(key.span, "a key that is not a text"));
                 };
                 map.insert(text.to_string(), convert(value, depth)?);
             }
@@ -185,14 +184,14 @@ fn plain(text: &str) -> Value {
     }
 }
 
-/// A scalar that is a value, and where it stands.
+/// A scalar that is a value, and its place.
 pub(super) struct Scalar<'a> {
     pub(super) text: &'a str,
     pub(super) style: ScalarStyle,
     pub(super) span: Span,
 }
 
-/// All scalars below a node that are values, not keys.
+/// Collects all scalars below a node that are values, not keys.
 pub(super) fn scalars<'a>(node: &'a MarkedYaml<'_>, found: &mut Vec<Scalar<'a>>) {
     match &node.data {
         YamlData::Representation(text, style, _) => found.push(Scalar {

@@ -305,7 +305,7 @@ async fn p01_a_url_of_somebody_else() {
     for url in [
         words(),
         format!("https://acme.run.ai/{}", words()),
-        format!("https://acme.run.ai/\u{202e}hint"),
+        "https://acme.run.ai/\u{202e}hint".to_owned(),
         format!("https://acme.run.ai/{}", "x".repeat(10_000)),
         format!("https://{}.run.ai", "x".repeat(10_000)),
         format!("https://user:{SECRET}@acme.run.ai"),

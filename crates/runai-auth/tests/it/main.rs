@@ -5,5 +5,6 @@
     reason = "a test that unwraps fails, as it should"
 )]
 
+mod faults_page;
 mod foreign_text;
 mod hostile;

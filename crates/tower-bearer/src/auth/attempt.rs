@@ -64,6 +64,9 @@ pub(super) struct Again<B> {
     replay: Replay<B>,
 }
 
+/// The response future of the inner service, and what was sent.
+pub(super) type Attempt<F, S, B> = (F, Box<Sent<S, B>>);
+
 impl<S> Shared<S> {
     pub(super) fn new(stamper: Stamper) -> Self {
         Self {
@@ -116,7 +119,7 @@ pub(super) fn first<S, B, R>(
     service: &mut S,
     mut request: Request<B>,
     stamp: Stamp,
-) -> (S::Future, Box<Sent<S, B>>)
+) -> Attempt<S::Future, S, B>
 where
     S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
     B: Body,
@@ -144,7 +147,7 @@ pub(super) fn again<S, B, R>(
     mut request: Request<ReplayBody<B>>,
     stamp: Stamp,
     first: u64,
-) -> (S::Future, Box<Sent<S, B>>)
+) -> Attempt<S::Future, S, B>
 where
     S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
 {

@@ -1,25 +1,25 @@
-//! `WWW-Authenticate`, as far as a client of bearer tokens must understand it (RFC 9110, section 11.6.1;
-//! RFC 6750, section 3).
+//! Parses `WWW-Authenticate`, as far as a client of bearer tokens must understand it (RFC 9110, section
+//! 11.6.1; RFC 6750, section 3).
 //!
-//! Servers write it in many ways, so what is odd is read as far as it goes and never refused: several
+//! Servers write it in many ways, so odd input is read as far as possible and never refused: several
 //! fields or one, any case, values with and without quotes, commas within quotes, blanks around `=`, a
-//! comma that is missing between two parameters, quotes that do not end.
+//! missing comma between two parameters, quotes that do not end.
 
 use http::{HeaderMap, header::WWW_AUTHENTICATE};
 
-/// What a server finds wrong with a request, as far as its challenges tell.
+/// What a server objects to, according to its challenges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Complaint {
-    /// The token, or nothing that is known here: another token may help.
+    /// The token, or something unknown: another token may help.
     Token,
     /// Something else: the request, or what the token's owner may do. Another token will not help.
     Other,
 }
 
-/// What the challenges of a response complain of.
+/// Returns what the challenges of a response object to.
 ///
-/// A Bearer challenge whose error is `invalid_token`, or that tells none, or no Bearer challenge at all:
-/// the token. Only errors of another name: something else.
+/// It is the token if a Bearer challenge has the error `invalid_token` or no error, or if there is no Bearer
+/// challenge at all. It is something else if there are only other errors.
 pub(crate) fn complaint(headers: &HeaderMap) -> Complaint {
     let mut bearer = false;
     let mut complaint = Complaint::Token;
@@ -45,15 +45,15 @@ pub(crate) fn complaint(headers: &HeaderMap) -> Complaint {
 /// A part of a list of challenges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part<'a> {
-    /// A challenge begins; its token68, if it has one, is left out.
+    /// The start of a challenge. Its token68, if it has one, is left out.
     Scheme(&'a [u8]),
     /// A parameter of the challenge that began last, on this line or on one before it.
     Parameter { name: &'a [u8], value: Value<'a> },
-    /// Something that is neither, so whose parameters follow is unknown.
+    /// Neither. The parameters that follow belong to an unknown challenge.
     Unknown,
 }
 
-/// A parameter's value as it stands there.
+/// A parameter's value as it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Value<'a> {
     /// Without the quotes around it.
@@ -62,14 +62,14 @@ pub(crate) struct Value<'a> {
 }
 
 impl Value<'_> {
-    /// Whether it says this, in any case.
+    /// Compares the value with a text in lower case, ignoring case.
     fn is(self, text: &str) -> bool {
         self.bytes()
             .map(|byte| byte.to_ascii_lowercase())
             .eq(text.bytes())
     }
 
-    /// The value's bytes, without the backslashes that escape others.
+    /// Returns the value's bytes, without the backslashes that escape others.
     pub(crate) fn bytes(self) -> impl Iterator<Item = u8> {
         let mut escaped = false;
         self.raw.iter().copied().filter(move |&byte| {
@@ -83,7 +83,7 @@ impl Value<'_> {
 #[derive(Clone, Debug)]
 pub(crate) struct Parts<'a> {
     rest: &'a [u8],
-    /// What is left of the list's element that is being read: after a scheme or a quoted value.
+    /// The rest of the current list element, after a scheme or a quoted value.
     element: &'a [u8],
 }
 
@@ -95,7 +95,7 @@ impl<'a> Parts<'a> {
         }
     }
 
-    /// The first part of an element.
+    /// Parses the first part of an element.
     fn begin(&mut self, element: &'a [u8]) -> Part<'a> {
         if let Some(parameter) = self.parameter(element) {
             return parameter;
@@ -104,12 +104,12 @@ impl<'a> Parts<'a> {
         if scheme.is_empty() || !after.first().is_none_or(|byte| is_blank(*byte)) {
             return Part::Unknown;
         }
-        // A token68 is no parameter, so it is passed over where those are looked for.
+        // A token68 is not a parameter, so the search for parameters skips it.
         self.element = trim_start(after);
         Part::Scheme(scheme)
     }
 
-    /// A parameter at the beginning of `text`; what follows a quoted value is left in `element`.
+    /// Parses a parameter at the start of `text`, and leaves the rest of the element in `element`.
     fn parameter(&mut self, text: &'a [u8]) -> Option<Part<'a>> {
         let (name, after) = split_while(text, is_token);
         let after = trim_start(after).strip_prefix(b"=")?;
@@ -154,7 +154,7 @@ impl<'a> Iterator for Parts<'a> {
     }
 }
 
-/// The text before the first comma that is not within quotes, and the text after it.
+/// Splits a text at the first comma that is not within quotes.
 fn split_element(text: &[u8]) -> (&[u8], &[u8]) {
     let mut at = 0;
     while let Some(&byte) = text.get(at) {
@@ -172,7 +172,7 @@ fn split_element(text: &[u8]) -> (&[u8], &[u8]) {
     (text, b"")
 }
 
-/// Where the quotes end that `inside` is in.
+/// Returns the index of the quote that ends the quoted text at the start of `inside`.
 fn quoted_end(inside: &[u8]) -> Option<usize> {
     let mut escaped = false;
     inside.iter().position(|&byte| {

@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
-    attempt::{self, Again, OnRejection, Sent, Shared},
+    attempt::{self, Again, Attempt, OnRejection, Sent, Shared},
     options::RequestOptions,
     outcome::{AuthOutcome, NotRetried},
     replay::{NotReplayable, ReplayBody},
@@ -124,6 +124,7 @@ impl<S> Turn<S> {
             match self.core().look(self.want) {
                 Look::Serve(token) => return Poll::Ready(Ok(token.into())),
                 look => {
+                    // The wait begins anew, so the capacity is given back (G39).
                     self.service = self.service.clone();
                     self.acquire = Some(Acquire::looked(self.core().clone(), self.want, look));
                 }
@@ -216,7 +217,13 @@ where
                 StateProj::Retrying { retrying } => {
                     let turn = &mut retrying.as_mut().expect(POLLED_AGAIN).turn;
                     let stamp = ready!(turn.poll_stamp(cx));
-                    match retrying.take().expect(POLLED_AGAIN).send(stamp)? {
+                    let retrying = retrying.take().expect(POLLED_AGAIN);
+                    let sent = match stamp {
+                        Ok(stamp) => retrying.send(stamp),
+                        Err(NoTurn::Token(error)) => Err(retrying.without_token(error)),
+                        Err(NoTurn::Service(error)) => return Poll::Ready(Err(error)),
+                    };
+                    match sent {
                         Ok(sent) => sent,
                         Err(response) => return Poll::Ready(Ok(response)),
                     }
@@ -230,7 +237,7 @@ where
 
 impl<S, B> Waiting<S, B> {
     /// Sends the request for the first time.
-    fn send<R>(mut self, stamp: Stamp) -> (S::Future, Box<Sent<S, B>>)
+    fn send<R>(mut self, stamp: Stamp) -> Attempt<S::Future, S, B>
     where
         S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
         B: Body,
@@ -323,36 +330,30 @@ impl<S, B> Sent<S, B> {
 }
 
 impl<S, B, R> Retrying<S, B, R> {
-    /// Sends the request again. Returns the first response if that is not possible.
-    fn send(
-        self,
-        stamp: Result<Stamp, NoTurn>,
-    ) -> Result<Result<(S::Future, Box<Sent<S, B>>), Response<R>>, BoxError>
+    /// Sends the request again, or returns the first response if that is not possible.
+    fn send(self, stamp: Stamp) -> Result<Attempt<S::Future, S, B>, Response<R>>
     where
         S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
     {
-        let stamp = match stamp {
-            Ok(stamp) => stamp,
-            Err(NoTurn::Token(error)) => {
-                let why = NotRetried::NoToken(error);
-                let outcome = AuthOutcome::not_retried_because(self.rejected, why);
-                return Ok(Err(outcome.onto(self.response)));
-            }
-            Err(NoTurn::Service(error)) => return Err(error),
-        };
+        let core = self.turn.core().clone();
         let Turn {
             shared, service, ..
         } = self.turn;
-        let core = shared.stamper.cache.core().clone();
         let request = match self.again.into_request() {
             Ok(request) => request,
-            Err(why) => return Ok(Err(not_replayed(&core, self.response, self.rejected, why))),
+            Err(why) => return Err(not_replayed(&core, self.response, self.rejected, why)),
         };
         // Its connection may be the one that the retry needs (D19).
         drop(self.response);
         let sent = attempt::again(shared, service, request, stamp, self.rejected);
         core.telemetry.retrying();
-        Ok(Ok(sent))
+        Ok(sent)
+    }
+
+    /// Returns the first response: there is no other token.
+    fn without_token(self, error: Error) -> Response<R> {
+        let why = NotRetried::NoToken(error);
+        AuthOutcome::not_retried_because(self.rejected, why).onto(self.response)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where a token may go: scheme, host and port, normalised, and compared whole.
+//! Origins, to which a token may go: scheme, host and port, normalised and compared whole.
 
 use std::{
     error, fmt,
@@ -17,8 +17,8 @@ use crate::{
 
 /// A scheme, a host and a port (RFC 6454, section 4).
 ///
-/// The host is kept in lower case and without a trailing dot, and the port is always there, so that two
-/// ways to write one origin are equal.
+/// The host is kept in lower case and without a trailing dot, and the port is always known, so two ways to
+/// write the same origin are equal.
 ///
 /// ```
 /// use tower_bearer::auth::Origin;
@@ -37,11 +37,12 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Takes an origin, or a URL of which only the origin counts.
+    /// Parses an origin, or a URL of which only the origin counts.
     ///
     /// # Errors
     ///
-    /// If it is no `http` or `https` URL with a host, its host is not ASCII, or it holds a user name.
+    /// If the text is not an `http` or `https` URL with a host, the host is not ASCII, or the URL has a user
+    /// name.
     pub fn parse(text: &str) -> Result<Self, InvalidOrigin> {
         let invalid = |flaw| InvalidOrigin {
             text: shown(text),
@@ -50,20 +51,20 @@ impl Origin {
         if !text.is_ascii() {
             return Err(invalid(Flaw::NotAscii));
         }
-        // A password may hold a slash, so the sign is looked for everywhere, and nothing is shown.
+        // A password may contain a slash, so the sign counts anywhere, and the error shows nothing.
         if text.contains('@') {
             return Err(InvalidOrigin {
                 text: String::new(),
                 flaw: Flaw::Userinfo,
             });
         }
-        let uri: Uri = text.parse().map_err(|_| invalid(Flaw::NoUrl))?;
+        let uri: Uri = text.parse().map_err(|_| invalid(Flaw::NotAUrl))?;
         Self::of(&uri)
             .filter(|origin| is_host(&origin.host))
-            .ok_or_else(|| invalid(Flaw::NoUrl))
+            .ok_or_else(|| invalid(Flaw::NotAUrl))
     }
 
-    /// The origin that a request to `uri` goes to, if it says so.
+    /// Returns the origin that a request to `uri` goes to, if the URI names it.
     pub(crate) fn of(uri: &Uri) -> Option<Self> {
         let (secure, authority) = parts(uri)?;
         Some(Self {
@@ -73,14 +74,14 @@ impl Origin {
         })
     }
 
-    /// How most requests write it: the host, and the port where it is not the scheme's own.
+    /// Returns the authority as most requests write it: the host, and the port unless it is the scheme's default.
     fn authority(&self) -> String {
         let text = self.to_string();
         text.split_once("://")
             .map_or_else(String::new, |(_, rest)| rest.to_owned())
     }
 
-    /// Whether a request to `uri` goes here. It allocates nothing.
+    /// Returns true if a request to `uri` goes here. It does not allocate.
     fn is_of(&self, uri: &Uri) -> bool {
         parts(uri).is_some_and(|(secure, authority)| {
             secure == self.secure
@@ -89,7 +90,7 @@ impl Origin {
         })
     }
 
-    /// Whether a token may go here without a second thought: over TLS, or without leaving the machine.
+    /// Returns true if a token is safe on the way here: over TLS, or without leaving the machine.
     #[must_use]
     pub fn is_safe(&self) -> bool {
         self.secure || is_loopback(&self.host)
@@ -113,6 +114,7 @@ impl fmt::Debug for Origin {
     }
 }
 
+/// Returns whether the URI is reached over TLS, and its authority, if both are valid.
 fn parts(uri: &Uri) -> Option<(bool, &Authority)> {
     let secure = match uri.scheme()? {
         scheme if *scheme == Scheme::HTTPS => true,
@@ -120,7 +122,7 @@ fn parts(uri: &Uri) -> Option<(bool, &Authority)> {
         _ => return None,
     };
     let authority = uri.authority()?;
-    // The http crate lets `host:port` and `host:99999` through and then knows no port.
+    // The http crate accepts `host:port` and `host:99999`, and then returns no port.
     let text = authority.as_str();
     let after_user = text.rsplit_once('@').map_or(text, |(_, rest)| rest);
     let port = after_user.strip_prefix(authority.host())?;
@@ -133,7 +135,7 @@ fn parts(uri: &Uri) -> Option<(bool, &Authority)> {
     (!bare.is_empty() && bare != "[]" && is_port).then_some((secure, authority))
 }
 
-/// The host without user information, port and trailing dot.
+/// Returns the host without user information, port and trailing dot.
 fn host(authority: &Authority) -> &str {
     let host = authority.host();
     host.strip_suffix('.').unwrap_or(host)
@@ -144,13 +146,13 @@ fn port(authority: &Authority, secure: bool) -> u16 {
     authority.port_u16().unwrap_or(default)
 }
 
-/// Other names under `localhost` are asked of the resolver, which may lead them anywhere.
+/// Only `localhost` itself: a resolver may lead other names below it anywhere.
 fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// The text as an error may show it: its origin only.
+/// Returns what an error may show of a text: its origin only.
 fn shown(text: &str) -> String {
     let after_scheme = text.find("://").map_or(0, |at| at + 3);
     let rest = &text[after_scheme..];
@@ -158,7 +160,7 @@ fn shown(text: &str) -> String {
     ForeignText::new(&text[..after_scheme + end]).to_string()
 }
 
-/// Whether a host is a name or an address at all.
+/// Returns true if a host can be a name or an address.
 fn is_host(host: &str) -> bool {
     match host
         .strip_prefix('[')
@@ -169,7 +171,7 @@ fn is_host(host: &str) -> bool {
     }
 }
 
-/// Why a text names no origin.
+/// The error of a text that is not an origin, or not one that a token may go to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidOrigin {
     text: String,
@@ -178,7 +180,7 @@ pub struct InvalidOrigin {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Flaw {
-    NoUrl,
+    NotAUrl,
     NotAscii,
     Userinfo,
     Insecure,
@@ -188,7 +190,7 @@ enum Flaw {
 
 #[cfg(feature = "oauth2")]
 impl InvalidOrigin {
-    /// A token endpoint that is reached without TLS.
+    /// The error of a token endpoint that is reached without TLS.
     pub(crate) fn insecure_endpoint(origin: &Origin) -> Self {
         Self {
             text: origin.to_string(),
@@ -196,10 +198,10 @@ impl InvalidOrigin {
         }
     }
 
-    pub(crate) fn no_url(text: &str) -> Self {
+    pub(crate) fn not_a_url(text: &str) -> Self {
         Self {
             text: shown(text),
-            flaw: Flaw::NoUrl,
+            flaw: Flaw::NotAUrl,
         }
     }
 }
@@ -208,7 +210,7 @@ impl fmt::Display for InvalidOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = &self.text;
         match self.flaw {
-            Flaw::NoUrl => write!(
+            Flaw::NotAUrl => write!(
                 f,
                 "{text} is not an origin: write it like https://api.example or https://api.example:8443"
             ),
@@ -216,7 +218,10 @@ impl fmt::Display for InvalidOrigin {
                 f,
                 "the host in {text} is not ASCII: write it in punycode (xn--…)"
             ),
-            Flaw::Userinfo => write!(f, "the URL holds a user name or a password: leave them out"),
+            Flaw::Userinfo => write!(
+                f,
+                "the URL contains a user name or a password: leave them out"
+            ),
             Flaw::Insecure => write!(
                 f,
                 "a token would go to {text} without TLS: use https, or allow it with allow_insecure"
@@ -236,20 +241,23 @@ impl error::Error for InvalidOrigin {}
 /// The origins of a layer, and what happens to requests for others.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Origins {
-    /// Each as most requests write it: whether it is reached over TLS, and the authority. It is compared first,
-    /// since to take a URI apart costs more than all else that is done to a request.
+    /// Each allowed origin as most requests write it: whether it is reached over TLS, and the authority. These
+    /// are compared first, because taking a URI apart costs more than everything else that happens to a request.
     plain: Vec<(bool, String)>,
+    /// The origins that the token may go to.
     allowed: Vec<Origin>,
+    /// Where requests go whose URI does not name an origin.
     assumed: Option<Origin>,
+    /// Requests to other origins are sent without a token, instead of being refused.
     pass_others: bool,
 }
 
-/// What is to be done with a request.
+/// How a request to an origin is sent.
 #[derive(Debug)]
 pub(crate) enum Route {
-    /// Stamp it.
+    /// With a token.
     Stamp,
-    /// Send it without a token.
+    /// Without a token.
     Pass,
 }
 
@@ -271,7 +279,7 @@ impl Origins {
         self.allowed.push(origin);
     }
 
-    /// Whether an origin is allowed that is written just as most requests do.
+    /// Fast path: returns true if the URI is written as most requests write an allowed origin.
     #[inline]
     pub(crate) fn plainly_allow(&self, uri: &Uri) -> bool {
         let secure = match uri.scheme_str() {
@@ -294,7 +302,7 @@ impl Origins {
         self.pass_others = true;
     }
 
-    /// Whether two URIs go to one origin; one that does not say where it goes, to the assumed one.
+    /// Returns true if two URIs have the same origin. A URI that does not name one has the assumed one.
     pub(crate) fn are_one(&self, a: &Uri, b: &Uri) -> bool {
         let origin = |uri: &Uri| match uri.authority() {
             Some(_) => Origin::of(uri),
@@ -303,6 +311,11 @@ impl Origins {
         origin(a).is_some_and(|a| origin(b) == Some(a))
     }
 
+    /// Decides how a request to `uri` is sent.
+    ///
+    /// # Errors
+    ///
+    /// If it may not be sent.
     pub(crate) fn route(&self, uri: &Uri) -> Result<Route, Error> {
         if self.plainly_allow(uri) {
             return Ok(Route::Stamp);
@@ -325,7 +338,7 @@ impl Origins {
         if self.pass_others {
             return Ok(Route::Pass);
         }
-        // Where the https origin of the same host is allowed, the missing TLS is what is wrong.
+        // If the https origin of the same host is allowed, the missing TLS is the reason.
         let insecure = !origin.is_safe()
             && self
                 .allowed

@@ -60,7 +60,7 @@ impl Endpoint {
     /// If it is not a URL.
     pub fn new_insecure(url: &str) -> Result<Self, InvalidOrigin> {
         Origin::parse(url)?;
-        let uri = url.parse().map_err(|_| InvalidOrigin::no_url(url))?;
+        let uri = url.parse().map_err(|_| InvalidOrigin::not_a_url(url))?;
         Ok(Self {
             place: Place::Configured(uri),
         })
@@ -143,7 +143,7 @@ fn checked(url: &str) -> Result<Uri, InvalidOrigin> {
     if !origin.is_safe() {
         return Err(InvalidOrigin::insecure_endpoint(&origin));
     }
-    url.parse().map_err(|_| InvalidOrigin::no_url(url))
+    url.parse().map_err(|_| InvalidOrigin::not_a_url(url))
 }
 
 /// The members of an issuer's discovery document that this crate needs.

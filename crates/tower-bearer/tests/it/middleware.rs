@@ -1,4 +1,4 @@
-//! The layer around an inner service that the test writes.
+//! Stamping: which requests get a token, and when.
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -187,4 +187,15 @@ fn the_service_and_its_future_are_what_stacks_need() {
         fn(Request<ReplayBody<Tonic>>) -> Request<Tonic>,
     >;
     check::<Mapped, Tonic, Tonic>("tonic");
+}
+
+#[tokio::test]
+async fn l42_debug_shows_the_inner_service_once_and_no_secret() {
+    #[derive(Clone, Debug)]
+    struct Inner;
+    let (cache, _control) = ready("s3cr3t").await;
+    let shown = format!("{:?}", layer(&cache).layer(Inner));
+    assert_eq!(shown.matches("Inner").count(), 1, "{shown}");
+    assert!(shown.contains("https://api.example"), "{shown}");
+    assert!(!shown.contains("s3cr3t"), "{shown}");
 }

@@ -77,7 +77,7 @@ fn a_wrong_shape_is_named_and_its_value_is_not() {
             "users[0].user is not a mapping",
         ),
         ("current-context: true", "current-context is not a text"),
-        ("? [SECRET]\n: 1", "a key that is no text at line 1"),
+        ("? [SECRET]\n: 1", "a key that is not a text at line 1"),
         ("users: [{name: a}, {name: a}]", "users has \"a\" twice"),
         ("users: *SECRET", "not valid YAML at line 1"),
     ] {
@@ -103,7 +103,7 @@ fn bombs_do_not_go_off() {
         writeln!(keys, "a{level}: &a{level} {{? [*a{below}, *a{below}] : x}}").unwrap();
     }
     assert!(message(load_text(&lists)).contains("not valid YAML"));
-    assert!(message(load_text(&keys)).contains("a key that is no text"));
+    assert!(message(load_text(&keys)).contains("a key that is not a text"));
 
     // One text, many times.
     let text = format!(

@@ -1,4 +1,4 @@
-//! New tokens in the place of old ones.
+//! Replacing tokens.
 
 use std::{
     fs,

@@ -1,5 +1,5 @@
-//! A parser of challenges that is slow and obvious: what the real one is compared with, in a property
-//! test and a fuzz target. It copies everything and looks at one thing at a time.
+//! A slow and obvious parser of challenges. A property test and a fuzz target compare the real one with it. It
+//! copies everything and looks at one thing at a time.
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Part {

@@ -12,7 +12,7 @@ fn of(lines: &[&str]) -> Complaint {
 }
 
 #[test]
-fn d10_an_error_that_no_other_token_mends_is_no_complaint_of_the_token() {
+fn d10_an_error_that_another_token_would_not_help_is_not_about_the_token() {
     for lines in [
         &[r#"Bearer error="insufficient_scope""#][..],
         &[r#"Bearer realm="x", error="insufficient_scope", scope="a b""#],
@@ -26,7 +26,7 @@ fn d10_an_error_that_no_other_token_mends_is_no_complaint_of_the_token() {
 }
 
 #[test]
-fn d11_d12_no_bearer_challenge_or_none_at_all_complains_of_the_token() {
+fn d11_d12_without_a_bearer_error_the_token_is_meant() {
     for lines in [
         &[][..],
         &["Basic realm=\"x\""],

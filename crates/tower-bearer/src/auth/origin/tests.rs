@@ -46,7 +46,7 @@ fn f06_an_origin_is_compared_whole_and_normalised() {
 }
 
 #[test]
-fn f06_an_origin_that_is_none_says_what_to_write() {
+fn f06_an_invalid_origin_is_an_error_that_says_what_to_write() {
     let text = |origin| Origin::parse(origin).unwrap_err().to_string();
     assert!(text("https://b\u{fc}ro.example").contains("punycode"));
     assert!(text("https://user:pw@acme.example").contains("leave them out"));
@@ -69,7 +69,7 @@ fn f06_an_origin_that_is_none_says_what_to_write() {
 }
 
 #[test]
-fn f05_http_is_refused_but_to_loopback_or_where_asked_for() {
+fn f05_http_is_refused_except_to_loopback_or_if_configured() {
     let mut origins = Origins::default();
     let error = origins
         .allow("http://acme.example")
@@ -115,7 +115,7 @@ fn a_request_without_an_origin_needs_an_assumed_one() {
 }
 
 #[test]
-fn other_origins_pass_without_a_token_where_that_is_asked_for() {
+fn other_origins_pass_without_a_token_if_configured() {
     let mut origins = origins(&["https://acme.example"]);
     origins.pass_others();
     assert!(matches!(
