@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, error, fmt, sync::Arc, time::Duration};
 
-use crate::{report::Report, token::InvalidToken};
+use crate::{foreign_text, report::Report, token::InvalidToken};
 
 /// Any error, boxed. [`BearerAuth`](crate::BearerAuth) answers with it, because the inner service's
 /// errors pass through the layer too.
@@ -259,7 +259,7 @@ impl SourceError {
     pub(crate) fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             kind,
-            message: message.into(),
+            message: one_line(message.into()),
             advice: None,
             source: None,
             retry_after: None,
@@ -272,7 +272,7 @@ impl SourceError {
     /// Defaults to none.
     #[must_use]
     pub fn with_advice(mut self, advice: impl Into<Cow<'static, str>>) -> Self {
-        self.advice = Some(advice.into());
+        self.advice = Some(one_line(advice.into()));
         self
     }
 
@@ -356,6 +356,14 @@ impl SourceError {
     }
 }
 
+/// A text that may have a foreign name in it, a path for example, which must not break the line.
+fn one_line(text: Cow<'static, str>) -> Cow<'static, str> {
+    match foreign_text::escaped(&text) {
+        Cow::Borrowed(_) => text,
+        Cow::Owned(escaped) => Cow::Owned(escaped),
+    }
+}
+
 impl From<InvalidToken> for SourceError {
     fn from(invalid: InvalidToken) -> Self {
         Self::malformed("the access token cannot be used").with_source(invalid)
@@ -421,6 +429,14 @@ mod tests {
         assert_eq!(error.advice(), Some("check the URL and its port"));
         assert!(error.is_transient() && !error.is_timeout());
         assert!(error::Error::source(&error).is_some_and(|cause| cause.is::<io::Error>()));
+    }
+
+    #[test]
+    fn p01_a_name_in_a_message_does_not_break_its_line() {
+        let error = SourceError::transient("the file /a\nhint: run \u{202e}this does not exist")
+            .with_advice("check\r\nit");
+        let text = r"the file /a\nhint: run \u{202e}this does not exist: check\r\nit";
+        assert_eq!(error.to_string(), text);
     }
 
     #[test]
