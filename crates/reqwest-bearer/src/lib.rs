@@ -153,7 +153,8 @@ fn split<'a>(
         next,
         request: Arc::new(request),
         streams,
-        extensions: Arc::new(Mutex::new(mem::take(extensions))),
+        // A copy: if this try is given up, the next one needs them (L24).
+        extensions: Arc::new(Mutex::new(extensions.clone())),
     };
     Ok((head, rest))
 }

@@ -71,6 +71,16 @@ pub enum Kind {
     Insecure(String),
     /// The request's URI does not name the origin that it goes to.
     NoOrigin,
+    /// The request's `Host` header does not name the host that the request goes to, or there are several.
+    HostMismatch {
+        /// What the header says, between quotes and safe to show.
+        host: String,
+        /// The origin that the request's URI names.
+        origin: String,
+    },
+    /// The request came to a layer [with redirects](crate::BearerAuthLayer::with_redirects) from another task than its
+    /// caller's, so it is not known which token it asked for.
+    OutOfHop,
 }
 
 impl Error {
@@ -100,6 +110,16 @@ impl Error {
                  would go"
                     .into(),
                 "send an absolute URI, or set the origin to assume on the layer",
+            ),
+            Kind::HostMismatch { host, origin } => (
+                format!("the request goes to {origin}, but its Host header is {host}").into(),
+                "leave the Host header out, so that the client writes it from the URI",
+            ),
+            Kind::OutOfHop => (
+                "the request came to the layer from another task than its caller's, so it is not known \
+                 which token it asked for"
+                    .into(),
+                "put layers with a task of their own, such as a buffer, around the layer with redirects",
             ),
             _ => ("the token source failed".into(), ""),
         };
@@ -431,6 +451,11 @@ mod tests {
             Kind::OriginNotAllowed("https://elsewhere.example".into()),
             Kind::Insecure("http://api.example".into()),
             Kind::NoOrigin,
+            Kind::OutOfHop,
+            Kind::HostMismatch {
+                host: "\"evil.example\"".into(),
+                origin: "https://api.example".into(),
+            },
         ] {
             let error = Error::new(kind.clone());
             assert!(error.advice().is_some(), "{kind:?}");

@@ -5,18 +5,23 @@
     reason = "a test that unwraps fails, as it should"
 )]
 
-use std::{convert::Infallible, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use reqwest::{Body, Certificate, StatusCode};
+use http::Extensions;
+use reqwest::{Body, Certificate, Request, Response, StatusCode};
 use reqwest_bearer::BearerAuthMiddleware;
-use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error};
+use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error, Middleware, Next};
 use reqwest_retry::{RetryTransientMiddleware, policies::ExponentialBackoff};
 use runai_auth::{
     Auth, AuthOutcome, ControlPlane, Credentials, RequestOptions, tower_bearer,
     tower_bearer::{Kind, clock::ManualClock},
 };
-use runai_fake::{Behaviour, RunaiFake};
+use runai_fake::{Behaviour, Gate, RunaiFake};
 
 const CLUSTERS: &str = "/api/v1/clusters";
 const SUBMIT: &str = "/api/v1/workloads/trainings";
@@ -65,6 +70,13 @@ async fn setup() -> Setup {
 impl Setup {
     fn url(&self, path: &str) -> String {
         format!("{}{path}", self.fake.url())
+    }
+
+    /// Another credential for the same server.
+    fn another_tenant(&self) -> Auth {
+        let credentials = Credentials::client("ci-bot", "s3cr3t");
+        let control_plane = ControlPlane::new(self.fake.url()).unwrap();
+        control_plane.authenticate(credentials)
     }
 
     fn bearer(&self) -> BearerAuthMiddleware {
@@ -235,6 +247,99 @@ async fn f04_a_401_after_a_redirect_elsewhere_rejects_nothing() {
     assert_eq!(seen.len(), 1);
     assert_eq!(seen[0].bearer(), None, "the token stays at home");
     assert_eq!(setup.auth.status().counts.rejections, 0);
+}
+
+/// Gives each try up as soon as the server has it, but for the last.
+struct Impatient(Arc<Mutex<Option<Gate>>>);
+
+#[async_trait::async_trait]
+impl Middleware for Impatient {
+    async fn handle(
+        &self,
+        request: Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> Result<Response, Error> {
+        let gate = self.0.lock().unwrap().take();
+        if let Some(gate) = gate {
+            let first = request.try_clone().unwrap();
+            tokio::select! {
+                _ = next.clone().run(first, extensions) => panic!("the server holds it"),
+                () = gate.reached() => {}
+            }
+            gate.release();
+        }
+        next.run(request, extensions).await
+    }
+}
+
+#[tokio::test]
+async fn l24_a_try_that_was_given_up_leaves_the_options_to_the_next() {
+    let setup = setup().await;
+    let theirs = setup.another_tenant();
+    let their_token = theirs.cache().token().await.unwrap();
+    let gate = setup.fake.hold_api();
+    let client = ClientBuilder::new(setup.http.clone())
+        .with(Impatient(Arc::new(Mutex::new(Some(gate)))))
+        .with(setup.bearer())
+        .build();
+    let response = client
+        .get(setup.url(CLUSTERS))
+        .with_extension(RequestOptions::new().cache(theirs.cache().clone()))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let sent = setup.sent_to(CLUSTERS);
+    assert_eq!(sent.len(), 2);
+    for hop in sent {
+        assert_eq!(hop.bearer(), Some(their_token.expose_secret()));
+    }
+}
+
+#[tokio::test]
+async fn l24_on_redirects_inside_no_other_token_takes_the_place_of_theirs() {
+    let setup = setup().await;
+    let elsewhere = RunaiFake::builder().start().await.unwrap();
+    let theirs = setup.another_tenant();
+    let their_token = theirs.cache().token().await.unwrap();
+    let their_token = Some(their_token.expose_secret());
+    let layer = setup.auth.layer().allow(elsewhere.url()).unwrap();
+    let client = ClientBuilder::new(setup.http.clone())
+        .with(BearerAuthMiddleware::new(layer))
+        .build();
+    let their_cache = RequestOptions::new().cache(theirs.cache().clone());
+    let without = RequestOptions::new().without_token();
+    for (options, header, expected) in [
+        (their_cache, None, [their_token, their_token, None]),
+        (without, None, [None; 3]),
+        (
+            RequestOptions::new(),
+            Some("own"),
+            [Some("own"), Some("own"), None],
+        ),
+    ] {
+        setup.fake.clear_journal();
+        elsewhere.clear_journal();
+        let two = setup.url("/api/v1/two");
+        setup.fake.on_api(Behaviour::redirect(307, two));
+        let away = format!("{}/api/v1/three", elsewhere.url());
+        setup.fake.on_api(Behaviour::redirect(307, away));
+        let back = setup.url("/api/v1/four");
+        elsewhere.on_api(Behaviour::redirect(307, back));
+        setup.fake.on_api(Behaviour::json("[]"));
+        let mut request = client.get(setup.url(CLUSTERS)).with_extension(options);
+        if let Some(own) = header {
+            request = request.bearer_auth(own);
+        }
+        assert_eq!(request.send().await.unwrap().status(), StatusCode::OK);
+        let (here, there) = (setup.fake.journal(), elsewhere.journal());
+        let bearers = [&here[0], &here[1], &there[0]].map(|hop| hop.bearer());
+        assert_eq!(bearers, expected);
+        // reqwest leaves a header behind for good.
+        assert_eq!(here[2].bearer(), None);
+    }
+    assert_eq!(setup.auth.status().generation, None);
 }
 
 #[tokio::test]

@@ -10,7 +10,8 @@
 //!
 //! A request with an `Authorization` header of its own keeps it, and its 401 rejects nothing, unless the layer
 //! [overwrites](BearerAuthLayer::overwrite_authorization) the header. A request to an origin that is not allowed
-//! is not sent: it is an error that names the origin.
+//! is not sent: it is an error that names the origin. So is one whose `Host` header names another host than its URI,
+//! because a server or a proxy on the way may go by either.
 //!
 //! # What rejects a token
 //!
@@ -38,11 +39,34 @@
 //!
 //! # Redirects
 //!
-//! Follow redirects outside the layer: then each hop passes it, and a hop to another origin is an error, or
-//! is sent without the token ([`BearerAuthLayer::pass_other_origins`]). A client inside the layer that follows
-//! redirects must leave the token behind when the origin changes. [`BearerAuthLayer::final_uri`] tells the
-//! layer where a response came from, so that a 401 from elsewhere rejects no token. If such a client returns
-//! to the first origin without the token, the layer cannot see that the token is missing.
+//! Let [`BearerAuthLayer::with_redirects`] put a layer that follows redirects around this one. Then each hop passes
+//! this layer. A hop to another origin is an error, or is sent without the token
+//! ([`BearerAuthLayer::pass_other_origins`]). What the request asked for counts on every hop: its
+//! [`RequestOptions`], and that it had an `Authorization` header of its own. A hop that lost that header gets no
+//! token instead.
+//!
+//! ```
+//! use tower_bearer::{BearerAuthLayer, TokenCache};
+//! use tower_http::follow_redirect::FollowRedirectLayer;
+//!
+//! # fn example<S>(cache: TokenCache, client: S) -> Result<(), tower_bearer::InvalidOrigin> {
+//! let service = tower::ServiceBuilder::new()
+//!     .layer(BearerAuthLayer::new(cache).allow("https://api.example")?.with_redirects(FollowRedirectLayer::new()))
+//!     .service(client);
+//! # drop(service);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Do not put such a layer around this one by other means if requests have options, or headers of their own. It
+//! makes each further request by itself, and leaves out what it does not know: tower-http drops all extensions (0.6
+//! always, 0.7 when the origin changes) and the `Authorization` header. This layer cannot tell such a hop from a
+//! request that never asked for anything, and would stamp its own token onto it.
+//!
+//! A client inside the layer that follows redirects must leave the token behind when the origin changes.
+//! [`BearerAuthLayer::final_uri`] tells the layer where a response came from, so that a 401 from elsewhere rejects
+//! no token. If such a client returns to the first origin without the token, the layer cannot see that the token
+//! is missing.
 //!
 //! # Inner services with one body type
 //!
@@ -94,10 +118,14 @@ mod attempt;
 mod challenge;
 mod future;
 mod head;
+mod hops;
+mod host;
 mod layer;
 mod options;
 mod origin;
+mod origins;
 mod outcome;
+mod redirects;
 mod rejection;
 mod replay;
 mod service;
@@ -108,6 +136,7 @@ pub use self::{
     options::RequestOptions,
     origin::{InvalidOrigin, Origin},
     outcome::{AuthOutcome, NotRetried},
+    redirects::{Redirects, RedirectsFuture, RedirectsLayer},
     replay::{NotReplayable, ReplayBody},
     service::BearerAuth,
 };

@@ -18,6 +18,7 @@ mod measures;
 mod middleware;
 mod options;
 mod readiness;
+mod redirects;
 mod refresh;
 mod rejection;
 mod retry;

@@ -107,6 +107,48 @@ async fn f05_f06_nothing_is_sent_where_the_token_may_not_go() {
 }
 
 #[tokio::test]
+async fn l25_g25_a_request_whose_host_header_names_another_host_is_not_sent() {
+    let (cache, control) = ready("t1").await;
+    let api = Api::default();
+    let send = |hosts: &[&str]| {
+        let mut request = get();
+        for host in hosts {
+            request.headers_mut().append("host", host.parse().unwrap());
+        }
+        let service = authorized!(&cache, api);
+        async move { service.oneshot(request).await }
+    };
+    for hosts in [
+        &["evil.example"][..],
+        &["api.example:8443"],
+        &["api.example", "evil.example"],
+        &["api.example", "api.example"],
+        &[""],
+    ] {
+        let error = send(hosts).await.unwrap_err();
+        let Kind::HostMismatch { origin, .. } = ours(&error) else {
+            panic!("{error}");
+        };
+        assert_eq!(origin, "https://api.example");
+    }
+    assert!(api.seen().is_empty());
+    for host in ["api.example", "API.example.:443"] {
+        send(&[host]).await.unwrap();
+    }
+    assert_eq!(api.bearers(), vec![Some("t1".to_owned()); 2]);
+    // Where no token goes along, the header is the caller's own affair.
+    let service = authorized!(&cache, api);
+    let mut request = get();
+    let options = tower_bearer::RequestOptions::new().without_token();
+    request.extensions_mut().insert(options);
+    let other = "evil.example".parse().unwrap();
+    request.headers_mut().insert("host", other);
+    service.oneshot(request).await.unwrap();
+    assert_eq!(api.bearers()[2], None);
+    assert_eq!(control.calls(), 1);
+}
+
+#[tokio::test]
 async fn an_own_header_does_not_get_past_the_origins() {
     let (cache, _control) = ready("t1").await;
     let api = Api::default();
