@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, error, fmt, sync::Arc, time::Duration};
 
-use crate::{report::Report, token::InvalidToken};
+use crate::{foreign_text::ForeignText, report::Report, token::InvalidToken};
 
 /// Any error, boxed. [`BearerAuth`](crate::BearerAuth) answers with it, because the inner service's
 /// errors pass through the layer too.
@@ -71,13 +71,9 @@ pub enum Kind {
     Insecure(String),
     /// The request's URI does not name the origin that it goes to.
     NoOrigin,
-    /// The request's `Host` header does not name the host that the request goes to, or there are several.
-    HostMismatch {
-        /// What the header says, between quotes and safe to show.
-        host: String,
-        /// The origin that the request's URI names.
-        origin: String,
-    },
+    /// The request's `Host` header names another host than its URI, whose origin is named here; or there are several
+    /// such headers.
+    HostMismatch(String),
     /// The request came to a layer [with redirects](crate::BearerAuthLayer::with_redirects) from another task than its
     /// caller's, so it is not known which token it asked for.
     OutOfHop,
@@ -111,10 +107,6 @@ impl Error {
                     .into(),
                 "send an absolute URI, or set the origin to assume on the layer",
             ),
-            Kind::HostMismatch { host, origin } => (
-                format!("the request goes to {origin}, but its Host header is {host}").into(),
-                "leave the Host header out, so that the client writes it from the URI",
-            ),
             Kind::OutOfHop => (
                 "the request came to the layer from another task than its caller's, so it is not known \
                  which token it asked for"
@@ -127,6 +119,14 @@ impl Error {
         if !advice.is_empty() {
             failure = failure.with_advice(advice);
         }
+        Self::from(failure)
+    }
+
+    /// A request to `origin` whose `Host` headers are `hosts`.
+    pub(crate) fn host_mismatch(hosts: &ForeignText, origin: String) -> Self {
+        let message = format!("the request goes to {origin}, but its Host header is {hosts}");
+        let failure = SourceError::new(Kind::HostMismatch(origin), message)
+            .with_advice("leave the Host header out, so that the client writes it from the URI");
         Self::from(failure)
     }
 
@@ -452,10 +452,6 @@ mod tests {
             Kind::Insecure("http://api.example".into()),
             Kind::NoOrigin,
             Kind::OutOfHop,
-            Kind::HostMismatch {
-                host: "\"evil.example\"".into(),
-                origin: "https://api.example".into(),
-            },
         ] {
             let error = Error::new(kind.clone());
             assert!(error.advice().is_some(), "{kind:?}");

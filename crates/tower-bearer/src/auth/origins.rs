@@ -187,10 +187,10 @@ impl Origins {
             .iter()
             .map(|it| it.as_bytes())
             .collect();
-        Err(Error::new(Kind::HostMismatch {
-            host: ForeignText::from_bytes(&all.join(&b", "[..])).to_string(),
-            origin: origin.map_or_else(String::new, |it| it.to_string()),
-        }))
+        Err(Error::host_mismatch(
+            &ForeignText::from_bytes(&all.join(&b", "[..])),
+            origin.map_or_else(String::new, |it| it.to_string()),
+        ))
     }
 
     /// Decides how a request to `uri` is sent.
