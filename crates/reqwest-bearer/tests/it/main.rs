@@ -6,12 +6,17 @@
 )]
 
 use std::{
+    collections::BTreeSet,
     convert::Infallible,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http::Extensions;
 use reqwest::{Body, Certificate, Request, Response, StatusCode};
 use reqwest_bearer::BearerAuthMiddleware;
@@ -19,7 +24,9 @@ use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error, Middleware,
 use reqwest_retry::{RetryTransientMiddleware, policies::ExponentialBackoff};
 use runai_auth::{
     Auth, AuthOutcome, ControlPlane, Credentials, RequestOptions, tower_bearer,
-    tower_bearer::{Kind, clock::ManualClock},
+    tower_bearer::{
+        BearerAuthLayer, Kind, SourceError, Token, TokenCache, clock::ManualClock, source_fn,
+    },
 };
 use runai_fake::{Behaviour, Gate, RunaiFake};
 
@@ -47,7 +54,7 @@ async fn setup_over(tls: bool) -> Setup {
     let mut http = reqwest::Client::builder();
     if let Some(pem) = fake.ca_pem() {
         let ca = Certificate::from_pem(pem.as_bytes()).unwrap();
-        http = http.tls_certs_only([ca]);
+        http = http.tls_certs_only([ca]).http2_adaptive_window(true);
         control_plane = control_plane.root_certificates_pem(pem.as_bytes()).unwrap();
     }
     let clock = ManualClock::new();
@@ -142,6 +149,81 @@ async fn d06_the_second_rejection_reaches_the_caller_whole() {
     let stamped = response.extensions().get::<AuthOutcome>().unwrap();
     assert!(stamped.retried() && stamped.not_retried().is_some());
     assert_eq!(response.text().await.unwrap(), "second");
+}
+
+/// A cache whose tokens cost a request through the client that the API is called with.
+fn through(http: &reqwest::Client, url: String) -> TokenCache {
+    let (http, fetches) = (http.clone(), Arc::new(AtomicUsize::new(0)));
+    TokenCache::new(source_fn(move |_| {
+        let (http, url, fetches) = (http.clone(), url.clone(), fetches.clone());
+        async move {
+            let down = |error| SourceError::transient("down").with_source(error);
+            let response = http.get(url).send().await.map_err(down)?;
+            response.bytes().await.map_err(down)?;
+            Ok(Token::new(format!("t{}", fetches.fetch_add(1, SeqCst)))?)
+        }
+    }))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l06_l07_a_rejections_body_is_read_before_anybody_waits() {
+    for tls in [true, false] {
+        let setup = setup_over(tls).await;
+        let cache = through(&setup.http, setup.url("/api/v1/token-of-ours"));
+        setup.fake.on_api(Behaviour::status(200));
+        cache.token().await.unwrap();
+        let layer = BearerAuthLayer::new(cache);
+        let layer = layer.allow(setup.fake.url()).unwrap();
+        let client = ClientBuilder::new(setup.http.clone())
+            .with(BearerAuthMiddleware::new(layer))
+            .build();
+        let gate = setup.fake.hold_api_requests(100);
+        let page = "n".repeat(4096);
+        for _ in 0..101 {
+            setup.fake.on_api(Behaviour::json("[]"));
+        }
+        let rejected = async {
+            gate.reached_by(100).await;
+            let rejection = Behaviour::status(401).body("text/plain", page);
+            gate.release_with(rejection.drip(2048, Duration::from_millis(5)));
+        };
+        let sent = (0..100).map(|_| client.get(setup.url(CLUSTERS)).send());
+        let sent = async { tokio::join!(join_all(sent), rejected).0 };
+        let soon = Duration::from_secs(5);
+        let answers = tokio::time::timeout(soon, sent).await.expect("no hang");
+        for answer in answers {
+            assert_eq!(answer.unwrap().status(), StatusCode::OK);
+        }
+        let journal = setup.fake.journal();
+        let connections: BTreeSet<_> = journal.iter().map(|it| it.connection).collect();
+        let most = if tls { 2 } else { 120 };
+        assert!(connections.len() <= most, "{}", connections.len());
+    }
+}
+
+#[tokio::test]
+async fn l06_a_rejection_that_is_the_answer_is_whole() {
+    let setup = setup().await;
+    let client = setup.revoked().await;
+    let large = "n".repeat(200_000);
+    let no = |text: &str| {
+        Behaviour::status(401)
+            .header("x-which", "this")
+            .body("text/plain", text)
+    };
+    for text in ["a sentence", "", &large] {
+        setup.clock.advance(Duration::from_secs(60));
+        setup.fake.on_api(no("first"));
+        setup.fake.on_api(no(text));
+        let url = setup.url(CLUSTERS);
+        let response = client.get(&url).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(response.url().as_str(), url);
+        assert_eq!(response.headers()["x-which"], "this");
+        assert!(response.remote_addr().is_some());
+        assert_eq!(response.content_length(), Some(text.len() as u64));
+        assert_eq!(response.text().await.unwrap(), text);
+    }
 }
 
 #[tokio::test]

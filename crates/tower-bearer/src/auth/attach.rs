@@ -37,6 +37,8 @@ pub(super) struct Rules {
     pub(super) overwrite: bool,
     /// A request whose token was rejected is sent once more.
     pub(super) retry: bool,
+    /// A response that rejects the token is dropped before its request waits for another one.
+    pub(super) drop_rejected: bool,
     /// The most bytes of a request's body that are kept for a retry.
     pub(super) replay_limit: usize,
     /// Every response to a stamped request gets an `AuthOutcome`, not only those after a rejection.

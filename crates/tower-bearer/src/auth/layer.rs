@@ -45,6 +45,7 @@ impl BearerAuthLayer {
             origins: Origins::default(),
             overwrite: false,
             retry: true,
+            drop_rejected: false,
             replay_limit: Self::DEFAULT_REPLAY_LIMIT,
             mark_responses: false,
             reject_when: None,
@@ -138,6 +139,19 @@ impl BearerAuthLayer {
     #[must_use]
     pub fn without_retry(self) -> Self {
         self.with(|rules| rules.retry = false)
+    }
+
+    /// Drops a response that rejects the token at once, before its request waits for another token. Use it where a
+    /// response whose body is not read holds what others need, or what the token's own refresh needs: a connection,
+    /// a permit, a stream's window. See the [module's docs](crate::auth#what-is-held).
+    ///
+    /// If no other token can be had, the reason is the answer, an [`Error`](crate::Error), because the response is
+    /// gone.
+    ///
+    /// Defaults to holding the response until there is another token. It is the answer if there is none.
+    #[must_use]
+    pub fn drop_rejected_responses(self) -> Self {
+        self.with(|rules| rules.drop_rejected = true)
     }
 
     /// Treats further responses as rejections of the token, for example a 419. `reject` is called with the

@@ -32,6 +32,20 @@
 //! on where the first attempt stopped. A larger body is not sent again, but its rejection still refreshes the
 //! token, so the next request succeeds.
 //!
+//! # What is held
+//!
+//! While a request waits for a token, it holds no capacity of the inner service. But after a rejection it holds the
+//! first response, which is the answer if there is no other token, until there is one. With a client over sockets
+//! that response's body, which nobody has read, occupies a connection (HTTP/1.1) or a part of the connection's window
+//! (HTTP/2). If hundreds of requests wait so, the retries may get no connection, and neither may the refresh itself
+//! if it uses the same client. So put [`ReadRejections`] around such a client: it reads these bodies to their ends
+//! first. The adapters of this project do. If that does not help, because the response holds something else,
+//! [`drop_rejected_responses`](BearerAuthLayer::drop_rejected_responses) lets go of it at once.
+//!
+//! When there is another token, the inner service is asked whether it is ready. If it is not, the first response is
+//! dropped, because the service may need what the response holds. If the service fails, the first response is the
+//! answer, and its [`AuthOutcome`] has the reason.
+//!
 //! # What the caller sees
 //!
 //! After a rejection the response's extensions hold an [`AuthOutcome`]. A request changes what the layer does
@@ -125,6 +139,7 @@ mod options;
 mod origin;
 mod origins;
 mod outcome;
+mod read_ahead;
 mod redirects;
 mod rejection;
 mod replay;
@@ -136,6 +151,7 @@ pub use self::{
     options::RequestOptions,
     origin::{InvalidOrigin, Origin},
     outcome::{AuthOutcome, NotRetried},
+    read_ahead::{ReadAhead, ReadRejections, ReadRejectionsFuture, Reading},
     redirects::{Redirects, RedirectsFuture, RedirectsLayer},
     replay::{NotReplayable, ReplayBody},
     service::BearerAuth,

@@ -12,6 +12,7 @@ mod bounds;
 mod challenges;
 mod clocks;
 mod cold;
+mod held;
 mod interleavings;
 #[cfg(feature = "metrics")]
 mod measures;
