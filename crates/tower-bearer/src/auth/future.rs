@@ -16,6 +16,7 @@ use super::{
     options::RequestOptions,
     outcome::{AuthOutcome, NotRetried},
     replay::{NotReplayable, ReplayBody},
+    turn::{NoTurn, Turn},
 };
 use crate::{
     error::{BoxError, Error},
@@ -87,63 +88,6 @@ enum Kept<B, R> {
     Request(Request<ReplayBody<B>>),
 }
 
-/// Waits until there is a token for a request and the inner service is ready for it.
-struct Turn<S> {
-    /// The tokens and the rules.
-    shared: Arc<Shared<S>>,
-    /// The inner service. While there is no token it is not ready, so it holds no capacity (G39).
-    service: S,
-    /// Which token will do.
-    want: Want,
-    /// The token that it waits for; `None` while it waits for the service.
-    acquire: Option<Acquire>,
-}
-
-/// Why a request got no turn.
-enum NoTurn {
-    Token(Error),
-    Service(BoxError),
-}
-
-impl From<NoTurn> for BoxError {
-    fn from(why: NoTurn) -> Self {
-        match why {
-            NoTurn::Token(error) => error.into(),
-            NoTurn::Service(error) => error,
-        }
-    }
-}
-
-impl<S> Turn<S> {
-    /// Returns the token for the request, once the service is ready for it.
-    fn poll_stamp<T>(&mut self, cx: &mut Context<'_>) -> Poll<Result<Stamp, NoTurn>>
-    where
-        S: Service<T> + Clone,
-        S::Error: Into<BoxError>,
-    {
-        loop {
-            if let Some(acquire) = &mut self.acquire {
-                ready!(Pin::new(acquire).poll(cx)).map_err(NoTurn::Token)?;
-                self.acquire = None;
-            }
-            ready!(self.service.poll_ready(cx)).map_err(|it| NoTurn::Service(it.into()))?;
-            // The service may have taken its time, so the token is looked up anew (G19).
-            match self.core().look(self.want) {
-                Look::Serve(token) => return Poll::Ready(Ok(token.into())),
-                look => {
-                    // The wait begins anew, so the capacity is given back (G39).
-                    self.service = self.service.clone();
-                    self.acquire = Some(Acquire::looked(self.core().clone(), self.want, look));
-                }
-            }
-        }
-    }
-
-    fn core(&self) -> &Arc<Core> {
-        self.shared.stamper.cache.core()
-    }
-}
-
 impl<S, B, R> ResponseFuture<S, B, R>
 where
     S: Service<Request<ReplayBody<B>>, Response = Response<R>>,
@@ -210,6 +154,8 @@ where
                 StateProj::Sent { response, sent } => {
                     let response = ready!(response.poll(cx)).map_err(Into::into)?;
                     if sent.as_ref().is_none_or(|sent| sent.ends_with(&response)) {
+                        // The answer is there, so nothing is kept for a retry any more (L37).
+                        *sent = None;
                         return Poll::Ready(Ok(response));
                     }
                     match sent.take().expect(POLLED_AGAIN).after(response) {

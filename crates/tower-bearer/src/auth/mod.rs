@@ -140,10 +140,12 @@ mod origin;
 mod origins;
 mod outcome;
 mod read_ahead;
+mod record;
 mod redirects;
 mod rejection;
 mod replay;
 mod service;
+mod turn;
 
 pub use self::{
     future::ResponseFuture,

@@ -50,7 +50,7 @@ impl Body for Script {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.lock().unwrap().2.clone()
+        self.0.lock().unwrap().2
     }
 }
 
