@@ -1,5 +1,14 @@
 //! Stamping: which requests get a token, and when.
 
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{Empty, Full};
@@ -7,7 +16,9 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimit, service_fn};
-use tower_bearer::{AuthOutcome, BearerAuth, BoxError, Kind, ReplayBody};
+use tower_bearer::{
+    AuthOutcome, BearerAuth, BoxError, Kind, ReplayBody, TokenCache, clock::ManualClock, source_fn,
+};
 
 use crate::{
     api::{Api, authorized, get, layer, ours, ready},
@@ -79,6 +90,108 @@ async fn f15_a_request_that_waits_for_a_token_holds_no_capacity() {
     assert!(waiting.is_woken());
     assert_eq!(waiting.await.unwrap().status(), 200);
     assert_eq!(api.bearers(), [None, Some("t1".into())]);
+}
+
+#[tokio::test]
+async fn f15_capacity_that_was_reserved_for_a_waiting_request_is_given_to_others() {
+    let (cache, control) = cache();
+    let api = Api::default();
+    let inner = {
+        let api = api.clone();
+        service_fn(move |request: Request<ReplayBody<Empty<Bytes>>>| api.clone().answer(request))
+    };
+    let mut one = layer(&cache).layer(ConcurrencyLimit::new(inner, 1));
+    let mut other = one.clone();
+    let mut waiting = task::spawn(one.ready().await.unwrap().call(get()));
+    assert_pending!(waiting.poll());
+    assert!(task::spawn(other.ready()).poll().is_ready());
+    drop(other);
+    control.asked().await.token("t1");
+    settle().await;
+    assert_eq!(waiting.await.unwrap().status(), 200);
+}
+
+/// A service that is ready after a while: the clock moves on meanwhile.
+#[derive(Clone)]
+struct Late<S> {
+    inner: S,
+    clock: ManualClock,
+    /// How long each takes.
+    takes: Arc<Mutex<Vec<Duration>>>,
+}
+
+impl<S: Service<T>, T> Service<T> for Late<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        let ready = self.inner.poll_ready(cx);
+        let takes = self.takes.lock().unwrap().pop().unwrap_or_default();
+        self.clock.advance(takes);
+        ready
+    }
+
+    fn call(&mut self, request: T) -> S::Future {
+        self.inner.call(request)
+    }
+}
+
+#[tokio::test]
+async fn f15_capacity_is_given_back_if_the_token_ends_before_the_service_is_ready() {
+    let (cache, control) = cache();
+    let api = Api::default();
+    let inner = {
+        let api = api.clone();
+        service_fn(move |request: Request<ReplayBody<Empty<Bytes>>>| api.clone().answer(request))
+    };
+    let late = Late {
+        inner: ConcurrencyLimit::new(inner, 1),
+        clock: control.clock.clone(),
+        takes: Arc::default(),
+    };
+    let mut one = layer(&cache).layer(late.clone());
+    let mut other = one.clone();
+    let mut waiting = task::spawn(one.ready().await.unwrap().call(get()));
+    assert_pending!(waiting.poll());
+    let hours = Duration::from_secs(4000);
+    late.takes.lock().unwrap().push(hours);
+    control.asked().await.token("t1");
+    settle().await;
+    assert_pending!(waiting.poll(), "the token has ended");
+    assert!(task::spawn(other.ready()).poll().is_ready());
+    drop(other);
+    control.asked().await.token("t2");
+    settle().await;
+    assert_eq!(waiting.await.unwrap().status(), 200);
+    assert_eq!(api.bearers(), [Some("t2".into())]);
+}
+
+#[tokio::test]
+async fn l37_a_future_that_is_done_holds_nothing() {
+    struct Source(Arc<AtomicBool>);
+    impl Drop for Source {
+        fn drop(&mut self) {
+            self.0.store(true, SeqCst);
+        }
+    }
+    let gone = Arc::new(AtomicBool::new(false));
+    let source = Source(gone.clone());
+    let cache = TokenCache::new(source_fn(move |_| {
+        let _held = &source;
+        async { Ok(tower_bearer::Token::new("t1")?) }
+    }));
+    cache.token().await.unwrap();
+    settle().await;
+    let inner = service_fn(|_: Request<ReplayBody<Empty<Bytes>>>| {
+        std::future::ready(Ok::<_, BoxError>(Response::new(())))
+    });
+    let mut service = layer(&cache).layer(inner);
+    let mut request = task::spawn(service.ready().await.unwrap().call(get()));
+    drop((service, cache));
+    assert!(!gone.load(SeqCst), "the request still needs it");
+    assert_eq!(assert_ready!(request.poll()).unwrap().status(), 200);
+    assert!(gone.load(SeqCst));
 }
 
 #[tokio::test]

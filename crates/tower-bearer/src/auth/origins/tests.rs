@@ -141,6 +141,7 @@ fn l15_a_pattern_stands_for_exactly_one_label() {
     }
     let kind = route(&acme, "http://one.acme.run.ai/").unwrap_err();
     assert_eq!(kind, Kind::Insecure("http://one.acme.run.ai".into()));
+    assert!(route(&acme, "http://one.acme.run.ai:443/").is_err());
     assert_eq!(
         format!("{:?}", acme.allowed),
         "[https://*.acme.run.ai, https://*.eu.example:8443]"
