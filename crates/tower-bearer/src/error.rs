@@ -2,7 +2,11 @@
 
 use std::{borrow::Cow, error, fmt, sync::Arc, time::Duration};
 
-use crate::{foreign_text, report::Report, token::InvalidToken};
+use crate::{
+    foreign_text::{self, ForeignText},
+    report::Report,
+    token::InvalidToken,
+};
 
 /// Any error, boxed. [`BearerAuth`](crate::BearerAuth) answers with it, because the inner service's
 /// errors pass through the layer too.
@@ -71,6 +75,12 @@ pub enum Kind {
     Insecure(String),
     /// The request's URI does not name the origin that it goes to.
     NoOrigin,
+    /// The request's `Host` header names another host than its URI, whose origin is named here; or there are several
+    /// such headers.
+    HostMismatch(String),
+    /// The request came to a layer [with redirects](crate::BearerAuthLayer::with_redirects) from another task than its
+    /// caller's, so it is not known which token it asked for.
+    OutOfHop,
 }
 
 impl Error {
@@ -101,12 +111,26 @@ impl Error {
                     .into(),
                 "send an absolute URI, or set the origin to assume on the layer",
             ),
+            Kind::OutOfHop => (
+                "the request came to the layer from another task than its caller's, so it is not known \
+                 which token it asked for"
+                    .into(),
+                "put layers with a task of their own, such as a buffer, around the layer with redirects",
+            ),
             _ => ("the token source failed".into(), ""),
         };
         let mut failure = SourceError::new(kind, message);
         if !advice.is_empty() {
             failure = failure.with_advice(advice);
         }
+        Self::from(failure)
+    }
+
+    /// A request to `origin` whose `Host` headers are `hosts`.
+    pub(crate) fn host_mismatch(hosts: &ForeignText, origin: String) -> Self {
+        let message = format!("the request goes to {origin}, but its Host header is {hosts}");
+        let failure = SourceError::new(Kind::HostMismatch(origin), message)
+            .with_advice("leave the Host header out, so that the client writes it from the URI");
         Self::from(failure)
     }
 
@@ -447,6 +471,7 @@ mod tests {
             Kind::OriginNotAllowed("https://elsewhere.example".into()),
             Kind::Insecure("http://api.example".into()),
             Kind::NoOrigin,
+            Kind::OutOfHop,
         ] {
             let error = Error::new(kind.clone());
             assert!(error.advice().is_some(), "{kind:?}");

@@ -12,12 +12,14 @@ mod bounds;
 mod challenges;
 mod clocks;
 mod cold;
+mod held;
 mod interleavings;
 #[cfg(feature = "metrics")]
 mod measures;
 mod middleware;
 mod options;
 mod readiness;
+mod redirects;
 mod refresh;
 mod rejection;
 mod retry;
