@@ -78,6 +78,7 @@ mod refresh;
 mod report;
 mod shard;
 mod source;
+mod timer;
 mod token;
 
 pub use crate::{

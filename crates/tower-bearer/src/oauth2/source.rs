@@ -263,6 +263,10 @@ impl Exchange {
             AnswerError::Refused if code.is_none() => SourceError::malformed(message),
             error => error.into_error(answer, message),
         };
+        let error = match answer.refuses_grant() {
+            true => error,
+            false => error.about_the_client(),
+        };
         error.with_advice(advice)
     }
 }

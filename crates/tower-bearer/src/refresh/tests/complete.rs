@@ -32,7 +32,7 @@ fn check(rows: Vec<Row>) {
             Verdict::Publish(entry) => Became::Published(entry.generation()),
             Verdict::AskAgain => Became::AskAgain,
             Verdict::Superseded => Became::Superseded,
-            Verdict::Failed(error) => match expected {
+            Verdict::Failed(error) | Verdict::Unchanged(error) => match expected {
                 Became::Failed(end) if error.message().ends_with(end) => Became::Failed(end),
                 _ => panic!("{case}: {error}"),
             },
@@ -40,7 +40,9 @@ fn check(rows: Vec<Row>) {
         assert_eq!(became, expected, "{case}");
         let is_as_it_should_be = match verdict {
             Verdict::AskAgain => matches!(world.state.phase, Phase::Refreshing { .. }),
-            Verdict::Failed(_) => matches!(world.state.phase, Phase::Backoff { .. }),
+            Verdict::Failed(_) | Verdict::Unchanged(_) => {
+                matches!(world.state.phase, Phase::Backoff { .. })
+            }
             _ => matches!(world.state.phase, Phase::Idle),
         };
         assert!(is_as_it_should_be, "{case}: {:?}", world.state.phase);
