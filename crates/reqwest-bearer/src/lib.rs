@@ -60,11 +60,11 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Extensions, Uri};
-use reqwest::{Body, Request, Response};
+use http::{Extensions, StatusCode, Uri};
+use reqwest::{Body, Request, Response, ResponseBuilderExt};
 use reqwest_middleware::{Error, Middleware, Next};
 use tower::{Layer, ServiceExt};
-use tower_bearer::{BearerAuthLayer, BoxError, ReplayBody, RequestOptions};
+use tower_bearer::{BearerAuthLayer, BoxError, ReplayBody, RequestOptions, auth::ReadAhead};
 use tower_service::Service;
 
 pub use self::error::token_error;
@@ -153,7 +153,8 @@ fn split<'a>(
         next,
         request: Arc::new(request),
         streams,
-        extensions: Arc::new(Mutex::new(mem::take(extensions))),
+        // A copy: if this try is given up, the next one needs them (L24).
+        extensions: Arc::new(Mutex::new(extensions.clone())),
     };
     Ok((head, rest))
 }
@@ -189,6 +190,9 @@ impl<'a> Service<http::Request<ReplayBody<Body>>> for Rest<'a> {
             let answered = next.run(request, &mut own).await;
             *lock(&extensions) = own;
             let mut response = answered?;
+            if response.status() == StatusCode::UNAUTHORIZED {
+                response = read_ahead(response).await;
+            }
             let redirected = *response.url() != url;
             let uri = redirected.then(|| response.url().as_str().parse::<Uri>());
             let mut split = http::Response::new(());
@@ -202,6 +206,22 @@ impl<'a> Service<http::Request<ReplayBody<Body>>> for Rest<'a> {
             Ok(split.map(|()| response))
         })
     }
+}
+
+/// Reads the body of a rejection to its end, so that its connection is free while the request waits for another token.
+async fn read_ahead(response: Response) -> Response {
+    let url = response.url().clone();
+    let (head, body) = http::Response::<Body>::from(response).into_parts();
+    let body = Body::wrap(ReadAhead::read(body).await);
+    // reqwest finds the URL only where its own builder has put it.
+    let (with_url, ()) = match http::Response::builder().url(url).body(()) {
+        Ok(with_url) => with_url.into_parts(),
+        // A builder that was given nothing else cannot fail.
+        Err(_) => http::Response::new(()).into_parts(),
+    };
+    let mut response = http::Response::from_parts(head, body);
+    response.extensions_mut().extend(with_url.extensions);
+    Response::from(response)
 }
 
 /// A response as reqwest has it.

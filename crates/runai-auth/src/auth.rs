@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use http::Uri;
 use http_body::Body;
+use hyper::body::Incoming;
 use tower::Layer;
 use tower_bearer::{
     BearerAuth, BearerAuthLayer, BoxError, Builder, ReplayBody, Status, TokenCache,
+    auth::{ReadAhead, ReadRejections},
 };
 
 use crate::{
@@ -15,7 +17,12 @@ use crate::{
 };
 
 /// A ready HTTP client whose requests carry the token. [`Auth::client`] makes it.
-pub type Client<B> = BearerAuth<HttpClient<ReplayBody<B>>>;
+///
+/// It reads the body of a rejection before the request waits for another token, so that its connection is free.
+pub type Client<B> = BearerAuth<ReadRejections<HttpClient<ReplayBody<B>>>>;
+
+/// The body of a [`Client`]'s responses.
+pub type ResponseBody = ReadAhead<Incoming>;
 
 /// A control plane and its credentials, with the cache of their token.
 ///
@@ -91,7 +98,7 @@ impl Auth {
         B::Error: Into<BoxError>,
     {
         let client = HttpClient::new(&self.control_plane.network)?;
-        Ok(self.layer().layer(client))
+        Ok(self.layer().layer(ReadRejections::new(client)))
     }
 
     /// Returns the same client for HTTP/1.1 alone, for upgrades such as WebSocket.
@@ -105,7 +112,7 @@ impl Auth {
         B::Error: Into<BoxError>,
     {
         let client = HttpClient::http1(&self.control_plane.network)?;
-        Ok(self.layer().layer(client))
+        Ok(self.layer().layer(ReadRejections::new(client)))
     }
 
     /// Returns the token endpoint that issued the last token, if there was one.

@@ -2,7 +2,11 @@
 
 use std::{borrow::Cow, error, fmt, sync::Arc, time::Duration};
 
-use crate::{report::Report, token::InvalidToken};
+use crate::{
+    foreign_text::{self, ForeignText},
+    report::Report,
+    token::InvalidToken,
+};
 
 /// Any error, boxed. [`BearerAuth`](crate::BearerAuth) answers with it, because the inner service's
 /// errors pass through the layer too.
@@ -75,6 +79,12 @@ pub enum Kind {
     Insecure(String),
     /// The request's URI does not name the origin that it goes to.
     NoOrigin,
+    /// The request's `Host` header names another host than its URI, whose origin is named here; or there are several
+    /// such headers.
+    HostMismatch(String),
+    /// The request came to a layer [with redirects](crate::BearerAuthLayer::with_redirects) from another task than its
+    /// caller's, so it is not known which token it asked for.
+    OutOfHop,
 }
 
 impl Error {
@@ -113,12 +123,26 @@ impl Error {
                     .into(),
                 "send an absolute URI, or set the origin to assume on the layer",
             ),
+            Kind::OutOfHop => (
+                "the request came to the layer from another task than its caller's, so it is not known \
+                 which token it asked for"
+                    .into(),
+                "put layers with a task of their own, such as a buffer, around the layer with redirects",
+            ),
             _ => ("the token source failed".into(), ""),
         };
         let mut failure = SourceError::new(kind, message);
         if !advice.is_empty() {
             failure = failure.with_advice(advice);
         }
+        Self::from(failure)
+    }
+
+    /// A request to `origin` whose `Host` headers are `hosts`.
+    pub(crate) fn host_mismatch(hosts: &ForeignText, origin: String) -> Self {
+        let message = format!("the request goes to {origin}, but its Host header is {hosts}");
+        let failure = SourceError::new(Kind::HostMismatch(origin), message)
+            .with_advice("leave the Host header out, so that the client writes it from the URI");
         Self::from(failure)
     }
 
@@ -272,7 +296,7 @@ impl SourceError {
     pub(crate) fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             kind,
-            message: message.into(),
+            message: one_line(message.into()),
             advice: None,
             source: None,
             retry_after: None,
@@ -286,7 +310,7 @@ impl SourceError {
     /// Defaults to none.
     #[must_use]
     pub fn with_advice(mut self, advice: impl Into<Cow<'static, str>>) -> Self {
-        self.advice = Some(advice.into());
+        self.advice = Some(one_line(advice.into()));
         self
     }
 
@@ -397,6 +421,14 @@ impl SourceError {
     }
 }
 
+/// A text that may have a foreign name in it, a path for example, which must not break the line.
+fn one_line(text: Cow<'static, str>) -> Cow<'static, str> {
+    match foreign_text::escaped(&text) {
+        Cow::Borrowed(_) => text,
+        Cow::Owned(escaped) => Cow::Owned(escaped),
+    }
+}
+
 impl From<InvalidToken> for SourceError {
     fn from(invalid: InvalidToken) -> Self {
         Self::malformed("the access token cannot be used").with_source(invalid)
@@ -465,6 +497,14 @@ mod tests {
     }
 
     #[test]
+    fn p01_a_name_in_a_message_does_not_break_its_line() {
+        let error = SourceError::transient("the file /a\nhint: run \u{202e}this does not exist")
+            .with_advice("check\r\nit");
+        let text = r"the file /a\nhint: run \u{202e}this does not exist: check\r\nit";
+        assert_eq!(error.to_string(), text);
+    }
+
+    #[test]
     fn each_error_of_the_crate_itself_says_what_to_do() {
         for kind in [
             Kind::Limited,
@@ -474,6 +514,7 @@ mod tests {
             Kind::OriginNotAllowed("https://elsewhere.example".into()),
             Kind::Insecure("http://api.example".into()),
             Kind::NoOrigin,
+            Kind::OutOfHop,
         ] {
             let error = Error::new(kind.clone());
             assert!(error.advice().is_some(), "{kind:?}");

@@ -112,10 +112,17 @@ impl<S: Clone> BearerAuth<S> {
     {
         let mut shared = self.shared.own().clone();
         shared.stamper.clear(request.headers_mut());
+        let has_own = match shared.stamper.restore(&mut request) {
+            Ok(has_own) => has_own,
+            Err(error) => {
+                self.give_capacity_back();
+                return ResponseFuture::refused(error);
+            }
+        };
         if let Some(cache) = RequestOptions::of(&request).other_cache() {
             shared = Arc::new(shared.with_cache(cache.clone()));
         }
-        match shared.stamper.plan(&request) {
+        match shared.stamper.plan(&request, has_own) {
             Plan::Send(stamp) => {
                 let (response, sent) = attempt::first(shared, &mut self.inner, request, stamp);
                 ResponseFuture::sent(response, Some(sent))

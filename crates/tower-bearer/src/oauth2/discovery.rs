@@ -59,7 +59,7 @@ impl Endpoint {
     ///
     /// If it is not a URL.
     pub fn new_insecure(url: &str) -> Result<Self, InvalidOrigin> {
-        Origin::parse(url)?;
+        Origin::parse_http(url)?;
         let uri = url.parse().map_err(|_| InvalidOrigin::not_a_url(url))?;
         Ok(Self {
             place: Place::Configured(uri),
@@ -139,7 +139,7 @@ impl Endpoint {
 
 /// A URL over TLS, or on this machine.
 fn checked(url: &str) -> Result<Uri, InvalidOrigin> {
-    let origin = Origin::parse(url)?;
+    let origin = Origin::parse_http(url)?;
     if !origin.is_safe() {
         return Err(InvalidOrigin::insecure_endpoint(&origin));
     }
@@ -225,7 +225,7 @@ impl Metadata {
     /// If it is elsewhere or not a URL: the secret would go there.
     pub fn token_endpoint_on(&self, origins: &[Origin]) -> Result<Uri, SourceError> {
         let issuer = ForeignText::new(&self.issuer);
-        let origin = Origin::parse(&self.token_endpoint);
+        let origin = Origin::parse_http(&self.token_endpoint);
         let uri = self.token_endpoint.parse::<Uri>();
         let (Ok(origin), Ok(uri)) = (origin, uri) else {
             let endpoint = ForeignText::new(&self.token_endpoint);

@@ -282,7 +282,7 @@ impl Telemetry {
     ) {
         const STILL_USABLE: &str = "token refresh failed; the current token is still usable";
         let cache = &*self.name;
-        let error = format_args!("{error:#}");
+        let error = format!("{error:#}");
         let Some(usable) = usable else {
             tracing::warn!(cache, reason, took_ms, error = %error, "token refresh failed; no usable token");
             return;
