@@ -647,3 +647,90 @@ async fn l35_a_request_for_more_time_than_there_is_is_sent_after_one_refresh() {
     let fetches = fetches.load(Ordering::SeqCst);
     assert!(fetches <= (waited + 100) / 5 + 1, "{fetches} in {waited} s");
 }
+
+/// Where a log that sees everything panics.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum LogPanics {
+    NewSpan,
+    Enter,
+    Exit,
+    Event,
+    Enabled,
+}
+
+impl tracing::Subscriber for LogPanics {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        assert!(*self != Self::Enabled, "a bug in the log");
+        true
+    }
+
+    fn register_callsite(
+        &self,
+        _: &'static tracing::Metadata<'static>,
+    ) -> tracing::subscriber::Interest {
+        tracing::subscriber::Interest::sometimes()
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        assert!(*self != Self::NewSpan, "a bug in the log");
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        assert!(*self != Self::Event, "a bug in the log");
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {
+        assert!(*self != Self::Enter, "a bug in the log");
+    }
+
+    fn exit(&self, _: &tracing::span::Id) {
+        assert!(*self != Self::Exit, "a bug in the log");
+    }
+}
+
+#[tokio::test]
+async fn l28_a_log_that_panics_anywhere_fails_a_refresh_at_most_and_harms_no_caller() {
+    for at in [
+        LogPanics::NewSpan,
+        LogPanics::Enter,
+        LogPanics::Exit,
+        LogPanics::Event,
+        LogPanics::Enabled,
+    ] {
+        let log = tracing::subscriber::set_default(at);
+        let fetches: Arc<AtomicUsize> = Arc::default();
+        let counted = fetches.clone();
+        let source = source_fn(move |_| {
+            let nth = counted.fetch_add(1, Ordering::SeqCst);
+            assert!(nth > 0, "the first fetch panics, while the log does");
+            async move { Ok(token(&format!("t{nth}"))) }
+        });
+        let clock = ManualClock::new();
+        let cache = TokenCache::builder(source).clock(clock.clone()).build();
+        let callers: Vec<_> = (0..5).map(|_| tokio::spawn(cache.token())).collect();
+        for caller in callers {
+            let error = caller.await.unwrap().unwrap_err();
+            assert_eq!(*error.kind(), Kind::Panicked, "{at:?}");
+        }
+        assert_eq!(cache.status().phase, Phase::Backoff, "{at:?}");
+        assert!(fetches.load(Ordering::SeqCst) <= 1, "{at:?}");
+        clock.advance(Duration::from_secs(60));
+        drop(log);
+        while cache.token().await.is_err() {
+            clock.advance(Duration::from_secs(60));
+        }
+        // Who has a usable token is served it, and a rejection is none of the caller's business either.
+        let _log = tracing::subscriber::set_default(at);
+        clock.advance(Duration::from_secs(2975));
+        let due = cache.token().await.unwrap();
+        settle().await;
+        drop(cache.reject(&due));
+        settle().await;
+        drop(cache.status());
+    }
+}

@@ -85,6 +85,8 @@ async fn l01_a_mark_is_taken_back_by_one_answer_and_the_next_ones_take_no_lock()
     settle().await;
     drop(core.look(rejecting(1)));
     core.accepted(1, || None);
+    let is_rejected = || core.cell.read(|it| it.is_some_and(|it| it.is_rejected()));
+    assert!(!is_rejected());
     let answers = || core.accepted(1, || panic!("nobody wants to know"));
     without_the_lock(&core, answers);
     assert_eq!(core.fresh(Duration::ZERO).map(|it| it.generation), Some(1));
