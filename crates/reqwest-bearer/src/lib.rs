@@ -56,14 +56,13 @@ use std::{
     future::Future,
     mem,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
 };
 
 use http::{Extensions, StatusCode, Uri};
 use reqwest::{Body, Request, Response, ResponseBuilderExt};
 use reqwest_middleware::{Error, Middleware, Next};
-use tower::{Layer, ServiceExt};
 use tower_bearer::{BearerAuthLayer, BoxError, ReplayBody, RequestOptions, auth::ReadAhead};
 use tower_service::Service;
 
@@ -97,9 +96,9 @@ impl Middleware for BearerAuthMiddleware {
         next: Next<'_>,
     ) -> Result<Response, Error> {
         let (head, rest) = split(request, extensions, next)?;
-        let shared = rest.extensions.clone();
-        let answered = self.layer.layer(rest).oneshot(head).await;
-        *extensions = mem::take(&mut *lock(&shared));
+        let shared = rest.shared.clone();
+        let answered = self.layer.call_once(rest, head).await;
+        *extensions = mem::take(&mut *shared.lock());
         match answered {
             Ok(response) => Ok(join(response)),
             Err(error) => Err(error::into_middleware_error(error)),
@@ -115,12 +114,26 @@ struct FinalUri(Uri);
 #[derive(Clone)]
 struct Rest<'a> {
     next: Next<'a>,
+    shared: Arc<Shared>,
+}
+
+/// What both attempts share.
+struct Shared {
     /// The request, with a body that is in memory.
-    request: Arc<Request>,
+    request: Request,
     /// Whether the body is a stream, which comes through the service.
     streams: bool,
     /// The chain's extensions, which each sending takes out and puts back.
-    extensions: Arc<Mutex<Extensions>>,
+    extensions: Mutex<Extensions>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Extensions> {
+        // Nothing panics while it is held.
+        self.extensions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The request as the layer sees it, and what sends it.
@@ -149,13 +162,13 @@ fn split<'a>(
     if let Some(options) = extensions.get::<RequestOptions>() {
         head.extensions_mut().insert(options.clone());
     }
-    let rest = Rest {
-        next,
-        request: Arc::new(request),
+    let shared = Arc::new(Shared {
+        request,
         streams,
         // A copy: if this try is given up, the next one needs them (L24).
-        extensions: Arc::new(Mutex::new(extensions.clone())),
-    };
+        extensions: Mutex::new(extensions.clone()),
+    });
+    let rest = Rest { next, shared };
     Ok((head, rest))
 }
 
@@ -170,30 +183,23 @@ impl<'a> Service<http::Request<ReplayBody<Body>>> for Rest<'a> {
     }
 
     fn call(&mut self, stamped: http::Request<ReplayBody<Body>>) -> Self::Future {
-        let Self {
-            next,
-            request,
-            streams,
-            extensions,
-        } = self.clone();
+        let Self { next, shared } = self.clone();
         Box::pin(async move {
             let (head, body) = stamped.into_parts();
-            let mut request = request
-                .try_clone()
-                .ok_or("a body in memory does not clone")?;
+            let copy = shared.request.try_clone();
+            let mut request = copy.ok_or("a body in memory does not clone")?;
             *request.headers_mut() = head.headers;
-            if streams {
+            if shared.streams {
                 *request.body_mut() = Some(Body::wrap(body));
             }
-            let url = request.url().clone();
-            let mut own = mem::take(&mut *lock(&extensions));
+            let mut own = mem::take(&mut *shared.lock());
             let answered = next.run(request, &mut own).await;
-            *lock(&extensions) = own;
+            *shared.lock() = own;
             let mut response = answered?;
             if response.status() == StatusCode::UNAUTHORIZED {
                 response = read_ahead(response).await;
             }
-            let redirected = *response.url() != url;
+            let redirected = response.url() != shared.request.url();
             let uri = redirected.then(|| response.url().as_str().parse::<Uri>());
             let mut split = http::Response::new(());
             *split.status_mut() = response.status();
@@ -231,11 +237,6 @@ fn join(response: http::Response<Response>) -> Response {
     *response.headers_mut() = head.headers;
     *response.extensions_mut() = head.extensions;
     response
-}
-
-fn lock(extensions: &Mutex<Extensions>) -> std::sync::MutexGuard<'_, Extensions> {
-    // Nothing panics while it is held.
-    extensions.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Rest<'_> {

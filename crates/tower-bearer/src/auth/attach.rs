@@ -2,11 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{
-    HeaderMap, Request, Uri,
-    header::{AUTHORIZATION, HOST},
-    response,
-};
+use http::{HeaderMap, Request, Uri, header::AUTHORIZATION, response};
 
 use super::{
     hops::{self, Pair},
@@ -72,7 +68,7 @@ impl Stamper {
             && self.rules.origins.plainly_allow(request.uri())
             && !RequestOptions::are_in(request)
             && !request.headers().contains_key(AUTHORIZATION)
-            && !request.headers().contains_key(HOST);
+            && Origins::plainly_agree(request.uri(), request.headers());
         match is_plain {
             true => self.cache.core().fresh(RequestOptions::NO_MINIMUM),
             false => None,

@@ -2,7 +2,7 @@
 
 use std::{
     mem,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -28,7 +28,9 @@ pub(super) struct Shared<S> {
     pub(super) stamper: Stamper,
     /// The inner service that was called last. Retries clone it, so a request that is not retried costs
     /// no clone. `None` until the first request that could be retried.
-    spare: Arc<Mutex<Option<S>>>,
+    spare: Mutex<Option<S>>,
+    /// Whose service is the spare one, if these are the tokens of another cache.
+    base: Option<Arc<Shared<S>>>,
 }
 
 /// A request that was sent with a token, until its response arrives.
@@ -76,17 +78,27 @@ impl<S> Shared<S> {
     pub(super) fn new(stamper: Stamper) -> Self {
         Self {
             stamper,
-            spare: Arc::default(),
+            spare: Mutex::new(None),
+            base: None,
         }
     }
 
     /// Returns the same, with the tokens of another cache.
-    pub(super) fn with_cache(&self, cache: TokenCache) -> Self {
+    pub(super) fn with_cache(self: Arc<Self>, cache: TokenCache) -> Self {
         let rules = self.stamper.rules.clone();
         Self {
             stamper: Stamper { cache, rules },
-            spare: self.spare.clone(),
+            spare: Mutex::new(None),
+            base: Some(self),
         }
+    }
+
+    fn lock_spare(&self) -> MutexGuard<'_, Option<S>> {
+        let spare = match &self.base {
+            Some(base) => &base.spare,
+            None => &self.spare,
+        };
+        spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts a service aside that was just called, in exchange for the one that was put aside before.
@@ -97,7 +109,7 @@ impl<S> Shared<S> {
     where
         S: Clone,
     {
-        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spare = self.lock_spare();
         match &mut *spare {
             Some(spare) => mem::swap(spare, called),
             None => *spare = Some(called.clone()),
@@ -109,9 +121,8 @@ impl<S> Shared<S> {
     where
         S: Clone,
     {
-        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        let spare = spare.as_ref();
-        spare
+        self.lock_spare()
+            .as_ref()
             .expect("a service is put aside with each request that may be retried")
             .clone()
     }

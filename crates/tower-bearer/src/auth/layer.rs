@@ -1,17 +1,21 @@
 use std::sync::Arc;
 
-use http::{Uri, response};
+use http::{Request, Response, Uri, response};
+use http_body::Body;
 use tower_layer::Layer;
+use tower_service::Service;
 
 use super::{
     attach::{Rules, Stamper},
+    future::ResponseFuture,
     hops::Pair,
     origin::{InvalidOrigin, Origin},
     origins::Origins,
     redirects::RedirectsLayer,
-    service::BearerAuth,
+    replay::ReplayBody,
+    service::{self, BearerAuth},
 };
-use crate::cache::TokenCache;
+use crate::{cache::TokenCache, error::BoxError};
 
 /// Makes [`BearerAuth`] services that share one [`TokenCache`].
 ///
@@ -225,6 +229,19 @@ impl BearerAuthLayer {
         let pair = Pair::new();
         let inside = self.with(|rules| rules.hops = Some(pair));
         RedirectsLayer::new(redirects, inside.stamper, pair)
+    }
+
+    /// Sends one request through `inner`, which must be ready, as a service of this layer would.
+    ///
+    /// It is for adapters whose inner service lives as long as one request: they need no service that requests and
+    /// threads share.
+    pub fn call_once<S, B, R>(&self, inner: S, request: Request<B>) -> ResponseFuture<S, B, R>
+    where
+        S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
+        S::Error: Into<BoxError>,
+        B: Body,
+    {
+        service::call_once(inner, self.stamper.clone(), request)
     }
 
     fn with(mut self, change: impl FnOnce(&mut Rules)) -> Self {
