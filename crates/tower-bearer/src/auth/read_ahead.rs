@@ -23,8 +23,7 @@ use crate::clock::{Clock, Sleep, SystemClock};
 /// has read occupies a connection, or a part of the window that all streams of a connection share. Then the retry, or
 /// the refresh itself, may have to wait for it. A body that was read occupies nothing.
 ///
-/// The caller gets the same response; its body is what was read, and then the rest. The client needs a tokio
-/// runtime with a timer.
+/// The caller gets the same response; its body is what was read, and then the rest.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -158,8 +157,6 @@ impl<B: Body> ReadAhead<B> {
 
     /// Reads a body until its end, or until [`MAX_BYTES`](Self::MAX_BYTES) or [`MAX_TIME`](Self::MAX_TIME) is
     /// reached. A body that is known to be larger is not read.
-    ///
-    /// It needs a tokio runtime with a timer.
     pub fn read(body: B) -> Reading<B> {
         Reading {
             is_too_large: body.size_hint().lower() > Self::MAX_BYTES as u64,
@@ -168,6 +165,7 @@ impl<B: Body> ReadAhead<B> {
             timeout: None,
             done: None,
             way_back: None,
+            sleep: |duration| SystemClock::new().sleep(duration),
         }
     }
 
@@ -253,6 +251,8 @@ pub struct Reading<B: Body> {
     done: Option<ReadAhead<B>>,
     /// The time that a connection gets to return to its pool.
     way_back: Option<Sleep>,
+    /// What it sleeps on; a test may have another clock.
+    sleep: fn(Duration) -> Sleep,
 }
 
 impl<B: Body + Unpin> Future for Reading<B> {
@@ -264,9 +264,7 @@ impl<B: Body + Unpin> Future for Reading<B> {
             this.done = Some(ready!(this.poll_read(cx)));
         }
         if this.done.as_ref().is_some_and(|done| done.rest.is_none()) {
-            let way_back = this
-                .way_back
-                .get_or_insert_with(|| SystemClock::new().sleep(WAY_BACK));
+            let way_back = this.way_back.get_or_insert_with(|| (this.sleep)(WAY_BACK));
             ready!(way_back.as_mut().poll(cx));
         }
         Poll::Ready(this.done.take().expect(POLLED_AGAIN))
@@ -283,7 +281,7 @@ impl<B: Body + Unpin> Reading<B> {
                 Poll::Pending => {
                     let timeout = self
                         .timeout
-                        .get_or_insert_with(|| SystemClock::new().sleep(ReadAhead::<B>::MAX_TIME));
+                        .get_or_insert_with(|| (self.sleep)(ReadAhead::<B>::MAX_TIME));
                     ready!(timeout.as_mut().poll(cx));
                     break;
                 }

@@ -303,11 +303,10 @@ fn with_a_cap_of_0_only_an_empty_body_is_sent_again() {
 fn the_size_of_a_retrys_body_is_known_if_the_firsts_was() {
     for exact in [true, false] {
         let source = Source::default();
-        let hint = |bytes| match exact {
-            true => SizeHint::with_exact(bytes),
+        source.0.lock().unwrap().hint = match exact {
+            true => SizeHint::with_exact(6),
             false => SizeHint::new(),
         };
-        source.0.lock().unwrap().hint = hint(6);
         source.data("one");
         let (mut first, replay) = recorded(&source, 64);
         assert_eq!(first.size_hint().exact(), exact.then_some(6));
