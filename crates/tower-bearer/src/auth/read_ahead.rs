@@ -24,8 +24,7 @@ use crate::clock::{Clock, Sleep, SystemClock};
 /// has read occupies a connection, or a part of the window that all streams of a connection share. Then the retry, or
 /// the refresh itself, may have to wait for it. A body that was read occupies nothing.
 ///
-/// The caller gets the same response; its body is what was read, and then the rest. The client needs a tokio
-/// runtime with a timer.
+/// The caller gets the same response; its body is what was read, and then the rest.
 ///
 /// ```
 /// use bytes::Bytes;
