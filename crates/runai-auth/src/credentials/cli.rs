@@ -231,6 +231,10 @@ impl Credential for CliCredentials {
         !self.redeems
     }
 
+    fn known_secrets(&self) -> Vec<SecretText> {
+        self.login.known_secrets()
+    }
+
     fn fetch<'a>(&'a self, exchange: &'a Arc<Exchange>, cx: &'a FetchContext) -> Fetching<'a> {
         Box::pin(async move {
             let subject = self.subject();

@@ -187,6 +187,13 @@ impl Credential for ClientCredentials {
         }
     }
 
+    fn known_secrets(&self) -> Vec<SecretText> {
+        match &*self.pair {
+            Pair::Configured { secret, .. } => secret.known().into_iter().collect(),
+            Pair::Files { both, .. } => both.last().map(|(_, secret)| secret).into_iter().collect(),
+        }
+    }
+
     fn fetch<'a>(&'a self, exchange: &'a Arc<Exchange>, _cx: &'a FetchContext) -> Fetching<'a> {
         Box::pin(async move {
             let (id, secret) = self.current().await?;

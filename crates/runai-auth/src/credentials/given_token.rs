@@ -86,6 +86,10 @@ impl Credential for GivenToken {
         true
     }
 
+    fn known_secrets(&self) -> Vec<SecretText> {
+        self.token.known().into_iter().collect()
+    }
+
     fn fetch<'a>(&'a self, _: &'a Arc<Exchange>, _: &'a FetchContext) -> Fetching<'a> {
         Box::pin(async move {
             let text = self.token.current().await.map_err(|error| {

@@ -172,6 +172,21 @@ fn stored_tokens(profile: &Profile) -> Result<StoredTokens, FileError> {
     })
 }
 
+/// Returns the secrets of a login that the kubeconfig itself holds.
+fn secrets(login: &LoginMethod) -> Vec<SecretText> {
+    let all = match login {
+        LoginMethod::Token(token) => [Some(token), None, None],
+        LoginMethod::Oidc(oidc) => [
+            oidc.id_token.as_ref(),
+            oidc.refresh_token.as_ref(),
+            oidc.client_secret.as_ref(),
+        ],
+        LoginMethod::TokenFile(_) | LoginMethod::Exec(_) | LoginMethod::None(_) => [None; 3],
+    };
+    let texts = all.into_iter().flatten();
+    texts.map(|text| text.as_str().into()).collect()
+}
+
 /// Identifies a user of a context and the issuer of the login.
 fn identity(user: &User) -> String {
     let with = match &user.login {
@@ -195,6 +210,10 @@ impl Credential for KubeconfigCredentials {
 
     fn epoch(&self) -> u64 {
         self.login.epoch()
+    }
+
+    fn known_secrets(&self) -> Vec<SecretText> {
+        self.login.known_secrets()
     }
 
     fn fetch<'a>(&'a self, exchange: &'a Arc<Exchange>, cx: &'a FetchContext) -> Fetching<'a> {
@@ -228,6 +247,7 @@ impl Credential for KubeconfigCredentials {
                 user.file.display()
             );
             let identity = identity(&user);
+            exchange.sending(secrets(&user.login));
             match user.login {
                 LoginMethod::Token(token) => {
                     let text = token.as_str().into();
@@ -309,6 +329,9 @@ async fn refresh(
         .parameter("grant_type", "refresh_token")
         .parameter("client_id", &oidc.client_id)
         .secret_parameter("refresh_token", &token);
+    let client_secret = oidc.client_secret.as_ref().map(|it| it.as_str().into());
+    let sent = std::iter::once(token.clone()).chain(client_secret.clone());
+    exchange.sending(sent.collect());
     if let Some(secret) = &oidc.client_secret {
         request = request.secret_parameter("client_secret", &secret.as_str().into());
     }
@@ -322,6 +345,7 @@ async fn refresh(
     let mut issued = answer
         .token()
         .map_err(|error| parties.no_token(error, &answer, &tried))?;
+    exchange.issued(&issued);
     // The profile's bearer token is the ID token, as in kubectl.
     if let Some(id_token) = &issued.id_token {
         issued.token = given_token(id_token, None, &subject.name, subject.advice)?;

@@ -100,6 +100,15 @@ impl StoredLogin {
         self.inner.file.epoch()
     }
 
+    /// Returns the tokens that the file held when it was read last, as they are and as they are written.
+    pub(crate) fn known_secrets(&self) -> Vec<SecretText> {
+        let stored = self.inner.file.last();
+        let both = stored.map(|stored| [stored.token, stored.refresh_token]);
+        let all = both.into_iter().flatten().flatten();
+        all.flat_map(|secret| [secret.text, secret.written])
+            .collect()
+    }
+
     /// Returns the token in the file. If `redeems`, and that token is about to expire or is needed anew,
     /// redeems the refresh token with `send` instead. The file must still hold the login `identity`.
     pub(crate) async fn fetch<F, Fut>(

@@ -4,14 +4,15 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use http::{Uri, header};
 use tower_bearer::{
-    SourceError,
-    oauth2::{Answer, AnswerError, Issued, Metadata, TokenRequest, Transport},
+    SourceError, Token,
+    oauth2::{Answer, AnswerError, Issued, Metadata, SecretText, TokenRequest, Transport},
 };
 
 use super::{
     endpoint::{EndpointVersion, issuer_path},
     explain::{Parties, Subject},
     grant::Grant,
+    secrets::KnownSecrets,
 };
 use crate::{control_plane::ControlPlane, network::HttpClient};
 
@@ -22,6 +23,7 @@ pub(crate) struct Exchange {
     transport: OnceLock<Transport>,
     /// The endpoint that issued the last token, or that a probe detected.
     known: Mutex<Option<Endpoint>>,
+    secrets: KnownSecrets,
 }
 
 /// A token endpoint and its version.
@@ -48,6 +50,7 @@ impl Exchange {
             control_plane,
             transport,
             known: Mutex::default(),
+            secrets: KnownSecrets::default(),
         }
     }
 
@@ -72,6 +75,26 @@ impl Exchange {
         Ok(self.transport.get_or_init(|| Transport::new(client)))
     }
 
+    /// Takes secrets that are about to be sent, so that no text repeats them.
+    pub(crate) fn sending(&self, secrets: Vec<SecretText>) {
+        self.secrets.sending(secrets);
+    }
+
+    /// Takes the token that a fetch returned, so that no text repeats it.
+    pub(crate) fn returned(&self, token: &Token) {
+        self.secrets.returned(token.expose_secret());
+    }
+
+    /// Takes the tokens of an answer, so that no text repeats them.
+    pub(crate) fn issued(&self, issued: &Issued) {
+        self.secrets.issued(issued);
+    }
+
+    /// Returns the secrets that were sent or received last.
+    pub(crate) fn known_secrets(&self) -> Vec<SecretText> {
+        self.secrets.all()
+    }
+
     /// Redeems a grant for a token, at the endpoint that is configured, known or detected.
     pub(crate) async fn issue(
         &self,
@@ -82,6 +105,7 @@ impl Exchange {
             base: self.control_plane.base(),
             subject,
         };
+        self.sending(grant.secrets());
         let configured = self.control_plane.token_endpoint.version();
         let first = match configured {
             Some(version) => self.usual(version)?,
@@ -164,6 +188,7 @@ impl Exchange {
         let answer = self.ask(request, parties).await?;
         match answer.token() {
             Ok(issued) => {
+                self.issued(&issued);
                 self.remember(Some(to.clone()));
                 Ok(Outcome::Issued(issued))
             }

@@ -4,6 +4,7 @@ mod endpoint;
 mod explain;
 mod grant;
 mod issue;
+mod secrets;
 
 #[cfg(feature = "user-login")]
 pub(crate) use self::endpoint::{EndpointVersion, issuer_path};
