@@ -151,8 +151,8 @@ impl ControlPlane {
 
     /// Also trusts the certificates in a PEM text, such as a private CA's.
     ///
-    /// Defaults to the system's certificates, or, if `SSL_CERT_FILE` names a file, to those in the file
-    /// instead.
+    /// Defaults to the system's certificates, or, if `SSL_CERT_FILE` names a file or `SSL_CERT_DIR` names
+    /// directories, to those in them instead.
     ///
     /// # Errors
     ///

@@ -22,7 +22,7 @@ use crate::{
     control_plane::ControlPlane,
     error::{SetupError, SetupErrorKind},
     exchange::{Exchange, Grant, Subject},
-    files::{FileError, FileKind, read_text},
+    files::{FileError, FileKind, read_text, shown_path},
 };
 
 /// With or without padding.
@@ -216,7 +216,7 @@ impl Credential for CliCredentials {
         Subject {
             name: format!(
                 "the login of the Run:ai CLI in {}",
-                self.files.authentication.display()
+                shown_path(&self.files.authentication)
             ),
             advice: ADVICE,
             single_use: true,

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     error::{SetupError, SetupErrorKind},
     exchange::{ClientGrant, Exchange, Grant, Subject},
-    files::Watched,
+    files::{Watched, shown_path},
     secret::Secret,
 };
 
@@ -163,7 +163,7 @@ impl Credential for ClientCredentials {
             },
             Pair::Files { path, both } => match both.last() {
                 Some((id, _)) => application(&id),
-                None => format!("the application in {}", path.display()),
+                None => format!("the application in {}", shown_path(path)),
             },
         };
         Subject {

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     exchange::{Exchange, Subject},
+    files::shown_path,
     secret::Secret,
 };
 
@@ -47,7 +48,7 @@ impl Credentials {
     pub fn token_file(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
         Self::new(GivenToken {
-            name: format!("the token in {}", path.display()),
+            name: format!("the token in {}", shown_path(&path)),
             token: Secret::file(path),
             advice: ADVICE,
         })

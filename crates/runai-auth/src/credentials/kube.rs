@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     exchange::{Exchange, Parties, Subject},
-    files::{FileError, FileKind, read_line, warn_if_others_may_read},
+    files::{FileError, FileKind, read_line, shown_path, warn_if_others_may_read},
     kubeconfig::{self, Kubeconfig, KubeconfigError, LoginMethod, Oidc, User},
 };
 
@@ -150,7 +150,8 @@ fn stored_tokens(profile: &Profile) -> Result<StoredTokens, FileError> {
         LoginMethod::Oidc(oidc) => (oidc.id_token.as_ref(), oidc.refresh_token.as_ref()),
         LoginMethod::Token(token) => (Some(token), None),
         LoginMethod::TokenFile(path) => {
-            let text = read_line(path, FileKind::Secret)?;
+            let text = read_line(path, FileKind::Secret);
+            let text = text.map_err(FileError::with_foreign_path)?;
             return Ok(StoredTokens {
                 file: user.file,
                 identity,
@@ -244,7 +245,7 @@ impl Credential for KubeconfigCredentials {
                 "the login of user {} (context {}) in {}",
                 ForeignText::new(&user.name),
                 ForeignText::new(&user.context),
-                user.file.display()
+                shown_path(&user.file)
             );
             let identity = identity(&user);
             exchange.holding(secrets(&user.login));
@@ -255,7 +256,8 @@ impl Credential for KubeconfigCredentials {
                 }
                 LoginMethod::TokenFile(path) => {
                     let text = read_line(&path, FileKind::Secret);
-                    let mut text = text.map_err(|error| cannot(error.into()))?;
+                    let mut text =
+                        text.map_err(|error| cannot(error.with_foreign_path().into()))?;
                     let text = std::mem::take(&mut *text).into();
                     given_token(&text, None, &name, OTHER_ADVICE)
                 }

@@ -20,7 +20,7 @@ use tower_bearer::{
 use super::{given_token::given_token, unreadable::unreadable};
 use crate::{
     exchange::Subject,
-    files::{FileError, Watched},
+    files::{FileError, Watched, shown_path},
     kubeconfig::{can_write_back, write_back},
 };
 
@@ -167,7 +167,7 @@ impl StoredLogin {
             let message = format!(
                 "{name} has expired, and its refresh token is not redeemed because the new one could \
                  not be written to {}",
-                stored.file.display()
+                shown_path(&stored.file)
             );
             return Err(SourceError::invalid_credentials(message)
                 .with_advice(format!("make that file writable, or {advice}"))

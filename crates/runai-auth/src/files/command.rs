@@ -352,8 +352,8 @@ impl CommandError {
         let what = match &self.problem {
             Problem::NotInstalled => "is not installed, or not on PATH".into(),
             Problem::NotThere => "does not exist".into(),
-            Problem::NotStarted(_) => "cannot be started".into(),
-            Problem::Unwatched(_) => "cannot be read from".into(),
+            Problem::NotStarted(error) => format!("cannot be started ({error})"),
+            Problem::Unwatched(error) => format!("cannot be read from ({error})"),
             Problem::TooMuch => format!("printed more than {} MiB", OUTPUT_CAP / (1024 * 1024)),
             Problem::TimeOut(limit) => format!("did not end within {limit:?}"),
             Problem::Failed(status) => format!("failed ({status})"),

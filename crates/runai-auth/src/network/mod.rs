@@ -1,5 +1,6 @@
 //! The network: the default HTTP client, its connections, TLS, and forward proxies.
 
+mod cert_variables;
 mod client;
 mod connection;
 mod error;

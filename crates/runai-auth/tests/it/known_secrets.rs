@@ -204,3 +204,95 @@ async fn p01_a_later_answer_does_not_repeat_an_issued_token() {
         assert_harmless(&error, error.advice());
     }
 }
+
+fn kubeconfig(folder: &tempfile::TempDir, user: &serde_json::Value) -> Credentials {
+    let path = folder.path().join("config");
+    let text = json!({
+        "current-context": "main",
+        "contexts": [{ "name": "main", "context": { "user": "me", "cluster": "c" } }],
+        "users": [{ "name": "me", "user": user }],
+    });
+    std::fs::write(&path, text.to_string()).unwrap();
+    Credentials::kubeconfig().path(path).into()
+}
+
+#[tokio::test]
+async fn p01_the_user_name_and_the_query_of_an_issuer_are_not_shown() {
+    start_log();
+    for issuer in [
+        format!("https://ada:{SECRET}@idp.example/a"),
+        format!("ada:{SECRET}@idp example"),
+        format!("http://idp.example/?key={SECRET}"),
+        format!("http://127.0.0.1:9/?key={SECRET}"),
+        format!("http://127.0.0.1:9/#{SECRET}"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let user = json!({ "auth-provider": { "name": "oidc", "config": {
+            "client-id": "me", "idp-issuer-url": issuer, "refresh-token": "aRefreshToken",
+        }}});
+        let auth = auth_at("http://127.0.0.1:9", kubeconfig(&folder, &user));
+        let error = auth.cache().token().await.unwrap_err();
+        assert!(error.message().contains('"'), "{error}");
+        assert_harmless(&error, error.advice());
+    }
+}
+
+#[tokio::test]
+async fn p01_the_advice_about_an_issuer_has_none_of_its_words() {
+    start_log();
+    // The document is another issuer's.
+    let url = server("200 OK", "content-type: application/json\r\n", |_| {
+        json!({ "issuer": "https://idp.example", "token_endpoint": "https://idp.example/t" })
+            .to_string()
+    })
+    .await;
+    for at in ["hint:Run-curl-evil", "a?hint=Run"] {
+        let folder = tempfile::tempdir().unwrap();
+        let user = json!({ "auth-provider": { "name": "oidc", "config": {
+            "client-id": "me", "idp-issuer-url": format!("{url}/{at}"), "refresh-token": SECRET,
+        }}});
+        let auth = auth_at(&url, kubeconfig(&folder, &user));
+        let error = auth.cache().token().await.unwrap_err();
+        assert_eq!(error.advice(), Some("check the issuer's URL"), "{error}");
+        assert_harmless(&error, error.advice());
+    }
+}
+
+#[tokio::test]
+async fn p01_the_path_of_a_token_file_is_quoted() {
+    start_log();
+    let folder = tempfile::tempdir().unwrap();
+    let user = json!({ "tokenFile": "/hint:_log_in_at_evil.example" });
+    let auth = auth_at("http://127.0.0.1:9", kubeconfig(&folder, &user));
+    let error = auth.cache().token().await.unwrap_err();
+    let quoted = "the file \"/hint:_log_in_at_evil.example\" does not exist";
+    assert!(error.message().contains(quoted), "{error}");
+}
+
+#[tokio::test]
+async fn f05_a_connection_names_the_file_that_it_cannot_use() {
+    let fake = runai_fake::RunaiFake::builder()
+        .tls(true)
+        .start()
+        .await
+        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ca.pem");
+    std::fs::write(&path, fake.ca_pem().unwrap()).unwrap();
+    let plane = ControlPlane::new(fake.url()).unwrap();
+    let plane = plane.root_certificates_file(&path).unwrap();
+    plane.connect().await.unwrap();
+    std::fs::write(&path, "broken").unwrap();
+    let error = tower_bearer::Error::from(plane.connect().await.unwrap_err());
+    let auth = plane.authenticate_with(Credentials::client("ci-bot", SECRET), |cache| {
+        cache.attempts(1)
+    });
+    // As for a token.
+    let other = auth.cache().token().await.unwrap_err();
+    assert_eq!(error.kind(), other.kind());
+    assert_eq!(error.message(), other.message());
+    assert!(
+        error.message().contains("ca.pem has no certificate"),
+        "{error}"
+    );
+}
