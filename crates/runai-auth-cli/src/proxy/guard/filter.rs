@@ -22,8 +22,13 @@ impl Filter {
             let texts = texts.iter().filter(|text| !text.is_empty());
             let parse = |text: &String| {
                 Prefix::parse(text).map_err(|why| {
+                    // What is not a path may be anything, a secret too.
+                    let rule = match text.starts_with('/') {
+                        true => format!("the rule for {}", ForeignText::new(text)),
+                        false => "a rule for paths".to_owned(),
+                    };
                     Failure::usage(
-                        format!("the rule for `{text}`: {why}"),
+                        format!("{rule}: {why}"),
                         "Write a path like /api/v1/workloads, with `*` for any one segment",
                     )
                 })
@@ -34,7 +39,7 @@ impl Filter {
         for text in rules.methods.iter().filter(|text| !text.is_empty()) {
             let method = text.trim().to_ascii_uppercase().parse().map_err(|_| {
                 Failure::usage(
-                    format!("`{text}` is not a method"),
+                    "a value of --methods is not a method",
                     "Write --methods GET,HEAD,POST",
                 )
             })?;

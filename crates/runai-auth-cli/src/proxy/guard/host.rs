@@ -25,7 +25,7 @@ impl HostRule {
     pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
         let wrong = || {
             Failure::usage(
-                format!("`{text}` is not a host"),
+                "a value of --allow-host is not a host",
                 "Write --allow-host NAME or NAME:PORT",
             )
         };
