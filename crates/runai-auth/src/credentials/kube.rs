@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use tower_bearer::{
     BoxError, FetchContext, ForeignText, SourceError, Token,
     auth::Origin,
-    oauth2::{Issued, Metadata, SecretText, TokenRequest},
+    oauth2::{Issued, Metadata, SecretText, TokenRequest, bare_url},
 };
 use zeroize::Zeroizing;
 
@@ -247,7 +247,7 @@ impl Credential for KubeconfigCredentials {
                 user.file.display()
             );
             let identity = identity(&user);
-            exchange.sending(secrets(&user.login));
+            exchange.holding(secrets(&user.login));
             match user.login {
                 LoginMethod::Token(token) => {
                     let text = token.as_str().into();
@@ -316,32 +316,36 @@ async fn refresh(
     let is_plain = issuer.len() <= MAX_ISSUER && issuer.bytes().all(|b| b.is_ascii_graphic());
     let is_safe = is_plain && Origin::parse(issuer).is_ok_and(|origin| origin.is_safe());
     if !is_safe {
-        let (issuer, name) = (ForeignText::new(issuer), &subject.name);
+        let (issuer, name) = (ForeignText::new(&bare_url(issuer)), &subject.name);
         let message = format!(
             "the issuer {issuer} of {name} is not an https URL, so the refresh token is not sent there"
         );
         return Err(SourceError::malformed(message).with_advice(OIDC_ADVICE));
     }
+    let client_secret = oidc.client_secret.as_ref().map(|it| it.as_str().into());
+    exchange.sending(
+        std::iter::once(token.clone())
+            .chain(client_secret)
+            .collect(),
+    );
     let transport = exchange.transport()?;
-    let metadata = Metadata::discover(transport, issuer).await?;
+    let metadata = Metadata::discover(&transport, issuer).await?;
     let endpoint = metadata.token_endpoint_on(&[])?;
     let mut request = TokenRequest::form(endpoint)
         .parameter("grant_type", "refresh_token")
         .parameter("client_id", &oidc.client_id)
         .secret_parameter("refresh_token", &token);
-    let client_secret = oidc.client_secret.as_ref().map(|it| it.as_str().into());
-    let sent = std::iter::once(token.clone()).chain(client_secret.clone());
-    exchange.sending(sent.collect());
     if let Some(secret) = &oidc.client_secret {
         request = request.secret_parameter("client_secret", &secret.as_str().into());
     }
     let parties = Parties {
-        base: issuer.clone(),
+        base: ForeignText::new(&bare_url(issuer)).to_string(),
         subject,
     };
     let answer = transport.send(request).await;
     let answer = answer.map_err(|error| parties.no_answer(error))?;
-    let tried = [ForeignText::new(&metadata.token_endpoint).to_string()];
+    let endpoint = bare_url(&metadata.token_endpoint);
+    let tried = [exchange.foreign_text(&endpoint).to_string()];
     let mut issued = answer
         .token()
         .map_err(|error| parties.no_token(error, &answer, &tried))?;

@@ -4,17 +4,20 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use http::{Uri, header};
 use tower_bearer::{
-    SourceError, Token,
+    ForeignText, SourceError, Token,
     oauth2::{Answer, AnswerError, Issued, Metadata, SecretText, TokenRequest, Transport},
 };
 
 use super::{
     endpoint::{EndpointVersion, issuer_path},
-    explain::{Parties, Subject},
+    explain::{Parties, Subject, unusable},
     grant::Grant,
     secrets::KnownSecrets,
 };
-use crate::{control_plane::ControlPlane, network::HttpClient};
+use crate::{
+    control_plane::ControlPlane,
+    network::{HttpClient, transport},
+};
 
 /// The exchange with one control plane's token endpoint.
 #[derive(Debug)]
@@ -59,25 +62,27 @@ impl Exchange {
     }
 
     /// Returns the caller's own transport, or the default client, which the first request makes.
-    pub(crate) fn transport(&self) -> Result<&Transport, SourceError> {
+    fn client(&self) -> Result<&Transport, SourceError> {
         if let Some(transport) = self.transport.get() {
             return Ok(transport);
         }
-        let client = HttpClient::new(&self.control_plane.network).map_err(|error| {
-            let advice = error
-                .advice()
-                .unwrap_or("check the certificates")
-                .to_owned();
-            SourceError::malformed(error.message().to_owned())
-                .with_advice(advice)
-                .with_source(error)
-        })?;
-        Ok(self.transport.get_or_init(|| Transport::new(client)))
+        let client = HttpClient::new(&self.control_plane.network).map_err(unusable)?;
+        Ok(self.transport.get_or_init(|| transport(client)))
+    }
+
+    /// Returns the transport for requests whose answers must repeat no secret that is known.
+    pub(crate) fn transport(&self) -> Result<Transport, SourceError> {
+        Ok(self.client()?.without_secrets(self.known_secrets()))
     }
 
     /// Takes secrets that are about to be sent, so that no text repeats them.
     pub(crate) fn sending(&self, secrets: Vec<SecretText>) {
         self.secrets.sending(secrets);
+    }
+
+    /// Takes secrets that the credentials hold, so that no text repeats them.
+    pub(crate) fn holding(&self, secrets: Vec<SecretText>) {
+        self.secrets.holding(secrets);
     }
 
     /// Takes the token that a fetch returned, so that no text repeats it.
@@ -93,6 +98,12 @@ impl Exchange {
     /// Returns the secrets that were sent or received last.
     pub(crate) fn known_secrets(&self) -> Vec<SecretText> {
         self.secrets.all()
+    }
+
+    /// Makes a text safe to show that may repeat one of them.
+    pub(crate) fn foreign_text(&self, text: &str) -> ForeignText {
+        let secrets = self.known_secrets();
+        ForeignText::without_secrets(text, secrets.iter().map(SecretText::expose_secret))
     }
 
     /// Redeems a grant for a token, at the endpoint that is configured, known or detected.
@@ -241,7 +252,7 @@ impl Exchange {
     async fn probe_keycloak(&self) -> Result<Option<Endpoint>, SourceError> {
         let path = issuer_path(&self.control_plane.realm_name());
         let issuer = format!("{}{path}", self.control_plane.base());
-        let document = Metadata::discover(self.transport()?, &issuer).await;
+        let document = Metadata::discover(&self.transport()?, &issuer).await;
         let metadata = match document {
             Ok(metadata) => metadata,
             Err(error) if error.is_transient() => return Err(error),

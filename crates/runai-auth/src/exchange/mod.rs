@@ -10,7 +10,7 @@ mod secrets;
 pub(crate) use self::endpoint::{EndpointVersion, issuer_path};
 pub use self::{endpoint::TokenEndpoint, grant::ClientGrant};
 pub(crate) use self::{
-    explain::{Parties, Subject, explained},
+    explain::{Parties, Subject, explained, unusable},
     grant::Grant,
     issue::Exchange,
 };

@@ -10,6 +10,8 @@ pub(super) struct KnownSecrets(Mutex<Newest>);
 
 #[derive(Debug, Default)]
 struct Newest {
+    /// The secrets that the credentials hold beside those that they send.
+    held: Vec<SecretText>,
     /// The secrets of the last grant: a client secret, a password, a refresh token.
     sent: Vec<SecretText>,
     access_token: Option<SecretText>,
@@ -21,6 +23,11 @@ impl KnownSecrets {
     /// Takes the secrets that are about to be sent.
     pub(super) fn sending(&self, secrets: Vec<SecretText>) {
         self.newest().sent = secrets;
+    }
+
+    /// Takes the secrets that the credentials hold.
+    pub(super) fn holding(&self, secrets: Vec<SecretText>) {
+        self.newest().held = secrets;
     }
 
     /// Takes the token that a fetch returned, whoever issued it.
@@ -53,7 +60,8 @@ impl KnownSecrets {
             &newest.refresh_token,
         ];
         let tokens = tokens.into_iter().flatten();
-        newest.sent.iter().chain(tokens).cloned().collect()
+        let others = newest.held.iter().chain(&newest.sent);
+        others.chain(tokens).cloned().collect()
     }
 
     fn newest(&self) -> MutexGuard<'_, Newest> {

@@ -2,6 +2,7 @@
 
 mod client;
 mod connection;
+mod error;
 mod pem;
 mod proxy;
 mod resolver;
@@ -11,9 +12,11 @@ mod tls;
 pub use self::{
     client::{HttpClient, HttpResponseFuture},
     connection::Connection,
+    error::HttpError,
 };
 pub(crate) use self::{
     connection::connect,
+    error::transport,
     proxy::{ProxyError, ProxyRule},
     resolver::UnknownHost,
     settings::Network,

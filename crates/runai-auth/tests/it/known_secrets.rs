@@ -1,9 +1,16 @@
 //! P01: no text of another party is shown that repeats a secret of the credentials or of the exchange.
 
-use runai_auth::{Auth, ControlPlane, Credentials, TokenEndpoint};
+use hyper_util::rt::TokioExecutor;
+use runai_auth::{Auth, ControlPlane, Credentials, Kind, TokenEndpoint};
 use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 
-use crate::hostile::{SECRET, server};
+use crate::hostile::{
+    SECRET, assert_harmless, http2_server_that_leaves, server, start_log, words, words_with_secret,
+};
 
 /// Whether a text is shown as it is.
 fn shows(auth: &Auth, text: &str) -> bool {
@@ -79,4 +86,121 @@ async fn p01_a_foreign_text_is_shown_without_the_secrets_of_a_profile() {
         assert!(!shows(&auth, secret), "{secret}");
     }
     assert!(shows(&auth, "no such thing"));
+}
+
+#[tokio::test]
+async fn p01_the_debug_data_of_an_http2_goaway() {
+    start_log();
+    for words in [&words()[..2000], &words_with_secret()[..2000], SECRET] {
+        let url = http2_server_that_leaves(words).await;
+        let client = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+            .http2_only(true)
+            .build_http();
+        let auth = ControlPlane::new(&url).unwrap().transport(client);
+        let auth = auth.authenticate_with(Credentials::client("ci-bot", SECRET), |cache| {
+            cache.attempts(1)
+        });
+        let error = auth.cache().token().await.unwrap_err();
+        assert_eq!(*error.kind(), Kind::Unavailable);
+        assert_harmless(&error, error.advice());
+    }
+}
+
+/// A server whose answer depends on the path and on the number of requests before.
+async fn scripted(answer: impl Fn(&str, usize) -> (u16, String) + Send + 'static) -> String {
+    let place = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    scripted_at(place, answer).await
+}
+
+async fn scripted_at(
+    place: std::net::TcpListener,
+    answer: impl Fn(&str, usize) -> (u16, String) + Send + 'static,
+) -> String {
+    place.set_nonblocking(true).unwrap();
+    let listener = TcpListener::from_std(place).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        for count in 0.. {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 64 * 1024];
+            let len = stream.read(&mut request).await.unwrap();
+            let request = String::from_utf8_lossy(&request[..len]).into_owned();
+            let path = request.split(' ').nth(1).unwrap_or_default();
+            let (status, body) = answer(path, count);
+            let response = format!(
+                "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+                 connection: close\r\n\r\n{body}",
+                body.len()
+            );
+            let _sent = stream.write_all(response.as_bytes()).await;
+            let _closed = stream.shutdown().await;
+        }
+    });
+    url
+}
+
+fn detecting(url: &str, credentials: impl Into<Credentials>) -> Auth {
+    let plane = ControlPlane::new(url).unwrap();
+    plane.authenticate_with(credentials, |cache| cache.attempts(1))
+}
+
+#[tokio::test]
+async fn p01_a_probe_without_the_secret_does_not_repeat_it() {
+    start_log();
+    let repeats = json!({ "error": SECRET, "message": words_with_secret() }).to_string();
+    for path in ["/api/v2/token", "/auth/realms/runai/.well-known/"] {
+        let repeats = repeats.clone();
+        let url = scripted(move |asked, _| match asked.starts_with(path) {
+            true => (503, repeats.clone()),
+            false => (404, "{}".into()),
+        });
+        let auth = detecting(&url.await, Credentials::client("ci-bot", SECRET));
+        let error = auth.cache().token().await.unwrap_err();
+        assert_eq!(*error.kind(), Kind::Unavailable);
+        assert_harmless(&error, error.advice());
+    }
+    // Keycloak's document names an endpoint with the secret in it.
+    for endpoint in [
+        format!("https://{SECRET}.example/"),
+        format!("https://u:{SECRET}@evil.example/"),
+        format!("no url {SECRET}"),
+    ] {
+        let place = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let issuer = format!("http://{}/auth/realms/runai", place.local_addr().unwrap());
+        let document = json!({ "issuer": issuer, "token_endpoint": endpoint }).to_string();
+        let url = scripted_at(place, move |asked, _| {
+            match asked.contains("/.well-known/") {
+                true => (200, document.clone()),
+                false => (404, "{}".into()),
+            }
+        });
+        let auth = detecting(&url.await, Credentials::client("ci-bot", SECRET));
+        let error = auth.cache().token().await.unwrap_err();
+        assert!(error.message().contains("the document of"), "{error}");
+        assert_harmless(&error, error.advice());
+    }
+}
+
+#[tokio::test]
+async fn p01_a_later_answer_does_not_repeat_an_issued_token() {
+    start_log();
+    // The issued tokens are the secret of `assert_harmless` here.
+    for member in ["accessToken", "idToken", "refreshToken"] {
+        let url = scripted(move |_, count| match count {
+            0 => {
+                let mut tokens = json!({ "accessToken": "first", "expiresIn": 60 });
+                tokens[member] = SECRET.into();
+                (200, tokens.to_string())
+            }
+            _ => (
+                401,
+                json!({ "message": format!("still {SECRET}") }).to_string(),
+            ),
+        });
+        let auth = detecting(&url.await, Credentials::client("ci-bot", "another-secret"));
+        let token = auth.cache().token().await.unwrap();
+        let error = auth.cache().reject(&token).await.unwrap_err();
+        assert_eq!(*error.kind(), Kind::InvalidCredentials);
+        assert_harmless(&error, error.advice());
+    }
 }
