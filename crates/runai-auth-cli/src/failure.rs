@@ -4,7 +4,7 @@ use std::{error::Error, fmt, io, process::ExitCode};
 
 use hyper_util::client::legacy;
 use runai_auth::{
-    Auth, SetupError, SetupErrorKind,
+    Auth, HttpError, SetupError, SetupErrorKind,
     tower_bearer::{self, BoxError, Kind, Report, SourceError},
 };
 
@@ -114,7 +114,8 @@ fn has_fixed_text(error: &(dyn Error + 'static)) -> bool {
     // One of the system's, not one that wraps another.
     let is_of_the_system =
         |error: &io::Error| error.raw_os_error().is_some() || error.get_ref().is_none();
-    error.is::<legacy::Error>()
+    error.is::<HttpError>()
+        || error.is::<legacy::Error>()
         || error.is::<hyper::Error>()
         || error.downcast_ref().is_some_and(is_of_the_system)
 }

@@ -6,7 +6,7 @@ use http::{HeaderValue, Request, Response, StatusCode, Version, header, request,
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
-use runai_auth::{Auth, AuthOutcome, BoxError, Client, NotRetried, tower_bearer};
+use runai_auth::{Auth, AuthOutcome, BoxError, Client, HttpError, NotRetried, tower_bearer};
 use tokio::sync::Semaphore;
 use tower::{Layer, ServiceExt};
 use tracing::{debug, warn};
@@ -36,7 +36,7 @@ const TOKEN_BODY_LIMIT: usize = 64 * 1024;
 /// Serves requests. All connections share one.
 #[derive(Debug)]
 pub(crate) struct Proxy {
-    auth: Auth,
+    pub(crate) auth: Auth,
     client: Client<RequestBody>,
     /// Speaks HTTP/1.1 only: HTTP/2 upgrades in another way, which hyper's client cannot do.
     upgrading: Client<RequestBody>,
@@ -239,6 +239,8 @@ fn unanswered(auth: &Auth, error: BoxError) -> Refusal {
         return Refusal::from(error);
     }
     let client = error.downcast_ref::<legacy::Error>();
+    let is_connect = client.is_some_and(legacy::Error::is_connect)
+        || error.downcast_ref().is_some_and(HttpError::is_connect);
     let of_the_caller = client
         .and_then(|error| error.source()?.downcast_ref::<hyper::Error>())
         .is_some_and(hyper::Error::is_user);
@@ -249,7 +251,7 @@ fn unanswered(auth: &Auth, error: BoxError) -> Refusal {
             "the request's body broke off",
             "Send the whole body",
         )
-    } else if client.is_some_and(legacy::Error::is_connect) {
+    } else if is_connect {
         Refusal::new(
             StatusCode::BAD_GATEWAY,
             Reason::Unreachable,

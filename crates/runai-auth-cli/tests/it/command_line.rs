@@ -112,6 +112,16 @@ async fn p01_errors_of_the_command_line_have_two_lines_and_repeat_no_value() {
             "<COMMAND>... is missing",
             "See `runai-auth exec --help`",
         ),
+        (
+            command(&["proxy"]).var("RUNAI_AUTH_LISTEN", "S3CR3T"),
+            "the value of --listen is not an address",
+            "Write unix:PATH or 127.0.0.1:PORT; port 0 picks a free one",
+        ),
+        (
+            command(&["health"]).var("RUNAI_AUTH_HEALTH_URL", "https://S3CR3T@a"),
+            "the value of --url (or RUNAI_AUTH_HEALTH_URL) is not the URL of a proxy",
+            "Write http://127.0.0.1:PORT, the address of --health-listen or --admin-listen",
+        ),
     ] {
         check(program, error, hint).await;
     }

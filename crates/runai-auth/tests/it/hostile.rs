@@ -165,7 +165,11 @@ fn assert_log_is_plain() {
             .iter()
             .any(|level| line.starts_with(level));
         // hyper and rustls log at TRACE what comes over the wire, and h2 at DEBUG.
-        if line.contains(" hyper") || line.contains(" h2::") || line.contains(" rustls") || line.contains(" mio") {
+        if line.contains(" hyper")
+            || line.contains(" h2::")
+            || line.contains(" rustls")
+            || line.contains(" mio")
+        {
             continue;
         }
         assert!(is_of_ours, "a line of somebody else's: {line:?}");

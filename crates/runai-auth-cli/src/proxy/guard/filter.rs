@@ -1,6 +1,7 @@
 //! Which methods and paths are served.
 
 use http::{Method, StatusCode};
+use runai_auth::tower_bearer::ForeignText;
 
 use crate::{
     failure::Failure,
@@ -22,13 +23,8 @@ impl Filter {
             let texts = texts.iter().filter(|text| !text.is_empty());
             let parse = |text: &String| {
                 Prefix::parse(text).map_err(|why| {
-                    // What is not a path may be anything, a secret too.
-                    let rule = match text.starts_with('/') {
-                        true => format!("the rule for {}", ForeignText::new(text)),
-                        false => "a rule for paths".to_owned(),
-                    };
                     Failure::usage(
-                        format!("{rule}: {why}"),
+                        format!("the rule for {}: {why}", ForeignText::new(text)),
                         "Write a path like /api/v1/workloads, with `*` for any one segment",
                     )
                 })
@@ -39,7 +35,7 @@ impl Filter {
         for text in rules.methods.iter().filter(|text| !text.is_empty()) {
             let method = text.trim().to_ascii_uppercase().parse().map_err(|_| {
                 Failure::usage(
-                    "a value of --methods is not a method",
+                    format!("{} is not a method", ForeignText::new(text)),
                     "Write --methods GET,HEAD,POST",
                 )
             })?;
