@@ -32,6 +32,15 @@ pub(crate) struct H2Server {
 impl H2Server {
     /// Starts one whose certificate has this name, and that answers a GET with a GOAWAY frame that holds `said`.
     pub(crate) async fn start(name: &str, said: &str) -> Self {
+        Self::answering(name, said, false).await
+    }
+
+    /// Starts one that says it in the middle of an answer.
+    pub(crate) async fn start_breaking_off(said: &str) -> Self {
+        Self::answering("server", said, true).await
+    }
+
+    async fn answering(name: &str, said: &str, begins: bool) -> Self {
         let key = KeyPair::generate().unwrap();
         let mut certificate = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
         let names = &mut certificate.distinguished_name;
@@ -57,7 +66,7 @@ impl H2Server {
                 tokio::spawn(async move {
                     if let Ok(stream) = acceptor.accept(stream).await {
                         // The client may leave at any time.
-                        let _served = serve(stream, &said).await;
+                        let _served = serve(stream, &said, begins).await;
                     }
                 });
             }
@@ -69,7 +78,7 @@ impl H2Server {
     }
 }
 
-async fn serve<S>(mut stream: S, said: &str) -> std::io::Result<()>
+async fn serve<S>(mut stream: S, said: &str, begins: bool) -> std::io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -92,6 +101,10 @@ where
                 write(&mut stream, DATA, END_STREAM, id, body.as_bytes()).await?;
             }
             (HEADERS, true) => {
+                if begins {
+                    write(&mut stream, HEADERS, END_HEADERS, id, &[0x88]).await?;
+                    write(&mut stream, DATA, 0, id, b"a piece").await?;
+                }
                 // No stream was processed; the code is INTERNAL_ERROR.
                 let mut payload = vec![0, 0, 0, 0, 0, 0, 0, 2];
                 payload.extend(said.as_bytes());

@@ -5,7 +5,7 @@ use test_support::{Program, Scratch};
 use crate::{
     h2_server::{H2Server, TOKEN},
     hostile::{check_text, is_log},
-    support::{CLUSTERS, ID, Proxy, SECRET, command},
+    support::{CLUSTERS, ID, Proxy, SECRET, command, raw},
 };
 
 /// What the server says: it repeats what it must not, or it is endless, or both.
@@ -61,6 +61,23 @@ async fn p01_what_an_http2_server_says_when_it_goes_away_is_filtered() {
             check_log(&log);
             assert!(log.contains("the control plane did not answer"), "{log}");
         }
+    }
+}
+
+#[tokio::test]
+async fn p01_what_breaks_an_answer_off_is_filtered() {
+    let scratch = Scratch::new();
+    for said in said() {
+        let server = H2Server::start_breaking_off(&said).await;
+        let arguments = ["proxy", "--listen", "127.0.0.1:0", "-vvv"];
+        let proxy = Proxy::start(with_ca(command(&arguments), &scratch, &server)).await;
+        let head = format!("GET {CLUSTERS} HTTP/1.1\r\nhost: {}\r\n\r\n", proxy.addr());
+        // How much of the answer comes through is a matter of time.
+        raw(proxy.addr(), head.as_bytes()).await;
+        proxy.signal(test_support::Signal::TERM);
+        let log = proxy.end().await.stderr;
+        check_log(&log);
+        assert!(log.contains("a connection broke"), "{log}");
     }
 }
 
