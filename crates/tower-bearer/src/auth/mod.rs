@@ -63,7 +63,7 @@
 //! use tower_bearer::{BearerAuthLayer, TokenCache};
 //! use tower_http::follow_redirect::FollowRedirectLayer;
 //!
-//! # fn example<S>(cache: TokenCache, client: S) -> Result<(), tower_bearer::InvalidOrigin> {
+//! # fn example<S: Clone>(cache: TokenCache, client: S) -> Result<(), tower_bearer::InvalidOrigin> {
 //! let service = tower::ServiceBuilder::new()
 //!     .layer(BearerAuthLayer::new(cache).allow("https://api.example")?.with_redirects(FollowRedirectLayer::new()))
 //!     .service(client);
