@@ -21,12 +21,13 @@ fn ratio(ours: &str, other: &str) -> f64 {
 
 /// The default: a request that may be sent again, beside a retry that is written by hand. With a client as the
 /// inner service it costs more than the layer alone: each request exchanges it for the one put aside, so that a
-/// retry goes through a service in use (L39).
+/// retry goes through a service in use (L39). A look at all header names is in it, since a `Host` header must name the
+/// host that the token goes to (L25): 0.03.
 #[test]
 fn f09_a_request_takes_no_more_instructions_than_it_did() {
     for (ours, floor, most) in [
-        ("ours_retry", "floor", 1.125),
-        ("ours_retry_client", "floor_client", 1.09),
+        ("ours_retry", "floor", 1.15),
+        ("ours_retry_client", "floor_client", 1.12),
     ] {
         let ratio = ratio(ours, floor);
         assert!((0.5..=most * MARGIN).contains(&ratio), "{ours}: {ratio}");

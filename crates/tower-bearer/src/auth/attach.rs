@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Request, Uri, header::AUTHORIZATION, response};
+use http::{
+    HeaderMap, Request, Uri,
+    header::{AUTHORIZATION, HOST},
+    response,
+};
 
 use super::{
     hops::{self, Pair},
@@ -67,8 +71,7 @@ impl Stamper {
         let is_plain = self.rules.hops.is_none()
             && self.rules.origins.plainly_allow(request.uri())
             && !RequestOptions::are_in(request)
-            && !request.headers().contains_key(AUTHORIZATION)
-            && Origins::plainly_agree(request.uri(), request.headers());
+            && has_plain_headers(request.uri(), request.headers());
         match is_plain {
             true => self.cache.core().fresh(RequestOptions::NO_MINIMUM),
             false => None,
@@ -116,6 +119,28 @@ impl Stamper {
             headers.remove(AUTHORIZATION);
         }
     }
+}
+
+/// Fast path: returns true if there is neither an `Authorization` header nor a `Host` header that is written in
+/// another way than the URI's authority.
+///
+/// One pass over the names costs less than two look-ups, each of which hashes.
+#[inline]
+fn has_plain_headers(uri: &Uri, headers: &HeaderMap) -> bool {
+    let mut hosts = 0;
+    for (name, value) in headers {
+        if *name == AUTHORIZATION {
+            return false;
+        }
+        if *name == HOST {
+            let authority = uri.authority().map(|it| it.as_str().as_bytes());
+            hosts += 1;
+            if hosts > 1 || authority != Some(value.as_bytes()) {
+                return false;
+            }
+        }
+    }
+    true
 }
 
 /// Writes the token into a request's headers, which have none yet, and returns its generation.

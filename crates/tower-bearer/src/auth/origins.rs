@@ -141,17 +141,6 @@ impl Origins {
             .any(|(plain, written)| secure == *plain && text == Some(written))
     }
 
-    /// Fast path: returns true if there is no `Host` header, or one that is written as the URI's authority is.
-    #[inline]
-    pub(super) fn plainly_agree(uri: &Uri, headers: &HeaderMap) -> bool {
-        let mut hosts = headers.get_all(HOST).iter();
-        let Some(host) = hosts.next() else {
-            return true;
-        };
-        let text = uri.authority().map(|it| it.as_str().as_bytes());
-        text == Some(host.as_bytes()) && hosts.next().is_none()
-    }
-
     pub(super) fn assume(&mut self, text: &str) -> Result<(), InvalidOrigin> {
         self.assumed = Some(Origin::parse(text)?);
         Ok(())
