@@ -11,6 +11,7 @@
 
 mod bodies;
 mod cold;
+mod connections;
 mod credentials;
 mod endpoints;
 mod faults;

@@ -56,15 +56,14 @@ use std::{
     future::Future,
     mem,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
 };
 
-use http::{Extensions, Uri};
-use reqwest::{Body, Request, Response};
+use http::{Extensions, StatusCode, Uri};
+use reqwest::{Body, Request, Response, ResponseBuilderExt};
 use reqwest_middleware::{Error, Middleware, Next};
-use tower::{Layer, ServiceExt};
-use tower_bearer::{BearerAuthLayer, BoxError, ReplayBody, RequestOptions};
+use tower_bearer::{BearerAuthLayer, BoxError, ReplayBody, RequestOptions, auth::ReadAhead};
 use tower_service::Service;
 
 pub use self::error::token_error;
@@ -97,9 +96,9 @@ impl Middleware for BearerAuthMiddleware {
         next: Next<'_>,
     ) -> Result<Response, Error> {
         let (head, rest) = split(request, extensions, next)?;
-        let shared = rest.extensions.clone();
-        let answered = self.layer.layer(rest).oneshot(head).await;
-        *extensions = mem::take(&mut *lock(&shared));
+        let shared = rest.shared.clone();
+        let answered = self.layer.call_once(rest, head).await;
+        *extensions = mem::take(&mut *shared.lock());
         match answered {
             Ok(response) => Ok(join(response)),
             Err(error) => Err(error::into_middleware_error(error)),
@@ -115,12 +114,26 @@ struct FinalUri(Uri);
 #[derive(Clone)]
 struct Rest<'a> {
     next: Next<'a>,
+    shared: Arc<Shared>,
+}
+
+/// What both attempts share.
+struct Shared {
     /// The request, with a body that is in memory.
-    request: Arc<Request>,
+    request: Request,
     /// Whether the body is a stream, which comes through the service.
     streams: bool,
     /// The chain's extensions, which each sending takes out and puts back.
-    extensions: Arc<Mutex<Extensions>>,
+    extensions: Mutex<Extensions>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Extensions> {
+        // Nothing panics while it is held.
+        self.extensions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The request as the layer sees it, and what sends it.
@@ -149,12 +162,13 @@ fn split<'a>(
     if let Some(options) = extensions.get::<RequestOptions>() {
         head.extensions_mut().insert(options.clone());
     }
-    let rest = Rest {
-        next,
-        request: Arc::new(request),
+    let shared = Arc::new(Shared {
+        request,
         streams,
-        extensions: Arc::new(Mutex::new(mem::take(extensions))),
-    };
+        // A copy: if this try is given up, the next one needs them (L24).
+        extensions: Mutex::new(extensions.clone()),
+    });
+    let rest = Rest { next, shared };
     Ok((head, rest))
 }
 
@@ -169,27 +183,23 @@ impl<'a> Service<http::Request<ReplayBody<Body>>> for Rest<'a> {
     }
 
     fn call(&mut self, stamped: http::Request<ReplayBody<Body>>) -> Self::Future {
-        let Self {
-            next,
-            request,
-            streams,
-            extensions,
-        } = self.clone();
+        let Self { next, shared } = self.clone();
         Box::pin(async move {
             let (head, body) = stamped.into_parts();
-            let mut request = request
-                .try_clone()
-                .ok_or("a body in memory does not clone")?;
+            let copy = shared.request.try_clone();
+            let mut request = copy.ok_or("a body in memory does not clone")?;
             *request.headers_mut() = head.headers;
-            if streams {
+            if shared.streams {
                 *request.body_mut() = Some(Body::wrap(body));
             }
-            let url = request.url().clone();
-            let mut own = mem::take(&mut *lock(&extensions));
+            let mut own = mem::take(&mut *shared.lock());
             let answered = next.run(request, &mut own).await;
-            *lock(&extensions) = own;
+            *shared.lock() = own;
             let mut response = answered?;
-            let redirected = *response.url() != url;
+            if response.status() == StatusCode::UNAUTHORIZED {
+                response = read_ahead(response).await;
+            }
+            let redirected = response.url() != shared.request.url();
             let uri = redirected.then(|| response.url().as_str().parse::<Uri>());
             let mut split = http::Response::new(());
             *split.status_mut() = response.status();
@@ -204,6 +214,22 @@ impl<'a> Service<http::Request<ReplayBody<Body>>> for Rest<'a> {
     }
 }
 
+/// Reads the body of a rejection to its end, so that its connection is free while the request waits for another token.
+async fn read_ahead(response: Response) -> Response {
+    let url = response.url().clone();
+    let (head, body) = http::Response::<Body>::from(response).into_parts();
+    let body = Body::wrap(ReadAhead::read(body).await);
+    // reqwest finds the URL only where its own builder has put it.
+    let (with_url, ()) = match http::Response::builder().url(url).body(()) {
+        Ok(with_url) => with_url.into_parts(),
+        // A builder that was given nothing else cannot fail.
+        Err(_) => http::Response::new(()).into_parts(),
+    };
+    let mut response = http::Response::from_parts(head, body);
+    response.extensions_mut().extend(with_url.extensions);
+    Response::from(response)
+}
+
 /// A response as reqwest has it.
 fn join(response: http::Response<Response>) -> Response {
     let (mut head, mut response) = response.into_parts();
@@ -211,11 +237,6 @@ fn join(response: http::Response<Response>) -> Response {
     *response.headers_mut() = head.headers;
     *response.extensions_mut() = head.extensions;
     response
-}
-
-fn lock(extensions: &Mutex<Extensions>) -> std::sync::MutexGuard<'_, Extensions> {
-    // Nothing panics while it is held.
-    extensions.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Rest<'_> {

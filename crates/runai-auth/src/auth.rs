@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use http::Uri;
 use http_body::Body;
+use hyper::body::Incoming;
 use tower::Layer;
 use tower_bearer::{
     BearerAuth, BearerAuthLayer, BoxError, Builder, ForeignText, ReplayBody, Status, TokenCache,
+    auth::{ReadAhead, ReadRejections},
     oauth2::SecretText,
 };
 
@@ -16,7 +18,12 @@ use crate::{
 };
 
 /// A ready HTTP client whose requests carry the token. [`Auth::client`] makes it.
-pub type Client<B> = BearerAuth<HttpClient<ReplayBody<B>>>;
+///
+/// It reads the body of a rejection before the request waits for another token, so that its connection is free.
+pub type Client<B> = BearerAuth<ReadRejections<HttpClient<ReplayBody<B>>>>;
+
+/// The body of a [`Client`]'s responses.
+pub type ResponseBody = ReadAhead<Incoming>;
 
 /// A control plane and its credentials, with the cache of their token.
 ///
@@ -95,7 +102,7 @@ impl Auth {
         B::Error: Into<BoxError>,
     {
         let client = HttpClient::new(&self.control_plane.network)?;
-        Ok(self.layer().layer(client))
+        Ok(self.layer().layer(ReadRejections::new(client)))
     }
 
     /// Returns the same client for HTTP/1.1 alone, for upgrades such as WebSocket.
@@ -109,7 +116,7 @@ impl Auth {
         B::Error: Into<BoxError>,
     {
         let client = HttpClient::http1(&self.control_plane.network)?;
-        Ok(self.layer().layer(client))
+        Ok(self.layer().layer(ReadRejections::new(client)))
     }
 
     /// Makes a text that somebody else wrote safe to show: the body of an API's error, say. If it repeats a

@@ -93,6 +93,9 @@ impl ControlPlane {
             ));
         }
         let uri: Uri = full.parse().map_err(|error| invalid(&error))?;
+        if !matches!(uri.scheme_str(), Some("https" | "http")) {
+            return Err(invalid(&"its scheme must be https or http"));
+        }
         let path = uri.path().trim_end_matches('/');
         let path = ["/api/v1/token", "/api/v1", "/api"]
             .iter()

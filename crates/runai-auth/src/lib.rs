@@ -69,7 +69,7 @@ pub use tower_bearer::{
 #[cfg(feature = "user-login")]
 pub use crate::browser::{BrowserLogin, LoginError, LoginErrorKind, PendingLogin};
 pub use crate::{
-    auth::{Auth, Client},
+    auth::{Auth, Client, ResponseBody},
     control_plane::ControlPlane,
     credentials::{
         CliCredentials, ClientCredentials, Credentials, KubeconfigCredentials, UserCredentials,

@@ -33,6 +33,8 @@ pub struct Token {
     expires_in: Option<Duration>,
     expires_at: Option<SystemTime>,
     generation: u64,
+    /// The cache that has issued it; 0 for none.
+    cache: u64,
 }
 
 impl Token {
@@ -65,6 +67,7 @@ impl Token {
             expires_in: None,
             expires_at: None,
             generation: 0,
+            cache: 0,
         })
     }
 
@@ -116,9 +119,21 @@ impl Token {
         self.generation
     }
 
-    pub(crate) fn with_generation(mut self, generation: u64) -> Self {
+    /// The token as the cache with this id hands it out.
+    pub(crate) fn issued(mut self, cache: u64, generation: u64) -> Self {
+        self.cache = cache;
         self.generation = generation;
         self
+    }
+
+    /// The id of the cache that handed it out; 0 if none did. Generations are compared within one cache only.
+    pub(crate) fn cache(&self) -> u64 {
+        self.cache
+    }
+
+    /// The header's value, to be hashed.
+    pub(crate) fn header_bytes(&self) -> &[u8] {
+        self.header.as_bytes()
     }
 
     pub(crate) fn same_secret(&self, other: &Self) -> bool {

@@ -5,18 +5,30 @@
     reason = "a test that unwraps fails, as it should"
 )]
 
-use std::{convert::Infallible, time::Duration};
+use std::{
+    collections::BTreeSet,
+    convert::Infallible,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
-use reqwest::{Body, Certificate, StatusCode};
+use futures_util::future::join_all;
+use http::Extensions;
+use reqwest::{Body, Certificate, Request, Response, StatusCode};
 use reqwest_bearer::BearerAuthMiddleware;
-use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error};
+use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error, Middleware, Next};
 use reqwest_retry::{RetryTransientMiddleware, policies::ExponentialBackoff};
 use runai_auth::{
     Auth, AuthOutcome, ControlPlane, Credentials, RequestOptions, tower_bearer,
-    tower_bearer::{Kind, clock::ManualClock},
+    tower_bearer::{
+        BearerAuthLayer, Kind, SourceError, Token, TokenCache, clock::ManualClock, source_fn,
+    },
 };
-use runai_fake::{Behaviour, RunaiFake};
+use runai_fake::{Behaviour, Gate, RunaiFake};
 
 const CLUSTERS: &str = "/api/v1/clusters";
 const SUBMIT: &str = "/api/v1/workloads/trainings";
@@ -42,7 +54,7 @@ async fn setup_over(tls: bool) -> Setup {
     let mut http = reqwest::Client::builder();
     if let Some(pem) = fake.ca_pem() {
         let ca = Certificate::from_pem(pem.as_bytes()).unwrap();
-        http = http.tls_certs_only([ca]);
+        http = http.tls_certs_only([ca]).http2_adaptive_window(true);
         control_plane = control_plane.root_certificates_pem(pem.as_bytes()).unwrap();
     }
     let clock = ManualClock::new();
@@ -65,6 +77,13 @@ async fn setup() -> Setup {
 impl Setup {
     fn url(&self, path: &str) -> String {
         format!("{}{path}", self.fake.url())
+    }
+
+    /// Another credential for the same server.
+    fn another_tenant(&self) -> Auth {
+        let credentials = Credentials::client("ci-bot", "s3cr3t");
+        let control_plane = ControlPlane::new(self.fake.url()).unwrap();
+        control_plane.authenticate(credentials)
     }
 
     fn bearer(&self) -> BearerAuthMiddleware {
@@ -130,6 +149,81 @@ async fn d06_the_second_rejection_reaches_the_caller_whole() {
     let stamped = response.extensions().get::<AuthOutcome>().unwrap();
     assert!(stamped.retried() && stamped.not_retried().is_some());
     assert_eq!(response.text().await.unwrap(), "second");
+}
+
+/// A cache whose tokens cost a request through the client that the API is called with.
+fn through(http: &reqwest::Client, url: String) -> TokenCache {
+    let (http, fetches) = (http.clone(), Arc::new(AtomicUsize::new(0)));
+    TokenCache::new(source_fn(move |_| {
+        let (http, url, fetches) = (http.clone(), url.clone(), fetches.clone());
+        async move {
+            let down = |error| SourceError::transient("down").with_source(error);
+            let response = http.get(url).send().await.map_err(down)?;
+            response.bytes().await.map_err(down)?;
+            Ok(Token::new(format!("t{}", fetches.fetch_add(1, SeqCst)))?)
+        }
+    }))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l06_l07_a_rejections_body_is_read_before_anybody_waits() {
+    for tls in [true, false] {
+        let setup = setup_over(tls).await;
+        let cache = through(&setup.http, setup.url("/api/v1/token-of-ours"));
+        setup.fake.on_api(Behaviour::status(200));
+        cache.token().await.unwrap();
+        let layer = BearerAuthLayer::new(cache);
+        let layer = layer.allow(setup.fake.url()).unwrap();
+        let client = ClientBuilder::new(setup.http.clone())
+            .with(BearerAuthMiddleware::new(layer))
+            .build();
+        let gate = setup.fake.hold_api_requests(100);
+        let page = "n".repeat(4096);
+        for _ in 0..101 {
+            setup.fake.on_api(Behaviour::json("[]"));
+        }
+        let rejected = async {
+            gate.reached_by(100).await;
+            let rejection = Behaviour::status(401).body("text/plain", page);
+            gate.release_with(rejection.drip(2048, Duration::from_millis(5)));
+        };
+        let sent = (0..100).map(|_| client.get(setup.url(CLUSTERS)).send());
+        let sent = async { tokio::join!(join_all(sent), rejected).0 };
+        let soon = Duration::from_secs(5);
+        let answers = tokio::time::timeout(soon, sent).await.expect("no hang");
+        for answer in answers {
+            assert_eq!(answer.unwrap().status(), StatusCode::OK);
+        }
+        let journal = setup.fake.journal();
+        let connections: BTreeSet<_> = journal.iter().map(|it| it.connection).collect();
+        let most = if tls { 2 } else { 120 };
+        assert!(connections.len() <= most, "{}", connections.len());
+    }
+}
+
+#[tokio::test]
+async fn l06_a_rejection_that_is_the_answer_is_whole() {
+    let setup = setup().await;
+    let client = setup.revoked().await;
+    let large = "n".repeat(200_000);
+    let no = |text: &str| {
+        Behaviour::status(401)
+            .header("x-which", "this")
+            .body("text/plain", text)
+    };
+    for text in ["a sentence", "", &large] {
+        setup.clock.advance(Duration::from_secs(60));
+        setup.fake.on_api(no("first"));
+        setup.fake.on_api(no(text));
+        let url = setup.url(CLUSTERS);
+        let response = client.get(&url).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(response.url().as_str(), url);
+        assert_eq!(response.headers()["x-which"], "this");
+        assert!(response.remote_addr().is_some());
+        assert_eq!(response.content_length(), Some(text.len() as u64));
+        assert_eq!(response.text().await.unwrap(), text);
+    }
 }
 
 #[tokio::test]
@@ -235,6 +329,99 @@ async fn f04_a_401_after_a_redirect_elsewhere_rejects_nothing() {
     assert_eq!(seen.len(), 1);
     assert_eq!(seen[0].bearer(), None, "the token stays at home");
     assert_eq!(setup.auth.status().counts.rejections, 0);
+}
+
+/// Gives each try up as soon as the server has it, but for the last.
+struct Impatient(Arc<Mutex<Option<Gate>>>);
+
+#[async_trait::async_trait]
+impl Middleware for Impatient {
+    async fn handle(
+        &self,
+        request: Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> Result<Response, Error> {
+        let gate = self.0.lock().unwrap().take();
+        if let Some(gate) = gate {
+            let first = request.try_clone().unwrap();
+            tokio::select! {
+                _ = next.clone().run(first, extensions) => panic!("the server holds it"),
+                () = gate.reached() => {}
+            }
+            gate.release();
+        }
+        next.run(request, extensions).await
+    }
+}
+
+#[tokio::test]
+async fn l24_a_try_that_was_given_up_leaves_the_options_to_the_next() {
+    let setup = setup().await;
+    let theirs = setup.another_tenant();
+    let their_token = theirs.cache().token().await.unwrap();
+    let gate = setup.fake.hold_api();
+    let client = ClientBuilder::new(setup.http.clone())
+        .with(Impatient(Arc::new(Mutex::new(Some(gate)))))
+        .with(setup.bearer())
+        .build();
+    let response = client
+        .get(setup.url(CLUSTERS))
+        .with_extension(RequestOptions::new().cache(theirs.cache().clone()))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let sent = setup.sent_to(CLUSTERS);
+    assert_eq!(sent.len(), 2);
+    for hop in sent {
+        assert_eq!(hop.bearer(), Some(their_token.expose_secret()));
+    }
+}
+
+#[tokio::test]
+async fn l24_on_redirects_inside_no_other_token_takes_the_place_of_theirs() {
+    let setup = setup().await;
+    let elsewhere = RunaiFake::builder().start().await.unwrap();
+    let theirs = setup.another_tenant();
+    let their_token = theirs.cache().token().await.unwrap();
+    let their_token = Some(their_token.expose_secret());
+    let layer = setup.auth.layer().allow(elsewhere.url()).unwrap();
+    let client = ClientBuilder::new(setup.http.clone())
+        .with(BearerAuthMiddleware::new(layer))
+        .build();
+    let their_cache = RequestOptions::new().cache(theirs.cache().clone());
+    let without = RequestOptions::new().without_token();
+    for (options, header, expected) in [
+        (their_cache, None, [their_token, their_token, None]),
+        (without, None, [None; 3]),
+        (
+            RequestOptions::new(),
+            Some("own"),
+            [Some("own"), Some("own"), None],
+        ),
+    ] {
+        setup.fake.clear_journal();
+        elsewhere.clear_journal();
+        let two = setup.url("/api/v1/two");
+        setup.fake.on_api(Behaviour::redirect(307, two));
+        let away = format!("{}/api/v1/three", elsewhere.url());
+        setup.fake.on_api(Behaviour::redirect(307, away));
+        let back = setup.url("/api/v1/four");
+        elsewhere.on_api(Behaviour::redirect(307, back));
+        setup.fake.on_api(Behaviour::json("[]"));
+        let mut request = client.get(setup.url(CLUSTERS)).with_extension(options);
+        if let Some(own) = header {
+            request = request.bearer_auth(own);
+        }
+        assert_eq!(request.send().await.unwrap().status(), StatusCode::OK);
+        let (here, there) = (setup.fake.journal(), elsewhere.journal());
+        let bearers = [&here[0], &here[1], &there[0]].map(|hop| hop.bearer());
+        assert_eq!(bearers, expected);
+        // reqwest leaves a header behind for good.
+        assert_eq!(here[2].bearer(), None);
+    }
+    assert_eq!(setup.auth.status().generation, None);
 }
 
 #[tokio::test]

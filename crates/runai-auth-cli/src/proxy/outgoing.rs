@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
+use runai_auth::ResponseBody as UpstreamBody;
 
 use super::in_flight::InFlight;
 
@@ -20,12 +20,12 @@ pub(crate) struct ResponseBody {
 
 #[derive(Debug)]
 enum Content {
-    Stream(Incoming),
+    Stream(UpstreamBody),
     Whole(Option<Bytes>),
 }
 
 impl ResponseBody {
-    pub(crate) fn stream(body: Incoming) -> Self {
+    pub(crate) fn stream(body: UpstreamBody) -> Self {
         Self {
             content: Content::Stream(body),
             in_flight: None,

@@ -2,7 +2,7 @@
 
 use std::{
     mem,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -16,7 +16,10 @@ use super::{
     options::RequestOptions,
     replay::{NotReplayable, Replay, ReplayBody},
 };
-use crate::{cache::TokenCache, refresh::Stamp};
+use crate::{
+    cache::TokenCache,
+    refresh::{Stamp, Target},
+};
 
 /// What the requests through one service share, and its clones.
 #[derive(Debug)]
@@ -25,7 +28,9 @@ pub(super) struct Shared<S> {
     pub(super) stamper: Stamper,
     /// The inner service that was called last. Retries clone it, so a request that is not retried costs
     /// no clone. `None` until the first request that could be retried.
-    spare: Arc<Mutex<Option<S>>>,
+    spare: Mutex<Option<S>>,
+    /// Whose service is the spare one, if these are the tokens of another cache.
+    base: Option<Arc<Shared<S>>>,
 }
 
 /// A request that was sent with a token, until its response arrives.
@@ -39,6 +44,8 @@ pub(super) struct Sent<S, B> {
     /// Where the request went; known only if the rules ask where its response came from. In a box, because
     /// few layers ask.
     pub(super) sent_to: Option<Box<Uri>>,
+    /// Where a request went that is not sent again.
+    uri: Option<Uri>,
     /// What happens if the token is rejected.
     pub(super) on_rejection: OnRejection<B>,
 }
@@ -71,17 +78,27 @@ impl<S> Shared<S> {
     pub(super) fn new(stamper: Stamper) -> Self {
         Self {
             stamper,
-            spare: Arc::default(),
+            spare: Mutex::new(None),
+            base: None,
         }
     }
 
     /// Returns the same, with the tokens of another cache.
-    pub(super) fn with_cache(&self, cache: TokenCache) -> Self {
+    pub(super) fn with_cache(self: Arc<Self>, cache: TokenCache) -> Self {
         let rules = self.stamper.rules.clone();
         Self {
             stamper: Stamper { cache, rules },
-            spare: self.spare.clone(),
+            spare: Mutex::new(None),
+            base: Some(self),
         }
+    }
+
+    fn lock_spare(&self) -> MutexGuard<'_, Option<S>> {
+        let spare = match &self.base {
+            Some(base) => &base.spare,
+            None => &self.spare,
+        };
+        spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts a service aside that was just called, in exchange for the one that was put aside before.
@@ -92,7 +109,7 @@ impl<S> Shared<S> {
     where
         S: Clone,
     {
-        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spare = self.lock_spare();
         match &mut *spare {
             Some(spare) => mem::swap(spare, called),
             None => *spare = Some(called.clone()),
@@ -104,9 +121,8 @@ impl<S> Shared<S> {
     where
         S: Clone,
     {
-        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        let spare = spare.as_ref();
-        spare
+        self.lock_spare()
+            .as_ref()
             .expect("a service is put aside with each request that may be retried")
             .clone()
     }
@@ -153,6 +169,7 @@ where
 {
     let mut sent = Sent::new(shared, request.uri(), stamp.generation);
     sent.on_rejection = OnRejection::Final { first };
+    sent.uri = Some(request.uri().clone());
     attach(request.headers_mut(), stamp);
     let response = service.call(request);
     sent.shared.put_aside(&mut service);
@@ -167,6 +184,7 @@ impl<S, B> Sent<S, B> {
             shared,
             generation,
             remaining: RequestOptions::NO_MINIMUM,
+            uri: None,
             sent_to: asks_where.then(|| Box::new(uri.clone())),
             on_rejection: OnRejection::GiveUp(NotReplayable::TurnedOff),
         })
@@ -189,6 +207,19 @@ impl<S, B> Sent<S, B> {
                 Err(why) => self.on_rejection = OnRejection::GiveUp(why),
             }
         }
+        if matches!(self.on_rejection, OnRejection::GiveUp(_)) {
+            self.uri = Some(request.uri().clone());
+        }
+    }
+
+    /// What the request was about, to recognise who rejects tokens.
+    #[cold]
+    pub(super) fn target(&self) -> Option<Target> {
+        let uri = match &self.on_rejection {
+            OnRejection::Retry(again) => Some(again.head.uri()),
+            _ => self.uri.as_ref(),
+        };
+        uri.map(Target::of)
     }
 }
 

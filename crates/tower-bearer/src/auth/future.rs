@@ -16,6 +16,7 @@ use super::{
     options::RequestOptions,
     outcome::{AuthOutcome, NotRetried},
     replay::{NotReplayable, ReplayBody},
+    turn::{NoTurn, Turn},
 };
 use crate::{
     error::{BoxError, Error},
@@ -74,67 +75,17 @@ struct Retrying<S, B, R> {
     turn: Turn<S>,
     /// The generation that was rejected.
     rejected: u64,
-    /// The response that rejected it. It is the answer if there is no other token (D08).
-    response: Response<R>,
-    /// The request.
-    again: Again<B>,
+    /// What is kept of the first attempt; `None` only while it changes.
+    kept: Option<Kept<B, R>>,
 }
 
-/// Waits until there is a token for a request and the inner service is ready for it.
-struct Turn<S> {
-    /// The tokens and the rules.
-    shared: Arc<Shared<S>>,
-    /// The inner service. While there is no token it is not ready, so it holds no capacity (G39).
-    service: S,
-    /// Which token will do.
-    want: Want,
-    /// The token that it waits for; `None` while it waits for the service.
-    acquire: Option<Acquire>,
-}
-
-/// Why a request got no turn.
-enum NoTurn {
-    Token(Error),
-    Service(BoxError),
-}
-
-impl From<NoTurn> for BoxError {
-    fn from(why: NoTurn) -> Self {
-        match why {
-            NoTurn::Token(error) => error.into(),
-            NoTurn::Service(error) => error,
-        }
-    }
-}
-
-impl<S> Turn<S> {
-    /// Returns the token for the request, once the service is ready for it.
-    fn poll_stamp<T>(&mut self, cx: &mut Context<'_>) -> Poll<Result<Stamp, NoTurn>>
-    where
-        S: Service<T> + Clone,
-        S::Error: Into<BoxError>,
-    {
-        loop {
-            if let Some(acquire) = &mut self.acquire {
-                ready!(Pin::new(acquire).poll(cx)).map_err(NoTurn::Token)?;
-                self.acquire = None;
-            }
-            ready!(self.service.poll_ready(cx)).map_err(|it| NoTurn::Service(it.into()))?;
-            // The service may have taken its time, so the token is looked up anew (G19).
-            match self.core().look(self.want) {
-                Look::Serve(token) => return Poll::Ready(Ok(token.into())),
-                look => {
-                    // The wait begins anew, so the capacity is given back (G39).
-                    self.service = self.service.clone();
-                    self.acquire = Some(Acquire::looked(self.core().clone(), self.want, look));
-                }
-            }
-        }
-    }
-
-    fn core(&self) -> &Arc<Core> {
-        self.shared.stamper.cache.core()
-    }
+/// What a request that waits for another token keeps of its first attempt.
+enum Kept<B, R> {
+    /// The response, which is the answer if there is no other token (D08), and what it takes to send the request
+    /// again.
+    Response(Response<R>, Again<B>),
+    /// The response was let go of. The request has taken its body from the first attempt.
+    Request(Request<ReplayBody<B>>),
 }
 
 impl<S, B, R> ResponseFuture<S, B, R>
@@ -203,6 +154,8 @@ where
                 StateProj::Sent { response, sent } => {
                     let response = ready!(response.poll(cx)).map_err(Into::into)?;
                     if sent.as_ref().is_none_or(|sent| sent.ends_with(&response)) {
+                        // The answer is there, so nothing is kept for a retry any more (L37).
+                        *sent = None;
                         return Poll::Ready(Ok(response));
                     }
                     match sent.take().expect(POLLED_AGAIN).after(response) {
@@ -215,13 +168,10 @@ where
                     }
                 }
                 StateProj::Retrying { retrying } => {
-                    let turn = &mut retrying.as_mut().expect(POLLED_AGAIN).turn;
-                    let stamp = ready!(turn.poll_stamp(cx));
-                    let retrying = retrying.take().expect(POLLED_AGAIN);
-                    let sent = match stamp {
-                        Ok(stamp) => retrying.send(stamp),
-                        Err(NoTurn::Token(error)) => Err(retrying.without_token(error)),
-                        Err(NoTurn::Service(error)) => return Poll::Ready(Err(error)),
+                    let waiting = retrying.as_mut().expect(POLLED_AGAIN);
+                    let sent = match ready!(waiting.poll_turn(cx)) {
+                        Ok(stamp) => retrying.take().expect(POLLED_AGAIN).send(stamp),
+                        Err(answer) => return Poll::Ready(answer),
                     };
                     match sent {
                         Ok(sent) => sent,
@@ -272,7 +222,7 @@ impl<S, B> Sent<S, B> {
         let stamper = &self.shared.stamper;
         let (is_rejection, response) = stamper.rules.rejects(response, self.sent_to.as_deref());
         if !is_rejection {
-            self.note_accepted(&response);
+            self.note_accepted_closely(&response);
             return Err(match self.on_rejection {
                 OnRejection::Final { first } => {
                     AuthOutcome::after_rejection(self.generation, first, None).onto(response)
@@ -283,12 +233,13 @@ impl<S, B> Sent<S, B> {
                 _ => response,
             });
         }
+        let target = self.target();
         let again = match self.on_rejection {
             OnRejection::Retry(again) => Ok(again),
             OnRejection::GiveUp(why) => Err(why),
             // There is one retry, so this is the answer (D06).
             OnRejection::Final { first } => {
-                stamper.cache.core().rejected_again(self.generation);
+                stamper.cache.core().rejected_again(self.generation, target);
                 let why = Some(NotRetried::RejectedAgain);
                 return Err(
                     AuthOutcome::after_rejection(self.generation, first, why).onto(response)
@@ -297,63 +248,128 @@ impl<S, B> Sent<S, B> {
         };
         // The token is marked first, and only then is the body looked at: a request that cannot be sent again
         // still gets the next one a new token (G10).
-        let want = Want::lasting(self.remaining);
+        let want = Want::lasting(self.remaining).about(target);
         let acquire = stamper.cache.reject_generation(self.generation, want);
-        match again.and_then(|again| again.check().map(|()| again)) {
-            Ok(again) => Ok(Retrying {
-                turn: Turn {
-                    service: self.shared.spare(),
-                    want: want.other_than(self.generation),
-                    acquire: Some(acquire),
-                    shared: self.shared,
-                },
-                rejected: self.generation,
-                response,
-                again,
-            }),
-            Err(why) => Err(not_replayed(
-                stamper.cache.core(),
-                response,
-                self.generation,
-                why,
-            )),
+        let again = match again.and_then(|again| again.check().map(|()| again)) {
+            Ok(again) => again,
+            Err(why) => {
+                let core = stamper.cache.core();
+                return Err(not_replayed(core, response, self.generation, why));
+            }
+        };
+        let lets_go = stamper.rules.drop_rejected;
+        let mut retrying = Retrying {
+            turn: Turn {
+                service: self.shared.spare(),
+                want: want.other_than(self.generation),
+                acquire: Some(acquire),
+                shared: self.shared,
+            },
+            rejected: self.generation,
+            kept: Some(Kept::Response(response, again)),
+        };
+        if lets_go {
+            retrying.let_go()?;
         }
+        Ok(retrying)
     }
 
     /// Notes that the server accepted the token: it answered, and not with a failure of its own.
     #[inline]
     fn note_accepted<R>(&self, response: &Response<R>) {
         if !response.status().is_server_error() {
-            self.shared.stamper.cache.core().taken(self.generation);
+            let core = self.shared.stamper.cache.core();
+            core.accepted(self.generation, || self.target());
         }
+    }
+
+    /// The same. That a target accepts a token which had rejected one is always of interest.
+    fn note_accepted_closely<R>(&self, response: &Response<R>) {
+        let is_retry = matches!(self.on_rejection, OnRejection::Final { .. });
+        if is_retry && !response.status().is_server_error() {
+            let core = self.shared.stamper.cache.core();
+            return core.note_accepted(self.generation, self.target());
+        }
+        self.note_accepted(response);
     }
 }
 
 impl<S, B, R> Retrying<S, B, R> {
+    /// Returns the token for the retry once the service is ready for it, or the answer if there is no retry.
+    fn poll_turn<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Stamp, Result<Response<R>, BoxError>>>
+    where
+        S: Service<T> + Clone,
+        S::Error: Into<BoxError>,
+    {
+        let mut turn = self.turn.poll_stamp(cx);
+        // The service may never become ready while the first response is held: it may hold the last permit, or the
+        // only connection. If there is a token, the response is needed no more (L05).
+        if turn.is_pending() && self.turn.acquire.is_none() && self.holds_response() {
+            if let Err(response) = self.let_go() {
+                return Poll::Ready(Err(Ok(response)));
+            }
+            turn = self.turn.poll_stamp(cx);
+        }
+        Poll::Ready(ready!(turn).map_err(|why| self.without_turn(why)))
+    }
+
+    fn holds_response(&self) -> bool {
+        matches!(self.kept, Some(Kept::Response(..)))
+    }
+
+    /// Lets go of the first response, if it is still there.
+    ///
+    /// # Errors
+    ///
+    /// If the request cannot be sent again: the response is the answer then.
+    fn let_go(&mut self) -> Result<(), Response<R>> {
+        let request = match self.kept.take().expect(POLLED_AGAIN) {
+            Kept::Request(request) => request,
+            Kept::Response(response, again) => match again.into_request() {
+                // The response ends here.
+                Ok(request) => request,
+                Err(why) => {
+                    return Err(not_replayed(self.turn.core(), response, self.rejected, why));
+                }
+            },
+        };
+        self.kept = Some(Kept::Request(request));
+        Ok(())
+    }
+
     /// Sends the request again, or returns the first response if that is not possible.
-    fn send(self, stamp: Stamp) -> Result<Attempt<S::Future, S, B>, Response<R>>
+    fn send(mut self, stamp: Stamp) -> Result<Attempt<S::Future, S, B>, Response<R>>
     where
         S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
     {
+        // Its connection may be the one that the retry needs (D19).
+        self.let_go()?;
+        let Some(Kept::Request(request)) = self.kept else {
+            unreachable!("the response was let go of");
+        };
         let core = self.turn.core().clone();
         let Turn {
             shared, service, ..
         } = self.turn;
-        let request = match self.again.into_request() {
-            Ok(request) => request,
-            Err(why) => return Err(not_replayed(&core, self.response, self.rejected, why)),
-        };
-        // Its connection may be the one that the retry needs (D19).
-        drop(self.response);
         let sent = attempt::again(shared, service, request, stamp, self.rejected);
         core.telemetry.retrying();
         Ok(sent)
     }
 
-    /// Returns the first response: there is no other token.
-    fn without_token(self, error: Error) -> Response<R> {
-        let why = NotRetried::NoToken(error);
-        AuthOutcome::not_retried_because(self.rejected, why).onto(self.response)
+    /// Returns the answer of a request that is not sent again: the first response with the reason, or the reason if
+    /// the response was let go of.
+    fn without_turn(&mut self, why: NoTurn) -> Result<Response<R>, BoxError> {
+        let Some(Kept::Response(response, _)) = self.kept.take() else {
+            return Err(why.into());
+        };
+        let why = match why {
+            NoTurn::Token(error) => NotRetried::NoToken(error),
+            NoTurn::Service(error) => NotRetried::NotReady(error.into()),
+        };
+        Ok(AuthOutcome::not_retried_because(self.rejected, why).onto(response))
     }
 }
 

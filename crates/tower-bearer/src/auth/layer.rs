@@ -1,14 +1,21 @@
 use std::sync::Arc;
 
-use http::{Uri, response};
+use http::{Request, Response, Uri, response};
+use http_body::Body;
 use tower_layer::Layer;
+use tower_service::Service;
 
 use super::{
     attach::{Rules, Stamper},
-    origin::{InvalidOrigin, Origin, Origins},
-    service::BearerAuth,
+    future::ResponseFuture,
+    hops::Pair,
+    origin::{InvalidOrigin, Origin},
+    origins::Origins,
+    redirects::RedirectsLayer,
+    replay::ReplayBody,
+    service::{self, BearerAuth},
 };
-use crate::cache::TokenCache;
+use crate::{cache::TokenCache, error::BoxError};
 
 /// Makes [`BearerAuth`] services that share one [`TokenCache`].
 ///
@@ -42,10 +49,12 @@ impl BearerAuthLayer {
             origins: Origins::default(),
             overwrite: false,
             retry: true,
+            drop_rejected: false,
             replay_limit: Self::DEFAULT_REPLAY_LIMIT,
             mark_responses: false,
             reject_when: None,
             final_uri: None,
+            hops: None,
         });
         Self {
             stamper: Stamper { cache, rules },
@@ -55,11 +64,18 @@ impl BearerAuthLayer {
     /// Allows the token to go to an origin, like `https://api.example`, or `http://127.0.0.1:8080` on this
     /// machine. Of a longer URL only the origin counts. Call it once for each origin.
     ///
+    /// A `*` as the whole first label stands for any one label: `https://*.acme.example` allows
+    /// `https://one.acme.example`, but neither `https://acme.example` nor `https://two.one.acme.example`. All hosts
+    /// below that name must be as trustworthy as each other. A name below which anybody can get a host is refused:
+    /// one of a single label (`*.com`), a category below a country (`*.co.uk`) and a few that are well known
+    /// (`*.github.io`). That list is short, not the public suffix list, so look twice.
+    ///
     /// Defaults to none: a request to an origin that is not allowed is an error.
     ///
     /// # Errors
     ///
-    /// If the text is not an origin, or one that is reached over a network without TLS.
+    /// If the text is not an origin, one that is reached over a network without TLS, or a pattern that allows too
+    /// much or can never match.
     pub fn allow(self, origin: &str) -> Result<Self, InvalidOrigin> {
         self.with_origins(|origins| origins.allow(origin))
     }
@@ -70,9 +86,9 @@ impl BearerAuthLayer {
     ///
     /// # Errors
     ///
-    /// If the text is not an origin.
+    /// If the text is not an origin or a pattern: see [`allow`](Self::allow).
     pub fn allow_insecure(self, origin: &str) -> Result<Self, InvalidOrigin> {
-        Ok(self.allow_origin(Origin::parse(origin)?))
+        self.with_origins(|origins| origins.allow_insecure(origin))
     }
 
     /// Allows the token to go to an origin that was parsed before. Its TLS is not checked.
@@ -82,7 +98,7 @@ impl BearerAuthLayer {
     }
 
     /// Sets where requests go whose URI does not say it: around tonic's channel the layer sees only a path.
-    /// The origin must be allowed too. The `Host` header is never trusted.
+    /// The origin must be allowed too. The `Host` header is never trusted: if there is one, it must name the same host.
     ///
     /// Defaults to unknown: such a request is an error.
     ///
@@ -129,6 +145,19 @@ impl BearerAuthLayer {
         self.with(|rules| rules.retry = false)
     }
 
+    /// Drops a response that rejects the token at once, before its request waits for another token. Use it where a
+    /// response whose body is not read holds what others need, or what the token's own refresh needs: a connection,
+    /// a permit, a stream's window. See the [module's docs](crate::auth#what-is-held).
+    ///
+    /// If no other token can be had, the reason is the answer, an [`Error`](crate::Error), because the response is
+    /// gone.
+    ///
+    /// Defaults to holding the response until there is another token. It is the answer if there is none.
+    #[must_use]
+    pub fn drop_rejected_responses(self) -> Self {
+        self.with(|rules| rules.drop_rejected = true)
+    }
+
     /// Treats further responses as rejections of the token, for example a 419. `reject` is called with the
     /// heads of the responses that are not rejections already.
     ///
@@ -150,8 +179,8 @@ impl BearerAuthLayer {
     /// response from another origin than the request went to does not reject the token, because such a
     /// client leaves the token behind (it must; tower-http's `FollowRedirect` does).
     ///
-    /// Defaults to where the request went. It is better to follow redirects outside the layer, so that each
-    /// hop passes it: see the [module's docs](crate::auth#redirects).
+    /// Defaults to where the request went. It is better to follow redirects
+    /// [outside the layer](Self::with_redirects), so that each hop passes it.
     ///
     /// ```
     /// use tower_http::follow_redirect::RequestUri;
@@ -173,6 +202,46 @@ impl BearerAuthLayer {
     #[must_use]
     pub fn mark_responses(self) -> Self {
         self.with(|rules| rules.mark_responses = true)
+    }
+
+    /// Follows redirects with `redirects`, for example tower-http's `FollowRedirectLayer`, around this layer. Each hop
+    /// passes this layer, and keeps what its request asked for: its [`RequestOptions`](crate::RequestOptions), and
+    /// that it had an `Authorization` header of its own. Call it last.
+    ///
+    /// `redirects` can be a stack of several layers. But each hop must reach this layer while the future of its request is
+    /// polled. A layer in between with a task of its own, such as tower's `Buffer`, belongs around the whole: a
+    /// request that comes from another task is an error ([`Kind::OutOfHop`](crate::Kind::OutOfHop)).
+    ///
+    /// Defaults to nothing around this layer. See the [module's docs](crate::auth#redirects).
+    ///
+    /// ```
+    /// use tower_http::follow_redirect::FollowRedirectLayer;
+    /// # use tower_bearer::{BearerAuthLayer, source_fn, Token, TokenCache};
+    /// # let cache = TokenCache::new(source_fn(|_| async { Ok(Token::new("t")?) }));
+    /// let layer = BearerAuthLayer::new(cache)
+    ///     .allow("https://api.example")?
+    ///     .with_redirects(FollowRedirectLayer::new());
+    /// # drop(layer);
+    /// # Ok::<_, tower_bearer::InvalidOrigin>(())
+    /// ```
+    #[must_use]
+    pub fn with_redirects<L>(self, redirects: L) -> RedirectsLayer<L> {
+        let pair = Pair::new();
+        let inside = self.with(|rules| rules.hops = Some(pair));
+        RedirectsLayer::new(redirects, inside.stamper, pair)
+    }
+
+    /// Sends one request through `inner`, which must be ready, as a service of this layer would.
+    ///
+    /// It is for adapters whose inner service lives as long as one request: they need no service that requests and
+    /// threads share.
+    pub fn call_once<S, B, R>(&self, inner: S, request: Request<B>) -> ResponseFuture<S, B, R>
+    where
+        S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
+        S::Error: Into<BoxError>,
+        B: Body,
+    {
+        service::call_once(inner, self.stamper.clone(), request)
     }
 
     fn with(mut self, change: impl FnOnce(&mut Rules)) -> Self {

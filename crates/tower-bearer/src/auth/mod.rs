@@ -10,7 +10,8 @@
 //!
 //! A request with an `Authorization` header of its own keeps it, and its 401 rejects nothing, unless the layer
 //! [overwrites](BearerAuthLayer::overwrite_authorization) the header. A request to an origin that is not allowed
-//! is not sent: it is an error that names the origin.
+//! is not sent: it is an error that names the origin. So is one whose `Host` header names another host than its URI,
+//! because a server or a proxy on the way may go by either.
 //!
 //! # What rejects a token
 //!
@@ -31,6 +32,20 @@
 //! on where the first attempt stopped. A larger body is not sent again, but its rejection still refreshes the
 //! token, so the next request succeeds.
 //!
+//! # What is held
+//!
+//! While a request waits for a token, it holds no capacity of the inner service. But after a rejection it holds the
+//! first response, which is the answer if there is no other token, until there is one. With a client over sockets
+//! that response's body, which nobody has read, occupies a connection (HTTP/1.1) or a part of the connection's window
+//! (HTTP/2). If hundreds of requests wait so, the retries may get no connection, and neither may the refresh itself
+//! if it uses the same client. So put [`ReadRejections`] around such a client: it reads these bodies to their ends
+//! first. The adapters of this project do. If that does not help, because the response holds something else,
+//! [`drop_rejected_responses`](BearerAuthLayer::drop_rejected_responses) lets go of it at once.
+//!
+//! When there is another token, the inner service is asked whether it is ready. If it is not, the first response is
+//! dropped, because the service may need what the response holds. If the service fails, the first response is the
+//! answer, and its [`AuthOutcome`] has the reason.
+//!
 //! # What the caller sees
 //!
 //! After a rejection the response's extensions hold an [`AuthOutcome`]. A request changes what the layer does
@@ -38,11 +53,34 @@
 //!
 //! # Redirects
 //!
-//! Follow redirects outside the layer: then each hop passes it, and a hop to another origin is an error, or
-//! is sent without the token ([`BearerAuthLayer::pass_other_origins`]). A client inside the layer that follows
-//! redirects must leave the token behind when the origin changes. [`BearerAuthLayer::final_uri`] tells the
-//! layer where a response came from, so that a 401 from elsewhere rejects no token. If such a client returns
-//! to the first origin without the token, the layer cannot see that the token is missing.
+//! Let [`BearerAuthLayer::with_redirects`] put a layer that follows redirects around this one. Then each hop passes
+//! this layer. A hop to another origin is an error, or is sent without the token
+//! ([`BearerAuthLayer::pass_other_origins`]). What the request asked for counts on every hop: its
+//! [`RequestOptions`], and that it had an `Authorization` header of its own. A hop that lost that header gets no
+//! token instead.
+//!
+//! ```
+//! use tower_bearer::{BearerAuthLayer, TokenCache};
+//! use tower_http::follow_redirect::FollowRedirectLayer;
+//!
+//! # fn example<S: Clone>(cache: TokenCache, client: S) -> Result<(), tower_bearer::InvalidOrigin> {
+//! let service = tower::ServiceBuilder::new()
+//!     .layer(BearerAuthLayer::new(cache).allow("https://api.example")?.with_redirects(FollowRedirectLayer::new()))
+//!     .service(client);
+//! # drop(service);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Do not put such a layer around this one by other means if requests have options, or headers of their own. It
+//! makes each further request by itself, and leaves out what it does not know: tower-http drops all extensions (0.6
+//! always, 0.7 when the origin changes) and the `Authorization` header. This layer cannot tell such a hop from a
+//! request that never asked for anything, and would stamp its own token onto it.
+//!
+//! A client inside the layer that follows redirects must leave the token behind when the origin changes.
+//! [`BearerAuthLayer::final_uri`] tells the layer where a response came from, so that a 401 from elsewhere rejects
+//! no token. If such a client returns to the first origin without the token, the layer cannot see that the token
+//! is missing.
 //!
 //! # Inner services with one body type
 //!
@@ -94,13 +132,20 @@ mod attempt;
 mod challenge;
 mod future;
 mod head;
+mod hops;
+mod host;
 mod layer;
 mod options;
 mod origin;
+mod origins;
 mod outcome;
+mod read_ahead;
+mod record;
+mod redirects;
 mod rejection;
 mod replay;
 mod service;
+mod turn;
 
 pub use self::{
     future::ResponseFuture,
@@ -108,6 +153,8 @@ pub use self::{
     options::RequestOptions,
     origin::{InvalidOrigin, Origin},
     outcome::{AuthOutcome, NotRetried},
+    read_ahead::{ReadAhead, ReadRejections, ReadRejectionsFuture, Reading},
+    redirects::{Redirects, RedirectsFuture, RedirectsLayer},
     replay::{NotReplayable, ReplayBody},
     service::BearerAuth,
 };

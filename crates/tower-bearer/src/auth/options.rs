@@ -85,13 +85,19 @@ impl RequestOptions {
     /// Returns true if a request has options of its own.
     #[inline]
     pub(super) fn are_in<B>(request: &Request<B>) -> bool {
-        request.extensions().get::<Self>().is_some()
+        Self::find(request).is_some()
+    }
+
+    /// Returns a request's options, if it has any.
+    #[inline]
+    pub(super) fn find<B>(request: &Request<B>) -> Option<&Self> {
+        request.extensions().get()
     }
 
     /// Returns a request's options, or the defaults.
     #[inline]
     pub(super) fn of<B>(request: &Request<B>) -> &Self {
-        request.extensions().get().unwrap_or(&DEFAULT)
+        Self::find(request).unwrap_or(&DEFAULT)
     }
 
     pub(super) fn wants_token(&self) -> bool {

@@ -1,39 +1,37 @@
-//! Origins, to which a token may go: scheme, host and port, normalised and compared whole.
+//! An origin: scheme, host and port, in one form.
 
-use std::{
-    error, fmt,
-    net::{IpAddr, Ipv6Addr},
-};
+use std::{borrow::Cow, error, fmt};
 
 use http::{
     Uri,
     uri::{Authority, Scheme},
 };
 
-use crate::{
-    error::{Error, Kind},
-    foreign_text::ForeignText,
-};
+use super::host;
+use crate::foreign_text::ForeignText;
 
 /// A scheme, a host and a port (RFC 6454, section 4).
 ///
-/// The host is kept in lower case and without a trailing dot, and the port is always known, so two ways to
-/// write the same origin are equal.
+/// The host is kept in lower case and without a trailing dot, an address as it is usually written, and the port is
+/// always known. So two ways to write the same origin are equal. `wss` is `https` here, and `ws` is `http`, because
+/// a WebSocket begins as a request over HTTP.
 ///
 /// ```
 /// use tower_bearer::auth::Origin;
 ///
 /// let origin = Origin::parse("https://API.example.:443/api/v1")?;
 /// assert_eq!(origin, Origin::parse("https://api.example")?);
+/// assert_eq!(origin, Origin::parse("wss://api.example")?);
 /// assert_eq!(origin.to_string(), "https://api.example");
 /// assert!(!Origin::parse("http://api.example")?.is_safe());
+/// assert_eq!(Origin::parse("http://[0:0:0:0:0:0:0:1]")?, Origin::parse("http://[::1]")?);
 /// # Ok::<_, tower_bearer::InvalidOrigin>(())
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Origin {
-    secure: bool,
-    host: String,
-    port: u16,
+    pub(super) secure: bool,
+    pub(super) host: String,
+    pub(super) port: u16,
 }
 
 impl Origin {
@@ -41,59 +39,84 @@ impl Origin {
     ///
     /// # Errors
     ///
-    /// If the text is not an `http` or `https` URL with a host, the host is not ASCII, or the URL has a user
+    /// If the text is not a URL of HTTP or of a WebSocket with a host, the host is not ASCII, or the URL has a user
     /// name.
     pub fn parse(text: &str) -> Result<Self, InvalidOrigin> {
-        let invalid = |flaw| InvalidOrigin {
-            text: shown(text),
-            flaw,
-        };
+        let invalid = |flaw| InvalidOrigin::new(text, flaw);
         if !text.is_ascii() {
             return Err(invalid(Flaw::NotAscii));
         }
         // A password may contain a slash, so the sign counts anywhere, and the error shows nothing.
         if text.contains('@') {
-            return Err(InvalidOrigin {
-                text: String::new(),
-                flaw: Flaw::Userinfo,
-            });
+            return Err(InvalidOrigin::new("", Flaw::Userinfo));
+        }
+        if has_other_scheme(text) {
+            return Err(invalid(Flaw::Scheme));
+        }
+        if shown(text).contains('*') {
+            return Err(invalid(Flaw::Star));
         }
         let uri: Uri = text.parse().map_err(|_| invalid(Flaw::NotAUrl))?;
         Self::of(&uri)
-            .filter(|origin| is_host(&origin.host))
+            .filter(|it| it.port != 0 && host::canonical(&it.host).is_some())
             .ok_or_else(|| invalid(Flaw::NotAUrl))
     }
 
-    /// Returns the origin that a request to `uri` goes to, if the URI names it.
-    pub(crate) fn of(uri: &Uri) -> Option<Self> {
+    /// Does the same for a URL that requests are sent to over HTTP: it may not be a WebSocket's.
+    #[cfg(feature = "oauth2")]
+    pub(crate) fn parse_http(text: &str) -> Result<Self, InvalidOrigin> {
+        let origin = Self::parse(text)?;
+        match text.as_bytes().first() {
+            Some(b'w' | b'W') => Err(InvalidOrigin::new(text, Flaw::NotAUrl)),
+            _ => Ok(origin),
+        }
+    }
+
+    /// Returns the origin that a request to `uri` goes to, if the URI names one that is reached over HTTP.
+    pub(super) fn of(uri: &Uri) -> Option<Self> {
         let (secure, authority) = parts(uri)?;
         Some(Self {
             secure,
-            host: host(authority).to_ascii_lowercase(),
+            host: match host::canonical(authority.host()) {
+                Some(host) => host.into_owned(),
+                // It is no canonical host, so it is equal to none.
+                None => authority.host().to_ascii_lowercase(),
+            },
             port: port(authority, secure),
         })
     }
 
     /// Returns the authority as most requests write it: the host, and the port unless it is the scheme's default.
-    fn authority(&self) -> String {
+    pub(super) fn authority(&self) -> String {
         let text = self.to_string();
         text.split_once("://")
             .map_or_else(String::new, |(_, rest)| rest.to_owned())
     }
 
-    /// Returns true if a request to `uri` goes here. It does not allocate.
-    fn is_of(&self, uri: &Uri) -> bool {
+    /// Returns true if a request to `uri` goes here.
+    pub(super) fn is_of(&self, uri: &Uri) -> bool {
         parts(uri).is_some_and(|(secure, authority)| {
             secure == self.secure
                 && port(authority, secure) == self.port
-                && host(authority).eq_ignore_ascii_case(&self.host)
+                && host::canonical(authority.host()).is_some_and(|host| host == *self.host)
         })
+    }
+
+    /// Returns true if a `Host` header names this origin's host and port (RFC 9110, section 7.2).
+    pub(super) fn is_named_by(&self, header: &[u8]) -> bool {
+        let Ok(authority) = Authority::try_from(header) else {
+            return false;
+        };
+        !authority.as_str().contains('@')
+            && is_well_formed(&authority)
+            && port(&authority, self.secure) == self.port
+            && host::canonical(authority.host()).is_some_and(|host| host == *self.host)
     }
 
     /// Returns true if a token is safe on the way here: over TLS, or without leaving the machine.
     #[must_use]
     pub fn is_safe(&self) -> bool {
-        self.secure || is_loopback(&self.host)
+        self.secure || host::is_loopback(&self.host)
     }
 }
 
@@ -114,31 +137,38 @@ impl fmt::Debug for Origin {
     }
 }
 
+/// Returns whether a scheme is reached over TLS; `None` if it is not one of HTTP.
+pub(super) fn is_secure(scheme: &Scheme) -> Option<bool> {
+    let text = scheme.as_str();
+    let is = |name: &str| text.eq_ignore_ascii_case(name);
+    if is("https") || is("wss") {
+        return Some(true);
+    }
+    (is("http") || is("ws")).then_some(false)
+}
+
 /// Returns whether the URI is reached over TLS, and its authority, if both are valid.
 fn parts(uri: &Uri) -> Option<(bool, &Authority)> {
-    let secure = match uri.scheme()? {
-        scheme if *scheme == Scheme::HTTPS => true,
-        scheme if *scheme == Scheme::HTTP => false,
-        _ => return None,
-    };
+    let secure = is_secure(uri.scheme()?)?;
     let authority = uri.authority()?;
-    // The http crate accepts `host:port` and `host:99999`, and then returns no port.
+    is_well_formed(authority).then_some((secure, authority))
+}
+
+/// Returns true if an authority has a host, and a port that is one if there is any: the http crate accepts
+/// `host:port` and `host:99999`, and then returns no port.
+fn is_well_formed(authority: &Authority) -> bool {
     let text = authority.as_str();
     let after_user = text.rsplit_once('@').map_or(text, |(_, rest)| rest);
-    let port = after_user.strip_prefix(authority.host())?;
+    let Some(port) = after_user.strip_prefix(authority.host()) else {
+        return false;
+    };
     let is_port = port.is_empty()
         || port.strip_prefix(':').is_some_and(|digits| {
             digits.bytes().all(|byte| byte.is_ascii_digit())
                 && (digits.is_empty() || authority.port_u16().is_some())
         });
-    let bare = host(authority);
-    (!bare.is_empty() && bare != "[]" && is_port).then_some((secure, authority))
-}
-
-/// Returns the host without user information, port and trailing dot.
-fn host(authority: &Authority) -> &str {
-    let host = authority.host();
-    host.strip_suffix('.').unwrap_or(host)
+    let bare = authority.host().trim_end_matches('.');
+    !bare.is_empty() && bare != "[]" && is_port
 }
 
 fn port(authority: &Authority, secure: bool) -> u16 {
@@ -146,63 +176,85 @@ fn port(authority: &Authority, secure: bool) -> u16 {
     authority.port_u16().unwrap_or(default)
 }
 
-/// Only `localhost` itself: a resolver may lead other names below it anywhere.
-fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+/// Returns true if a text begins with a scheme that is not one of HTTP.
+fn has_other_scheme(text: &str) -> bool {
+    let Some((scheme, _)) = text.split_once("://") else {
+        return false;
+    };
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    let of_http = ["http", "https", "ws", "wss"];
+    is_scheme && !of_http.iter().any(|it| it.eq_ignore_ascii_case(scheme))
 }
 
 /// Returns what an error may show of a text: its origin only.
-fn shown(text: &str) -> String {
+fn shown(text: &str) -> &str {
     let after_scheme = text.find("://").map_or(0, |at| at + 3);
     let rest = &text[after_scheme..];
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    ForeignText::new(&text[..after_scheme + end]).to_string()
-}
-
-/// Returns true if a host can be a name or an address.
-fn is_host(host: &str) -> bool {
-    match host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-    {
-        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
-        None => host.contains(|c: char| c.is_ascii_alphanumeric()) && !host.contains(".."),
-    }
+    &text[..after_scheme + end]
 }
 
 /// The error of a text that is not an origin, or not one that a token may go to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidOrigin {
-    text: String,
+    text: Cow<'static, str>,
     flaw: Flaw,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Flaw {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flaw {
     NotAUrl,
     NotAscii,
     Userinfo,
+    /// Its scheme is not one of HTTP.
+    Scheme,
+    /// A `*` where it cannot stand for a label.
+    Star,
+    /// A pattern that covers the names of many owners.
+    Shared,
     Insecure,
     #[cfg(feature = "oauth2")]
     InsecureEndpoint,
 }
 
-#[cfg(feature = "oauth2")]
 impl InvalidOrigin {
+    /// The error of a text. Of a URL only the origin is shown.
+    pub(super) fn new(text: &str, flaw: Flaw) -> Self {
+        let text = match flaw {
+            Flaw::Userinfo => Cow::Borrowed(""),
+            _ => ForeignText::new(shown(text)).to_string().into(),
+        };
+        Self { text, flaw }
+    }
+
+    /// The same error of a longer text, which contains the one that was parsed.
+    pub(super) fn about(self, text: &str) -> Self {
+        Self::new(text, self.flaw)
+    }
+
+    /// The error of an origin that a token would go to without TLS.
+    pub(super) fn insecure(origin: &impl fmt::Display) -> Self {
+        Self {
+            text: origin.to_string().into(),
+            flaw: Flaw::Insecure,
+        }
+    }
+
     /// The error of a token endpoint that is reached without TLS.
+    #[cfg(feature = "oauth2")]
     pub(crate) fn insecure_endpoint(origin: &Origin) -> Self {
         Self {
-            text: origin.to_string(),
+            text: origin.to_string().into(),
             flaw: Flaw::InsecureEndpoint,
         }
     }
 
+    #[cfg(feature = "oauth2")]
     pub(crate) fn not_a_url(text: &str) -> Self {
-        Self {
-            text: shown(text),
-            flaw: Flaw::NotAUrl,
-        }
+        Self::new(text, Flaw::NotAUrl)
     }
 }
 
@@ -222,6 +274,20 @@ impl fmt::Display for InvalidOrigin {
                 f,
                 "the URL contains a user name or a password: leave them out"
             ),
+            Flaw::Scheme => write!(
+                f,
+                "{text} is not an origin that a token can go to: its scheme must be https, http, wss or ws"
+            ),
+            Flaw::Star => write!(
+                f,
+                "{text} is not an origin: a * may only be the whole first label of a host that the \
+                 layer allows, like https://*.acme.example"
+            ),
+            Flaw::Shared => write!(
+                f,
+                "{text} would allow the hosts of many owners: write more of the name, like \
+                 https://*.acme.example"
+            ),
             Flaw::Insecure => write!(
                 f,
                 "a token would go to {text} without TLS: use https, or allow it with allow_insecure"
@@ -237,121 +303,6 @@ impl fmt::Display for InvalidOrigin {
 }
 
 impl error::Error for InvalidOrigin {}
-
-/// The origins of a layer, and what happens to requests for others.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Origins {
-    /// Each allowed origin as most requests write it: whether it is reached over TLS, and the authority. These
-    /// are compared first, because taking a URI apart costs more than everything else that happens to a request.
-    plain: Vec<(bool, String)>,
-    /// The origins that the token may go to.
-    allowed: Vec<Origin>,
-    /// Where requests go whose URI does not name an origin.
-    assumed: Option<Origin>,
-    /// Requests to other origins are sent without a token, instead of being refused.
-    pass_others: bool,
-}
-
-/// How a request to an origin is sent.
-#[derive(Debug)]
-pub(crate) enum Route {
-    /// With a token.
-    Stamp,
-    /// Without a token.
-    Pass,
-}
-
-impl Origins {
-    pub(crate) fn allow(&mut self, text: &str) -> Result<(), InvalidOrigin> {
-        let origin = Origin::parse(text)?;
-        if !origin.is_safe() {
-            return Err(InvalidOrigin {
-                text: origin.to_string(),
-                flaw: Flaw::Insecure,
-            });
-        }
-        self.allow_origin(origin);
-        Ok(())
-    }
-
-    pub(crate) fn allow_origin(&mut self, origin: Origin) {
-        self.plain.push((origin.secure, origin.authority()));
-        self.allowed.push(origin);
-    }
-
-    /// Fast path: returns true if the URI is written as most requests write an allowed origin.
-    #[inline]
-    pub(crate) fn plainly_allow(&self, uri: &Uri) -> bool {
-        let secure = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") => false,
-            _ => return false,
-        };
-        let text = uri.authority().map(Authority::as_str);
-        self.plain
-            .iter()
-            .any(|(plain, written)| secure == *plain && text == Some(written))
-    }
-
-    pub(crate) fn assume(&mut self, text: &str) -> Result<(), InvalidOrigin> {
-        self.assumed = Some(Origin::parse(text)?);
-        Ok(())
-    }
-
-    pub(crate) fn pass_others(&mut self) {
-        self.pass_others = true;
-    }
-
-    /// Returns true if two URIs have the same origin. A URI that does not name one has the assumed one.
-    pub(crate) fn are_one(&self, a: &Uri, b: &Uri) -> bool {
-        let origin = |uri: &Uri| match uri.authority() {
-            Some(_) => Origin::of(uri),
-            None => self.assumed.clone(),
-        };
-        origin(a).is_some_and(|a| origin(b) == Some(a))
-    }
-
-    /// Decides how a request to `uri` is sent.
-    ///
-    /// # Errors
-    ///
-    /// If it may not be sent.
-    pub(crate) fn route(&self, uri: &Uri) -> Result<Route, Error> {
-        if self.plainly_allow(uri) {
-            return Ok(Route::Stamp);
-        }
-        if self.allowed.iter().any(|origin| origin.is_of(uri)) {
-            return Ok(Route::Stamp);
-        }
-        let stated = if uri.authority().is_none() {
-            let assumed = self.assumed.as_ref();
-            if assumed.is_some_and(|it| self.allowed.contains(it)) {
-                return Ok(Route::Stamp);
-            }
-            assumed.cloned()
-        } else {
-            Origin::of(uri)
-        };
-        let Some(origin) = stated else {
-            return Err(Error::new(Kind::NoOrigin));
-        };
-        if self.pass_others {
-            return Ok(Route::Pass);
-        }
-        // If the https origin of the same host is allowed, the missing TLS is the reason.
-        let insecure = !origin.is_safe()
-            && self
-                .allowed
-                .iter()
-                .any(|allowed| allowed.secure && allowed.host == origin.host);
-        let named = origin.to_string();
-        Err(Error::new(if insecure {
-            Kind::Insecure(named)
-        } else {
-            Kind::OriginNotAllowed(named)
-        }))
-    }
-}
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-use std::{error, fmt};
+use std::{error, fmt, sync::Arc};
 
 use http::Response;
 
@@ -104,6 +104,9 @@ pub enum NotRetried {
     NotReplayed(NotReplayable),
     /// There was no other token.
     NoToken(Error),
+    /// There was another token, but the inner service failed before it was ready for a retry. Its error is the
+    /// [`source`](error::Error::source).
+    NotReady(Arc<dyn error::Error + Send + Sync>),
     /// It was the response to a retry, and a request is retried once.
     RejectedAgain,
 }
@@ -113,6 +116,7 @@ impl fmt::Display for NotRetried {
         match self {
             Self::NotReplayed(why) => why.fmt(f),
             Self::NoToken(error) => error.fmt(f),
+            Self::NotReady(_) => f.write_str("the HTTP client was not ready for a retry"),
             Self::RejectedAgain => f.write_str("another token was rejected too"),
         }
     }
@@ -123,6 +127,7 @@ impl error::Error for NotRetried {
         match self {
             // `Display` already shows the error itself, so the chain goes on below it.
             Self::NoToken(error) => error.source(),
+            Self::NotReady(error) => Some(&**error),
             Self::NotReplayed(_) | Self::RejectedAgain => None,
         }
     }

@@ -1,29 +1,34 @@
 //! A request body that can be sent twice.
 //!
-//! The first attempt records the frames while it sends them, up to a cap, so it is not delayed. A retry
-//! takes the body over under a lock: it sends the recorded frames, then the rest of the original. If the
-//! first attempt is still polled, it ends in an error.
+//! The first attempt copies the data while it sends them, up to a cap, so it is not delayed. A retry takes the body
+//! over under a lock: it sends the copy, then the rest of the original. If the first attempt is still polled, it
+//! ends in an error.
+//!
+//! The data are copied, because a frame may be a small slice of a large buffer, which it would keep. When there is no
+//! retry any more, the copy goes at once, although the body may still be under way.
 
 use std::{
     error, fmt,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, TryLockError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, Waker},
 };
 
 use bytes::{Buf, Bytes};
-use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
+use super::record::Record;
 use crate::error::BoxError;
 
 pin_project! {
     /// The body that [`BearerAuth`](crate::BearerAuth) hands to the inner service. It wraps the caller's body.
     ///
     /// Its data is [`Bytes`] and its error is boxed, so `Body::new` of axum and of tonic, and `BoxBody`,
-    /// accept it. A frame whose data is `Bytes` already is passed on and recorded without a copy.
-    /// It is `Unpin` if `B` is.
+    /// accept it. A frame whose data is `Bytes` already is passed on as it is. It is `Unpin` if `B` is.
     pub struct ReplayBody<B> {
         #[pin]
         mode: Mode<B>,
@@ -40,55 +45,38 @@ pin_project! {
         // Recorded while it is sent, up to the cap.
         Recorded {
             recording: Arc<Recording<B>>,
-            // The number of this attempt: only the latest one may send.
-            attempt: u32,
-            // How many of the recorded frames this attempt has sent.
-            sent: usize,
+            // This is the retry: only the latest attempt may send.
+            is_retry: bool,
+            // What was recorded, as far as the retry has not sent it; nothing in the first attempt.
+            unsent: Record,
         },
     }
 }
 
 /// A body that both attempts share.
-struct Recording<B>(Mutex<Recorder<B>>);
+struct Recording<B> {
+    /// A retry is still possible, so the data are kept.
+    is_wanted: AtomicBool,
+    recorder: Mutex<Recorder<B>>,
+}
 
 struct Recorder<B> {
     /// The caller's body.
     body: Pin<Box<B>>,
-    /// The frames that the body has produced so far; `None` once they exceeded the cap, or the body failed.
-    frames: Option<Vec<RecordedFrame>>,
-    /// The bytes in `frames`.
-    bytes: usize,
-    /// The most bytes that `frames` may have.
+    /// What the body has produced so far; `None` once it exceeded the cap, the body failed, or nobody wants it.
+    record: Option<Record>,
+    /// The most bytes that `record` may have.
     cap: usize,
     /// The body has produced its last frame.
     ended: bool,
     /// The body has produced an error.
     failed: bool,
-    /// The number of the attempt that may send.
-    attempt: u32,
-    /// The body's size hint before the first attempt. A retry gives the same, so both are framed alike.
-    hint: SizeHint,
+    /// A retry has taken the body over.
+    taken: bool,
+    /// The body's size was known before the first attempt. A retry gives it too, so both are framed alike.
+    size_is_known: bool,
     /// Wakes the attempt that waits for the body, when a later attempt takes the body over.
     waker: Option<Waker>,
-}
-
-/// Smaller pieces of data, in bytes, are joined by copying.
-const SMALL: usize = 1024;
-
-/// A recorded frame. [`Frame`] itself cannot be cloned.
-#[derive(Clone)]
-enum RecordedFrame {
-    Data(Bytes),
-    Trailers(HeaderMap),
-}
-
-impl From<RecordedFrame> for Frame<Bytes> {
-    fn from(frame: RecordedFrame) -> Self {
-        match frame {
-            RecordedFrame::Data(data) => Frame::data(data),
-            RecordedFrame::Trailers(trailers) => Frame::trailers(trailers),
-        }
-    }
 }
 
 /// Gives the body to a retry.
@@ -152,42 +140,44 @@ impl<B: Body> Replay<B> {
             return ReplayBody::default();
         }
         let hint = body.size_hint();
-        let recording = Arc::new(Recording(Mutex::new(Recorder {
-            body: Box::pin(body),
-            frames: Some(Vec::new()),
-            bytes: 0,
-            cap,
-            ended: false,
-            failed: false,
-            attempt: 0,
-            hint,
-            waker: None,
-        })));
+        let recording = Arc::new(Recording {
+            is_wanted: AtomicBool::new(true),
+            recorder: Mutex::new(Recorder {
+                body: Box::pin(body),
+                record: Some(Record::default()),
+                cap,
+                ended: false,
+                failed: false,
+                taken: false,
+                size_is_known: hint.exact().is_some(),
+                waker: None,
+            }),
+        });
         self.recording = Some(recording.clone());
         ReplayBody {
             mode: Mode::Recorded {
                 recording,
-                attempt: 0,
-                sent: 0,
+                is_retry: false,
+                unsent: Record::default(),
             },
         }
     }
 }
 
 impl<B> Replay<B> {
-    /// Takes the body from the attempt that has it and returns it for the next one.
+    /// Takes the body from the first attempt and returns it for the retry.
     ///
     /// # Errors
     ///
     /// If the body was not recorded whole.
-    pub(super) fn take(self) -> Result<ReplayBody<B>, NotReplayable> {
-        let Some(recording) = self.recording else {
+    pub(super) fn take(mut self) -> Result<ReplayBody<B>, NotReplayable> {
+        let Some(recording) = self.recording.take() else {
             return Ok(ReplayBody::default());
         };
         let mut recorder = recording.lock();
         recorder.check()?;
-        recorder.attempt += 1;
-        let attempt = recorder.attempt;
+        let unsent = recorder.record.take().unwrap_or_default();
+        recorder.taken = true;
         let waker = recorder.waker.take();
         drop(recorder);
         // The earlier attempt must learn that it lost the body: it may wait for a frame.
@@ -197,8 +187,8 @@ impl<B> Replay<B> {
         Ok(ReplayBody {
             mode: Mode::Recorded {
                 recording,
-                attempt,
-                sent: 0,
+                is_retry: true,
+                unsent,
             },
         })
     }
@@ -211,48 +201,53 @@ impl<B> Replay<B> {
     }
 }
 
+// Without a retry, nothing is kept any more.
+impl<B> Drop for Replay<B> {
+    fn drop(&mut self) {
+        if let Some(recording) = &self.recording {
+            recording.is_wanted.store(false, Ordering::SeqCst);
+            recording.tidy_up();
+        }
+    }
+}
+
 impl<B> Recording<B> {
     fn lock(&self) -> MutexGuard<'_, Recorder<B>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Drops what was recorded, if nobody wants it.
+    ///
+    /// It does not wait for the lock: whoever holds it polls the caller's body, which may have led here, and tidies
+    /// up afterwards.
+    fn tidy_up(&self) {
+        if self.is_wanted.load(Ordering::SeqCst) {
+            return;
+        }
+        let mut recorder = match self.recorder.try_lock() {
+            Ok(recorder) => recorder,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        recorder.record = None;
     }
 }
 
 impl<B> Recorder<B> {
     fn check(&self) -> Result<(), NotReplayable> {
-        match &self.frames {
+        match &self.record {
             Some(_) => Ok(()),
             None if self.failed => Err(NotReplayable::Failed),
             None => Err(NotReplayable::TooLarge),
         }
     }
 
-    /// Records a frame, or drops all recorded frames if they would exceed the cap.
-    fn record(&mut self, frame: &RecordedFrame) {
-        let Some(frames) = &mut self.frames else {
-            return;
-        };
-        let len = match frame {
-            RecordedFrame::Data(data) => data.len(),
-            RecordedFrame::Trailers(trailers) => size_of_trailers(trailers),
-        };
-        self.bytes = self.bytes.saturating_add(len);
-        if self.bytes > self.cap {
-            self.frames = None;
-            return;
-        }
-        match (frame, frames.last_mut()) {
-            (RecordedFrame::Data(data), _) if data.is_empty() => {}
-            // Many small pieces would cost more than their bytes, and each may keep a large buffer
-            // alive, so they are joined.
-            (RecordedFrame::Data(data), Some(RecordedFrame::Data(last)))
-                if data.len() < SMALL && last.len() < SMALL =>
-            {
-                *last = [&last[..], &data[..]].concat().into();
-            }
-            (RecordedFrame::Data(data), Some(_)) if data.len() < SMALL => {
-                frames.push(RecordedFrame::Data(Bytes::copy_from_slice(data)));
-            }
-            _ => frames.push(frame.clone()),
+    /// Records a frame, or drops the record if it would exceed the cap.
+    fn record(&mut self, frame: &Frame<Bytes>) {
+        let cap = self.cap;
+        let fits = |record: &mut Record| record.add(frame, cap);
+        if !self.record.as_mut().is_some_and(fits) {
+            self.record = None;
         }
     }
 }
@@ -281,58 +276,29 @@ where
             }
             Poll::Ready(Some(Err(error))) => {
                 self.failed = true;
-                self.frames = None;
+                self.record = None;
                 return Poll::Ready(Some(Err(error.into())));
             }
-            Poll::Ready(Some(Ok(frame))) => frame,
+            Poll::Ready(Some(Ok(frame))) => frame.map_data(into_bytes),
         };
-        match into_bytes(frame) {
-            Ok(frame) => {
-                self.record(&frame);
-                Poll::Ready(Some(Ok(frame.into())))
-            }
-            Err(unknown) => {
-                // A kind of frame that this crate does not know can be passed on, but not recorded.
-                self.frames = None;
-                Poll::Ready(Some(Ok(unknown)))
-            }
-        }
+        self.record(&frame);
+        Poll::Ready(Some(Ok(frame)))
     }
 
-    fn size_hint(&self, sent: usize) -> SizeHint {
-        let frames = self.frames.as_deref().unwrap_or_default();
-        let unsent: usize = frames[sent.min(frames.len())..]
-            .iter()
-            .map(|frame| match frame {
-                RecordedFrame::Data(data) => data.len(),
-                RecordedFrame::Trailers(_) => 0,
-            })
-            .sum();
+    /// Returns the size of what is left of the body, after `unsent` bytes of the record.
+    fn size_hint(&self, unsent: usize) -> SizeHint {
         let rest = self.body.size_hint();
         let mut hint = SizeHint::new();
-        match (self.hint.exact(), rest.exact()) {
-            (Some(_), Some(rest)) => hint.set_exact(unsent as u64 + rest),
+        match rest.exact() {
+            Some(rest) if self.size_is_known => hint.set_exact(unsent as u64 + rest),
             _ => hint.set_lower((unsent as u64).saturating_add(rest.lower())),
         }
         hint
     }
 }
 
-fn into_bytes<D: Buf>(frame: Frame<D>) -> Result<RecordedFrame, Frame<Bytes>> {
-    match frame.into_data() {
-        Ok(mut data) => Ok(RecordedFrame::Data(data.copy_to_bytes(data.remaining()))),
-        Err(frame) => match frame.into_trailers() {
-            Ok(trailers) => Ok(RecordedFrame::Trailers(trailers)),
-            Err(unknown) => Err(unknown.map_data(|mut data| data.copy_to_bytes(data.remaining()))),
-        },
-    }
-}
-
-fn size_of_trailers(trailers: &HeaderMap) -> usize {
-    trailers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len())
-        .sum()
+fn into_bytes(mut data: impl Buf) -> Bytes {
+    data.copy_to_bytes(data.remaining())
 }
 
 impl<B> Body for ReplayBody<B>
@@ -350,25 +316,24 @@ where
         match self.project().mode.project() {
             ModeProj::Empty => Poll::Ready(None),
             ModeProj::Once { body } => body.poll_frame(cx).map(|frame| {
-                let frame = frame?.map(|frame| into_bytes(frame).map_or_else(|it| it, Frame::from));
+                let frame = frame?.map(|frame| frame.map_data(into_bytes));
                 Some(frame.map_err(Into::into))
             }),
             ModeProj::Recorded {
                 recording,
-                attempt,
-                sent,
+                is_retry,
+                unsent,
             } => {
+                if let Some(frame) = unsent.next() {
+                    return Poll::Ready(Some(Ok(frame)));
+                }
                 let mut recorder = recording.lock();
-                if recorder.attempt != *attempt {
+                if recorder.taken != *is_retry {
                     return Poll::Ready(Some(Err(Taken.into())));
                 }
-                let recorded = recorder.frames.as_ref();
-                if let Some(frame) = recorded.and_then(|frames| frames.get(*sent)) {
-                    *sent += 1;
-                    return Poll::Ready(Some(Ok(frame.clone().into())));
-                }
                 let frame = recorder.poll_original(cx);
-                *sent = recorder.frames.as_ref().map_or(*sent, Vec::len);
+                drop(recorder);
+                recording.tidy_up();
                 frame
             }
         }
@@ -380,13 +345,12 @@ where
             Mode::Once { body } => body.is_end_stream(),
             Mode::Recorded {
                 recording,
-                attempt,
-                sent,
+                is_retry,
+                unsent,
             } => {
                 let recorder = recording.lock();
-                let recorded = recorder.frames.as_ref();
-                recorder.attempt == *attempt
-                    && recorded.is_none_or(|frames| *sent >= frames.len())
+                recorder.taken == *is_retry
+                    && unsent.is_empty()
                     && (recorder.ended || recorder.body.is_end_stream())
             }
         }
@@ -397,8 +361,8 @@ where
             Mode::Empty => SizeHint::with_exact(0),
             Mode::Once { body } => body.size_hint(),
             Mode::Recorded {
-                recording, sent, ..
-            } => recording.lock().size_hint(*sent),
+                recording, unsent, ..
+            } => recording.lock().size_hint(unsent.len()),
         }
     }
 }

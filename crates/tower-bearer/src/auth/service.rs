@@ -95,50 +95,79 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let shared = self.shared.own();
         let Some(stamp) = shared.stamper.plain_stamp(&request) else {
-            return self.call_closely(request);
+            let shared = shared.clone();
+            return call_closely(&mut self.inner, shared, request);
         };
         let (response, sent) = attempt::first(shared.clone(), &mut self.inner, request, stamp);
         ResponseFuture::sent(response, Some(sent))
     }
 }
 
-impl<S: Clone> BearerAuth<S> {
-    /// Handles any request.
-    #[inline(never)]
-    fn call_closely<B, R>(&mut self, mut request: Request<B>) -> ResponseFuture<S, B, R>
-    where
-        S: Service<Request<ReplayBody<B>>, Response = Response<R>>,
-        B: Body,
-    {
-        let mut shared = self.shared.own().clone();
-        shared.stamper.clear(request.headers_mut());
-        if let Some(cache) = RequestOptions::of(&request).other_cache() {
-            shared = Arc::new(shared.with_cache(cache.clone()));
+/// Sends one request through a service that is ready and is made for this request alone.
+pub(super) fn call_once<S, B, R>(
+    mut inner: S,
+    stamper: Stamper,
+    request: Request<B>,
+) -> ResponseFuture<S, B, R>
+where
+    S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
+    B: Body,
+{
+    let shared = Arc::new(Shared::new(stamper));
+    match shared.stamper.plain_stamp(&request) {
+        Some(stamp) => {
+            let (response, sent) = attempt::first(shared, &mut inner, request, stamp);
+            ResponseFuture::sent(response, Some(sent))
         }
-        match shared.stamper.plan(&request) {
-            Plan::Send(stamp) => {
-                let (response, sent) = attempt::first(shared, &mut self.inner, request, stamp);
-                ResponseFuture::sent(response, Some(sent))
-            }
-            Plan::Pass => {
-                let response = self.inner.call(request.map(ReplayBody::once));
-                ResponseFuture::sent(response, None)
-            }
-            Plan::Refuse(error) => {
-                self.give_capacity_back();
-                ResponseFuture::refused(error)
-            }
-            Plan::Wait(look) => {
-                self.give_capacity_back();
-                ResponseFuture::waiting(shared, self.inner.clone(), request, look)
-            }
-        }
+        None => call_closely(&mut inner, shared, request),
     }
+}
 
-    /// Drops the service that was made ready and is not called now: others may need its capacity (G39).
-    fn give_capacity_back(&mut self) {
-        self.inner = self.inner.clone();
+/// Handles any request.
+#[inline(never)]
+fn call_closely<S, B, R>(
+    inner: &mut S,
+    mut shared: Arc<Shared<S>>,
+    mut request: Request<B>,
+) -> ResponseFuture<S, B, R>
+where
+    S: Service<Request<ReplayBody<B>>, Response = Response<R>> + Clone,
+    B: Body,
+{
+    shared.stamper.clear(request.headers_mut());
+    let has_own = match shared.stamper.restore(&mut request) {
+        Ok(has_own) => has_own,
+        Err(error) => {
+            give_capacity_back(inner);
+            return ResponseFuture::refused(error);
+        }
+    };
+    if let Some(cache) = RequestOptions::of(&request).other_cache() {
+        shared = Arc::new(shared.with_cache(cache.clone()));
     }
+    match shared.stamper.plan(&request, has_own) {
+        Plan::Send(stamp) => {
+            let (response, sent) = attempt::first(shared, inner, request, stamp);
+            ResponseFuture::sent(response, Some(sent))
+        }
+        Plan::Pass => {
+            let response = inner.call(request.map(ReplayBody::once));
+            ResponseFuture::sent(response, None)
+        }
+        Plan::Refuse(error) => {
+            give_capacity_back(inner);
+            ResponseFuture::refused(error)
+        }
+        Plan::Wait(look) => {
+            give_capacity_back(inner);
+            ResponseFuture::waiting(shared, inner.clone(), request, look)
+        }
+    }
+}
+
+/// Drops the service that was made ready and is not called now: others may need its capacity (G39).
+fn give_capacity_back<S: Clone>(inner: &mut S) {
+    *inner = inner.clone();
 }
 
 impl<S: fmt::Debug> fmt::Debug for BearerAuth<S> {

@@ -323,6 +323,13 @@ impl Answer {
         self.member("error")
     }
 
+    /// Returns true if it refuses the grant, which is the refresh token or the person's consent, and not the
+    /// client (RFC 6749, section 5.2).
+    pub(crate) fn refuses_grant(&self) -> bool {
+        let value: Option<Value> = serde_json::from_slice(&self.body).ok();
+        value.is_some_and(|value| value.get("error").is_some_and(|it| it == "invalid_grant"))
+    }
+
     /// A text member of a JSON object.
     fn member(&self, name: &str) -> Option<ForeignText> {
         let value: Value = serde_json::from_slice(&self.body).ok()?;

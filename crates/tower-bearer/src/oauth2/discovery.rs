@@ -58,7 +58,7 @@ impl Endpoint {
     ///
     /// If it is not a URL.
     pub fn new_insecure(url: &str) -> Result<Self, InvalidOrigin> {
-        Origin::parse(url)?;
+        Origin::parse_http(url)?;
         let uri = url.parse().map_err(|_| InvalidOrigin::not_a_url(url))?;
         Ok(Self {
             place: Place::Configured(uri),
@@ -138,7 +138,7 @@ impl Endpoint {
 
 /// A URL over TLS, or on this machine.
 fn checked(url: &str) -> Result<Uri, InvalidOrigin> {
-    let origin = Origin::parse(url)?;
+    let origin = Origin::parse_http(url)?;
     if !origin.is_safe() {
         return Err(InvalidOrigin::insecure_endpoint(&origin));
     }
@@ -232,7 +232,7 @@ impl Metadata {
     /// If it is elsewhere or not a URL: the secret would go there.
     pub fn token_endpoint_on(&self, origins: &[Origin]) -> Result<Uri, SourceError> {
         let issuer = self.shown(&self.issuer);
-        let origin = Origin::parse(&self.token_endpoint);
+        let origin = Origin::parse_http(&self.token_endpoint);
         let uri = self.token_endpoint.parse::<Uri>();
         let (Ok(origin), Ok(uri)) = (origin, uri) else {
             let endpoint = self.shown(&self.token_endpoint);
@@ -290,7 +290,13 @@ pub(crate) fn failed(place: &str, error: TransportError) -> SourceError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use http_body_util::Full;
+
     use super::*;
+    use crate::oauth2::OAuth2Source;
 
     #[test]
     fn the_documents_places() {
@@ -341,5 +347,63 @@ mod tests {
         assert!(Endpoint::discover("http://idp.example").is_err());
         assert!(Endpoint::new("http://127.0.0.1:8080/token").is_ok());
         assert!(Endpoint::new("https://idp.example/token").is_ok());
+    }
+
+    /// A provider that answers these bodies, one after the other, and counts the documents that it gave.
+    fn provider(answers: &[(u16, &str)]) -> Transport {
+        let answers: Vec<_> = answers
+            .iter()
+            .map(|(status, body)| (*status, (*body).to_owned()))
+            .collect();
+        let answers = Mutex::new(answers.into_iter());
+        let answers = Arc::new(answers);
+        Transport::new(tower::service_fn(move |_: http::Request<Full<Bytes>>| {
+            let (status, body) = answers.lock().unwrap().next().expect("it is asked no more");
+            let answer = http::Response::builder().status(status);
+            let answer = answer.body(Full::new(Bytes::from(body))).unwrap();
+            async move { Ok::<_, std::convert::Infallible>(answer) }
+        }))
+    }
+
+    fn document(issuer: &str) -> String {
+        format!(r#"{{"issuer":"{issuer}","token_endpoint":"https://idp.example/token"}}"#)
+    }
+
+    #[tokio::test]
+    async fn another_issuers_document_is_refused() {
+        let own = document("https://idp.example/");
+        let found = Metadata::discover(&provider(&[(200, &own)]), "https://idp.example").await;
+        assert_eq!(found.unwrap().token_endpoint, "https://idp.example/token");
+        let other = document("https://evil.example");
+        let found = Metadata::discover(&provider(&[(200, &other)]), "https://idp.example").await;
+        let error = found.unwrap_err().to_string();
+        assert!(error.contains("another issuer"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_discovered_endpoint_is_remembered_until_it_disappears() {
+        let own = document("https://idp.example");
+        let token = r#"{"access_token":"t"}"#;
+        let transport = provider(&[
+            (200, &own),
+            (200, token),
+            (200, token),
+            (404, ""),
+            (200, &own),
+            (200, token),
+        ]);
+        let endpoint = Endpoint::discover("https://idp.example").unwrap();
+        let client = crate::oauth2::Client::public("tests");
+        let source = OAuth2Source::over(transport, endpoint, client);
+        let clock = crate::clock::ManualClock::new();
+        let cache = crate::TokenCache::builder(source)
+            .clock(clock.clone())
+            .build();
+        let mut tokens = Vec::new();
+        for _ in 0..4 {
+            tokens.push(cache.token().await.is_ok());
+            clock.advance(std::time::Duration::from_secs(600));
+        }
+        assert_eq!(tokens, [true, true, false, true]);
     }
 }

@@ -106,6 +106,12 @@ impl OAuth2Source {
         }
     }
 
+    /// Tokens for the client itself, over a transport that is there already.
+    #[cfg(test)]
+    pub(super) fn over(transport: Transport, endpoint: Endpoint, client: Client) -> Self {
+        Self::new(transport, endpoint, client, Grant::ClientCredentials)
+    }
+
     /// Asks for these scopes, separated by spaces (RFC 6749, section 3.3).
     ///
     /// Defaults to none: the provider decides.
@@ -292,6 +298,10 @@ impl Exchange {
         let error = match error {
             AnswerError::Refused if code.is_none() => SourceError::malformed(message),
             error => error.into_error(answer, message),
+        };
+        let error = match answer.refuses_grant() {
+            true => error,
+            false => error.about_the_client(),
         };
         error.with_advice(advice)
     }

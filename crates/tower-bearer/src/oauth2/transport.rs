@@ -235,3 +235,31 @@ where
     }
     Ok((head.status, head.headers, read))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_is_read_up_to_the_cap_and_not_beyond() {
+        for (len, is_read) in [(ANSWER_CAP, true), (ANSWER_CAP + 1, false)] {
+            let transport = Transport::new(tower::service_fn(move |_: Request<Full<Bytes>>| {
+                // A body whose length is not known before it is read.
+                let body = Full::new(Bytes::from(vec![b' '; len])).map_frame(|frame| frame);
+                async move { Ok::<_, Infallible>(Response::new(body)) }
+            }));
+            let request = TokenRequest::get("https://idp.example/".parse().unwrap());
+            match transport.send(request).await {
+                Ok(answer) => assert!(is_read && answer.expose_body().len() == len),
+                Err(error) => {
+                    assert!(
+                        !is_read && matches!(error, TransportError::TooLarge),
+                        "{error}"
+                    );
+                }
+            }
+        }
+    }
+}

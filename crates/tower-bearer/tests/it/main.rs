@@ -6,21 +6,25 @@
     clippy::unwrap_used,
     reason = "a test that unwraps fails, as it should"
 )]
-
 mod api;
 mod bounds;
 mod challenges;
 mod clocks;
 mod cold;
+mod engine;
+mod evidence;
+mod held;
 mod interleavings;
 #[cfg(feature = "metrics")]
 mod measures;
 mod middleware;
 mod options;
 mod readiness;
+mod redirects;
 mod refresh;
 mod rejection;
 mod retry;
 mod runtimes;
 mod support;
 mod telemetry;
+mod timers;

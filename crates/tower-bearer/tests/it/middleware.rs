@@ -1,5 +1,14 @@
 //! Stamping: which requests get a token, and when.
 
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{Empty, Full};
@@ -7,7 +16,9 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimit, service_fn};
-use tower_bearer::{AuthOutcome, BearerAuth, BoxError, Kind, ReplayBody};
+use tower_bearer::{
+    AuthOutcome, BearerAuth, BoxError, Kind, ReplayBody, TokenCache, clock::ManualClock, source_fn,
+};
 
 use crate::{
     api::{Api, authorized, get, layer, ours, ready},
@@ -82,6 +93,108 @@ async fn f15_a_request_that_waits_for_a_token_holds_no_capacity() {
 }
 
 #[tokio::test]
+async fn f15_capacity_that_was_reserved_for_a_waiting_request_is_given_to_others() {
+    let (cache, control) = cache();
+    let api = Api::default();
+    let inner = {
+        let api = api.clone();
+        service_fn(move |request: Request<ReplayBody<Empty<Bytes>>>| api.clone().answer(request))
+    };
+    let mut one = layer(&cache).layer(ConcurrencyLimit::new(inner, 1));
+    let mut other = one.clone();
+    let mut waiting = task::spawn(one.ready().await.unwrap().call(get()));
+    assert_pending!(waiting.poll());
+    assert!(task::spawn(other.ready()).poll().is_ready());
+    drop(other);
+    control.asked().await.token("t1");
+    settle().await;
+    assert_eq!(waiting.await.unwrap().status(), 200);
+}
+
+/// A service that is ready after a while: the clock moves on meanwhile.
+#[derive(Clone)]
+struct Late<S> {
+    inner: S,
+    clock: ManualClock,
+    /// How long each takes.
+    takes: Arc<Mutex<Vec<Duration>>>,
+}
+
+impl<S: Service<T>, T> Service<T> for Late<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        let ready = self.inner.poll_ready(cx);
+        let takes = self.takes.lock().unwrap().pop().unwrap_or_default();
+        self.clock.advance(takes);
+        ready
+    }
+
+    fn call(&mut self, request: T) -> S::Future {
+        self.inner.call(request)
+    }
+}
+
+#[tokio::test]
+async fn f15_capacity_is_given_back_if_the_token_ends_before_the_service_is_ready() {
+    let (cache, control) = cache();
+    let api = Api::default();
+    let inner = {
+        let api = api.clone();
+        service_fn(move |request: Request<ReplayBody<Empty<Bytes>>>| api.clone().answer(request))
+    };
+    let late = Late {
+        inner: ConcurrencyLimit::new(inner, 1),
+        clock: control.clock.clone(),
+        takes: Arc::default(),
+    };
+    let mut one = layer(&cache).layer(late.clone());
+    let mut other = one.clone();
+    let mut waiting = task::spawn(one.ready().await.unwrap().call(get()));
+    assert_pending!(waiting.poll());
+    let hours = Duration::from_secs(4000);
+    late.takes.lock().unwrap().push(hours);
+    control.asked().await.token("t1");
+    settle().await;
+    assert_pending!(waiting.poll(), "the token has ended");
+    assert!(task::spawn(other.ready()).poll().is_ready());
+    drop(other);
+    control.asked().await.token("t2");
+    settle().await;
+    assert_eq!(waiting.await.unwrap().status(), 200);
+    assert_eq!(api.bearers(), [Some("t2".into())]);
+}
+
+#[tokio::test]
+async fn l37_a_future_that_is_done_holds_nothing() {
+    struct Source(Arc<AtomicBool>);
+    impl Drop for Source {
+        fn drop(&mut self) {
+            self.0.store(true, SeqCst);
+        }
+    }
+    let gone = Arc::new(AtomicBool::new(false));
+    let source = Source(gone.clone());
+    let cache = TokenCache::new(source_fn(move |_| {
+        let _held = &source;
+        async { Ok(tower_bearer::Token::new("t1")?) }
+    }));
+    cache.token().await.unwrap();
+    settle().await;
+    let inner = service_fn(|_: Request<ReplayBody<Empty<Bytes>>>| {
+        std::future::ready(Ok::<_, BoxError>(Response::new(())))
+    });
+    let mut service = layer(&cache).layer(inner);
+    let mut request = task::spawn(service.ready().await.unwrap().call(get()));
+    drop((service, cache));
+    assert!(!gone.load(SeqCst), "the request still needs it");
+    assert_eq!(assert_ready!(request.poll()).unwrap().status(), 200);
+    assert!(gone.load(SeqCst));
+}
+
+#[tokio::test]
 async fn f05_f06_nothing_is_sent_where_the_token_may_not_go() {
     let (cache, _control) = ready("t1").await;
     let api = Api::default();
@@ -104,6 +217,48 @@ async fn f05_f06_nothing_is_sent_where_the_token_may_not_go() {
     let error = send("/things").await.unwrap_err();
     assert_eq!(*ours(&error), Kind::NoOrigin);
     assert!(api.seen().is_empty());
+}
+
+#[tokio::test]
+async fn l25_g25_a_request_whose_host_header_names_another_host_is_not_sent() {
+    let (cache, control) = ready("t1").await;
+    let api = Api::default();
+    let send = |hosts: &[&str]| {
+        let mut request = get();
+        for host in hosts {
+            request.headers_mut().append("host", host.parse().unwrap());
+        }
+        let service = authorized!(&cache, api);
+        async move { service.oneshot(request).await }
+    };
+    for hosts in [
+        &["evil.example"][..],
+        &["api.example:8443"],
+        &["api.example", "evil.example"],
+        &["api.example", "api.example"],
+        &[""],
+    ] {
+        let error = send(hosts).await.unwrap_err();
+        let Kind::HostMismatch(origin) = ours(&error) else {
+            panic!("{error}");
+        };
+        assert_eq!(origin, "https://api.example");
+    }
+    assert!(api.seen().is_empty());
+    for host in ["api.example", "API.example.:443"] {
+        send(&[host]).await.unwrap();
+    }
+    assert_eq!(api.bearers(), vec![Some("t1".to_owned()); 2]);
+    // Where no token goes along, the header is the caller's own affair.
+    let service = authorized!(&cache, api);
+    let mut request = get();
+    let options = tower_bearer::RequestOptions::new().without_token();
+    request.extensions_mut().insert(options);
+    let other = "evil.example".parse().unwrap();
+    request.headers_mut().insert("host", other);
+    service.oneshot(request).await.unwrap();
+    assert_eq!(api.bearers()[2], None);
+    assert_eq!(control.calls(), 1);
 }
 
 #[tokio::test]

@@ -14,12 +14,12 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use tokio_test::{assert_pending, assert_ready, task};
-use tower::{Layer, Service, ServiceExt, service_fn};
+use tower::{Layer, Service, ServiceExt};
 use tower_bearer::{AuthOutcome, BoxError, Kind, NotRetried, ReplayBody};
 
 use crate::{
     api::{API, Api, authorized, get, layer, ready},
-    support::settle,
+    support::{Control, settle},
 };
 
 #[tokio::test]
@@ -166,59 +166,48 @@ async fn d28_requests_are_retried_as_far_as_the_bucket_reaches() {
     );
 }
 
-#[tokio::test]
-async fn d08_the_rejection_is_the_answer_even_if_the_new_token_ends_before_the_service_is_ready() {
-    let (cache, control) = ready("t1").await;
-    let (inner, mut handle) =
-        tower_test::mock::pair::<Request<ReplayBody<Empty<Bytes>>>, Response<()>>();
-    handle.allow(1);
-    let mut request = task::spawn(layer(&cache).layer(inner).oneshot(get()));
-    assert_pending!(request.poll());
-    let (_, answer) = handle.next_request().await.unwrap();
-    handle.allow(0);
-    answer.send_response(Response::builder().status(401).body(()).unwrap());
-    assert_pending!(request.poll());
-    control.asked().await.token("t2");
-    settle().await;
-    assert_pending!(request.poll());
-    control.advance(3600.0);
-    handle.allow(1);
-    assert_pending!(request.poll());
-    let refused = tower_bearer::SourceError::invalid_credentials("no");
-    control.asked().await.answer(Err(refused));
-    settle().await;
-    let response = assert_ready!(request.poll()).unwrap();
-    assert_eq!(response.status(), 401);
+/// A service that takes its time to become ready: the clock moves on meanwhile.
+#[derive(Clone)]
+struct Slow {
+    control: Control,
+    /// How long each takes, in seconds.
+    takes: Arc<Mutex<Vec<f64>>>,
 }
 
-struct Dropped(Arc<Mutex<Vec<&'static str>>>, &'static str);
+impl Service<Request<ReplayBody<Empty<Bytes>>>> for Slow {
+    type Response = Response<()>;
+    type Error = BoxError;
+    type Future = Ready<Result<Response<()>, BoxError>>;
 
-impl Drop for Dropped {
-    fn drop(&mut self) {
-        self.0.lock().unwrap().push(self.1);
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        let secs = self.takes.lock().unwrap().pop().unwrap_or_default();
+        self.control.advance(secs);
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<ReplayBody<Empty<Bytes>>>) -> Self::Future {
+        done(Ok(Response::builder().status(401).body(()).unwrap()))
     }
 }
 
 #[tokio::test]
-async fn d19_the_first_response_is_dropped_before_the_request_is_sent_again() {
+async fn d08_the_rejection_is_the_answer_even_if_the_new_token_ends_before_the_service_is_ready() {
     let (cache, control) = ready("t1").await;
-    control.answer_all();
-    let log = Arc::new(Mutex::new(Vec::new()));
-    let seen = log.clone();
-    let inner = service_fn(move |_: Request<ReplayBody<Empty<Bytes>>>| {
-        let first = seen.lock().unwrap().is_empty();
-        seen.lock().unwrap().push("sent");
-        let (status, name) = if first {
-            (401, "first gone")
-        } else {
-            (200, "second gone")
-        };
-        let body = Dropped(seen.clone(), name);
-        async move { Ok::<_, BoxError>(Response::builder().status(status).body(body).unwrap()) }
-    });
-    let response = layer(&cache).layer(inner).oneshot(get()).await.unwrap();
-    assert_eq!(*log.lock().unwrap(), ["sent", "first gone", "sent"]);
-    drop(response);
+    let inner = Slow {
+        control: control.clone(),
+        takes: Arc::new(Mutex::new(vec![3600.0, 0.0])),
+    };
+    let request = tokio::spawn(layer(&cache).layer(inner).oneshot(get()));
+    control.asked().await.token("t2");
+    let refused = tower_bearer::SourceError::invalid_credentials("no");
+    control.asked().await.answer(Err(refused));
+    let response = request.await.unwrap().unwrap();
+    assert_eq!(response.status(), 401);
+    let outcome = response.extensions().get::<AuthOutcome>().unwrap();
+    assert!(matches!(
+        outcome.not_retried(),
+        Some(NotRetried::NoToken(_))
+    ));
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 use std::collections::VecDeque;
 
+use http::HeaderMap;
 use tokio_test::{assert_pending, assert_ready, task};
 
 use super::*;
@@ -115,7 +116,7 @@ fn trailers_are_sent_again() {
     let trailers =
         HeaderMap::from_iter([(http::header::ETAG, http::HeaderValue::from_static("x"))]);
     source.push(Ok(Frame::trailers(trailers.clone())));
-    let (mut first, replay) = recorded(&source, 64);
+    let (mut first, replay) = recorded(&source, 1024);
     source.end();
     while assert_ready!(poll(&mut first)).is_some() {}
     let mut again = task::spawn(replay.take().unwrap());
@@ -188,19 +189,144 @@ fn a_body_that_failed_is_not_sent_again() {
     assert_eq!(replay.take().unwrap_err(), NotReplayable::Failed);
 }
 
+/// The bytes that are kept, and the memory that they take.
+fn kept(replay: &Replay<Source>) -> Option<(usize, usize)> {
+    let recorder = replay.recording.as_ref().unwrap().lock();
+    let record = recorder.record.as_ref()?;
+    Some((record.len(), record.capacity()))
+}
+
 #[test]
-fn many_small_pieces_cost_little_more_than_their_bytes() {
+fn l37_many_small_pieces_take_no_more_memory_than_the_cap() {
     let source = Source::default();
-    let (mut first, replay) = recorded(&source, 64 * 1024);
+    let (mut first, replay) = recorded(&source, 60_000);
     for _ in 0..20_000 {
         source.data("");
         source.data("abc");
     }
     source.end();
     while assert_ready!(poll(&mut first)).is_some() {}
-    let recorder = replay.recording.as_ref().unwrap().lock();
-    assert!(recorder.frames.as_ref().unwrap().len() <= 60);
-    drop(recorder);
+    assert_eq!(kept(&replay), Some((60_000, 60_000)));
     let mut again = task::spawn(replay.take().unwrap());
     assert_eq!(rest(&mut again).concat(), "abc".repeat(20_000));
+}
+
+#[test]
+fn l37_a_slice_of_a_large_buffer_does_not_keep_the_buffer() {
+    let source = Source::default();
+    let (mut first, replay) = recorded(&source, 1024);
+    let large = Bytes::from(vec![b'x'; 1 << 20]);
+    let address = large.as_ptr();
+    source.push(Ok(Frame::data(large.slice(..1000))));
+    drop(large);
+    let sent = assert_ready!(poll(&mut first)).unwrap().unwrap();
+    let sent = sent.into_data().unwrap();
+    assert_eq!(sent.as_ptr(), address, "it is sent without a copy");
+    assert!(sent.is_unique(), "only the connection still has it");
+    assert_eq!(kept(&replay), Some((1000, 1000)));
+}
+
+#[test]
+fn l37_trailers_are_copied_and_counted() {
+    let name = "x".repeat(40);
+    for (cap, fits) in [(3 + 40 + 50 + 127, false), (3 + 40 + 50 + 128, true)] {
+        let source = Source::default();
+        source.data("one");
+        let buffer = Bytes::from(vec![b'v'; 1 << 20]);
+        let value = http::HeaderValue::from_maybe_shared(buffer.slice(..50)).unwrap();
+        let trailers = HeaderMap::from_iter([(name.parse().unwrap(), value)]);
+        source.push(Ok(Frame::trailers(trailers)));
+        source.end();
+        let (mut first, replay) = recorded(&source, cap);
+        while assert_ready!(poll(&mut first)).is_some() {}
+        assert!(buffer.is_unique(), "nobody keeps it");
+        assert_eq!(replay.check().is_ok(), fits, "{cap}");
+    }
+}
+
+#[test]
+fn l37_when_the_answer_has_come_nothing_is_kept() {
+    let source = Source::default();
+    source.data("one");
+    let (mut first, replay) = recorded(&source, 1024);
+    assert_eq!(next(&mut first).as_deref(), Some("one"));
+    let recording = replay.recording.clone().unwrap();
+    let is_kept = || recording.lock().record.is_some();
+    assert!(is_kept());
+    drop(replay);
+    assert!(!is_kept());
+    // The body goes on.
+    source.data("two");
+    source.end();
+    assert_eq!(rest(&mut first), ["two"]);
+    assert!(!is_kept());
+}
+
+#[test]
+fn l37_an_answer_that_comes_while_the_body_is_polled_leaves_nothing_either() {
+    /// A body whose poll drops what would send it again.
+    struct Dropping(Arc<Mutex<Option<Replay<Dropping>>>>);
+
+    impl Body for Dropping {
+        type Data = Bytes;
+        type Error = BoxError;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+            drop(self.0.lock().unwrap().take());
+            Poll::Ready(Some(Ok(Frame::data("one".into()))))
+        }
+    }
+
+    let slot = Arc::new(Mutex::new(None));
+    let body = Dropping(slot.clone());
+    let mut replay = Replay::of(&body, 64).unwrap();
+    let mut first = task::spawn(replay.record(body, 64));
+    let recording = replay.recording.clone().unwrap();
+    *slot.lock().unwrap() = Some(replay);
+    assert!(assert_ready!(first.enter(|cx, body| body.poll_frame(cx))).is_some());
+    assert!(recording.lock().record.is_none());
+}
+
+#[test]
+fn with_a_cap_of_0_only_an_empty_body_is_sent_again() {
+    // Its size is unknown, so it may be anything.
+    let unknown = Source::default();
+    assert_eq!(unknown.size_hint().lower(), 0);
+    assert!(Replay::of(&unknown, 0).is_err());
+    assert!(Replay::of(&unknown, 1).is_ok());
+}
+
+#[test]
+fn the_size_of_a_retrys_body_is_known_if_the_firsts_was() {
+    for exact in [true, false] {
+        let source = Source::default();
+        source.0.lock().unwrap().hint = match exact {
+            true => SizeHint::with_exact(6),
+            false => SizeHint::new(),
+        };
+        source.data("one");
+        let (mut first, replay) = recorded(&source, 64);
+        assert_eq!(first.size_hint().exact(), exact.then_some(6));
+        assert_eq!(next(&mut first).as_deref(), Some("one"));
+        // Also a stream may know its rest towards the end.
+        source.0.lock().unwrap().hint = SizeHint::with_exact(3);
+        let again = replay.take().unwrap();
+        assert_eq!(again.size_hint().exact(), exact.then_some(6));
+        assert_eq!(again.size_hint().lower(), 6);
+    }
+}
+
+#[test]
+fn a_body_that_goes_on_after_its_trailers_is_not_sent_again() {
+    let source = Source::default();
+    let trailers = HeaderMap::from_iter([(http::header::ETAG, "x".parse().unwrap())]);
+    source.push(Ok(Frame::trailers(trailers)));
+    source.data("one");
+    source.end();
+    let (mut first, replay) = recorded(&source, 1024);
+    while assert_ready!(poll(&mut first)).is_some() {}
+    assert!(replay.check().is_err());
 }
