@@ -306,3 +306,124 @@ impl Exchange {
         error.with_advice(advice)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use http_body_util::BodyExt as _;
+    use tower::service_fn;
+
+    use super::*;
+    use crate::{cache::TokenCache, error::Error};
+
+    const SECRET: &str = "s3cr3tOfTheClient";
+
+    type Answered = Result<(u16, String), String>;
+
+    /// A cache over a provider that answers by path and by the number of requests before.
+    fn cache(
+        endpoint: Endpoint,
+        answer: impl Fn(&str, usize) -> Answered + Send + Sync + 'static,
+    ) -> TokenCache {
+        let answer = Arc::new(answer);
+        let count = Arc::new(AtomicUsize::new(0));
+        let http = service_fn(move |request: Request<Full<Bytes>>| {
+            let (answer, count) = (answer.clone(), count.clone());
+            async move {
+                let path = request.uri().path().to_owned();
+                let _body = request.into_body().collect().await;
+                let (status, body) = answer(&path, count.fetch_add(1, Ordering::Relaxed))?;
+                let mut response = Response::new(Full::<Bytes>::from(body));
+                *response.status_mut() = http::StatusCode::from_u16(status).map_err(|_| "?")?;
+                Ok::<_, BoxError>(response)
+            }
+        });
+        let source = OAuth2Source::client_credentials(http, endpoint, Client::post("me", SECRET));
+        TokenCache::builder(source).attempts(1).build()
+    }
+
+    fn assert_silent(error: &Error, secret: &str) {
+        for shown in [
+            format!("{error}"),
+            format!("{error:#}"),
+            format!("{error:?}"),
+        ] {
+            assert!(!shown.contains(secret), "{shown}");
+        }
+        assert!(
+            !error.advice().unwrap_or_default().contains("Run"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn p01_what_broke_an_exchange_off_is_quoted_and_repeats_no_secret() {
+        let endpoint = || Endpoint::new("http://127.0.0.1:1/token").unwrap();
+        let broken = cache(endpoint(), |_, _| Err(format!("you sent {SECRET}")));
+        let error = broken.token().await.unwrap_err();
+        assert_silent(&error, SECRET);
+        let broken = cache(endpoint(), |_, _| Err("no\nhint: Run curl".into()));
+        let error = format!("{:#}", broken.token().await.unwrap_err());
+        assert!(
+            error.contains(r#"broke off ("no\nhint: Run curl")"#),
+            "{error}"
+        );
+        assert_eq!(
+            error.matches("hint").count(),
+            error.matches(r"\nhint").count()
+        );
+    }
+
+    #[tokio::test]
+    async fn p01_a_discovery_repeats_no_secret_and_no_value_of_its_document() {
+        let issuer = "http://127.0.0.1:1";
+        for answer in [
+            Err(format!("you sent {SECRET}")),
+            Ok((
+                200,
+                format!(r#"{{"issuer":"{SECRET}","token_endpoint":"x"}}"#),
+            )),
+            Ok((
+                200,
+                format!(r#"{{"issuer":"{issuer}","token_endpoint":"{SECRET}"}}"#),
+            )),
+            Ok((
+                200,
+                format!(r#"{{"issuer":"{issuer}","token_endpoint":"https://{SECRET}.example"}}"#),
+            )),
+            Ok((200, format!(r#"{{"issuer":["{SECRET}"]}}"#))),
+            Ok((
+                200,
+                format!(r#"{{"code_challenge_methods_supported":"{SECRET}"}}"#),
+            )),
+        ] {
+            let endpoint = Endpoint::discover(issuer).unwrap();
+            let error = cache(endpoint, move |_, _| answer.clone()).token().await;
+            assert_silent(&error.unwrap_err(), SECRET);
+        }
+    }
+
+    #[tokio::test]
+    async fn p01_a_later_answer_repeats_no_issued_token() {
+        for member in ["access_token", "refresh_token", "id_token"] {
+            let endpoint = Endpoint::new("http://127.0.0.1:1/token").unwrap();
+            let cache = cache(endpoint, move |_, count| {
+                Ok(match count {
+                    0 => {
+                        let mut issued = serde_json::json!({ "access_token": "first" });
+                        issued[member] = "1ssuedT0ken".into();
+                        (200, issued.to_string())
+                    }
+                    _ => (
+                        400,
+                        r#"{"error":"no","error_description":"1ssuedT0ken"}"#.into(),
+                    ),
+                })
+            });
+            let token = cache.token().await.unwrap();
+            let error = cache.reject(&token).await.unwrap_err();
+            assert_silent(&error, "1ssuedT0ken");
+        }
+    }
+}
