@@ -99,6 +99,7 @@ fn failure(error: &clap::Error, command: &Command, given: &[OsString]) -> Failur
             Some(prior) if prior != arg => (format!("{arg} and {prior} exclude each other"), help),
             _ => (format!("{arg} is given twice"), help),
         },
+        ErrorKind::TooManyValues => (format!("{arg} takes no value"), help),
         ErrorKind::InvalidUtf8 => ("an argument is not UTF-8 text".to_owned(), help),
         _ if !arg.is_empty() => (format!("{arg} is not given as it should be"), help),
         _ => ("the command line is not valid".to_owned(), help),

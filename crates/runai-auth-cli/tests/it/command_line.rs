@@ -108,6 +108,11 @@ async fn p01_errors_of_the_command_line_have_two_lines_and_repeat_no_value() {
             "Did you mean `token`?",
         ),
         (
+            command(&["token", "--refresh=S3CR3T"]),
+            "--refresh takes no value",
+            help,
+        ),
+        (
             command(&["exec"]),
             "<COMMAND>... is missing",
             "See `runai-auth exec --help`",
