@@ -263,6 +263,7 @@ pub struct SourceError {
     source: Option<Arc<dyn error::Error + Send + Sync>>,
     retry_after: Option<Duration>,
     until_changed: bool,
+    #[cfg(feature = "oauth2")]
     of_client: bool,
 }
 
@@ -301,6 +302,7 @@ impl SourceError {
             source: None,
             retry_after: None,
             until_changed: false,
+            #[cfg(feature = "oauth2")]
             of_client: false,
         }
     }
