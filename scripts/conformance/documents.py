@@ -31,7 +31,7 @@ WAYS = {
     "external-token": ("external_token_exchange", None),
 }
 
-# What a grant is no use without, where the document has no example of it. v1 requires nothing.
+# What a grant needs, where the document has no example of it. v1 requires nothing.
 NEEDED = {
     V1: {
         "app_token": {"appID", "appSecret"},
@@ -50,7 +50,7 @@ NEEDED = {
 ENDPOINTS = {V1: ("v1", "grantType", JSON), V2: ("v2", "grant_type", FORM)}
 
 
-class Told:
+class Report:
     """Unlike check() it goes on, so that one run tells all that is wrong."""
 
     def __init__(self):
@@ -143,7 +143,7 @@ class Prism:
     """Prism, serving one document. It refuses a request that does not fit, and says why."""
 
     def __init__(self, program, document, folder):
-        # Prism makes up answers, and 0 for a number, which is no lifetime: so the answer, and nothing
+        # Prism makes up answers, and 0 for a number, which is not a lifetime: so the answer, and nothing
         # else, gets an example of one.
         raw = json.loads(json.dumps(document.raw))
         answer = raw["components"]["schemas"]["TokenResponse"]["properties"]
@@ -177,7 +177,7 @@ class Prism:
         self.process.wait()
 
 
-def our_requests(told, example):
+def our_requests(report, example):
     """The request of each way to each form, as it reached the fake."""
     requests = {}
     for path, (endpoint, _, _) in ENDPOINTS.items():
@@ -188,14 +188,14 @@ def our_requests(told, example):
             example.fake.forget()
             worked, printed = example.run(example.fake.url, way, endpoint)
             sent = [it for it in example.fake.journal() if it["kind"] == "token" and it["path"] == path]
-            told(worked and len(sent) == 1, f"the fake: {way} at {endpoint}: {printed}", sent)
+            report(worked and len(sent) == 1, f"the fake: {way} at {endpoint}: {printed}", sent)
             if sent:
                 requests[path, way] = sent[0]
     return requests
 
 
 def forms(document):
-    """The forms that a document has; what it has not is told."""
+    """The endpoint versions that a document has; it reports the others."""
     for path in (V1, V2):
         if document.operation("POST", path) is None:
             skipped(f"{document.name}: POST {path}", "not in the document")
@@ -203,7 +203,7 @@ def forms(document):
         yield Form(document, path)
 
 
-def by_schema(told, document, requests):
+def by_schema(report, document, requests):
     for form in forms(document):
         name = f"{document.name}: POST {form.path}"
         for (path, way), request in requests.items():
@@ -214,13 +214,13 @@ def by_schema(told, document, requests):
                 skipped(f"{name}: {way}", f"it knows no {grant}")
                 continue
             wrong = form.wrong(grant, request)
-            told(not wrong, f"{name}: {way} ({grant}) fits the schema", *wrong)
+            report(not wrong, f"{name}: {way} ({grant}) fits the schema", *wrong)
         # That the check can fail.
         magic = document.errors(form.schema, {form.grant_member: "magic"})
-        told(magic, f"{name}: a grant that does not exist does not fit the schema")
+        report(magic, f"{name}: a grant that does not exist does not fit the schema")
 
 
-def by_prism(told, prism, document, example):
+def by_prism(report, prism, document, example):
     for form in forms(document):
         endpoint = ENDPOINTS[form.path][0]
         name = f"Prism, {document.name}: POST {form.path}"
@@ -233,11 +233,11 @@ def by_prism(told, prism, document, example):
             before = prism.violations()
             worked, printed = example.run(prism.url, way, endpoint)
             found = prism.violations()[len(before):]
-            told(worked and not found, f"{name}: {way} ({grant}): {printed}", *found)
+            report(worked and not found, f"{name}: {way} ({grant}): {printed}", *found)
         body = json.dumps({"grantType": "magic"}) if endpoint == "v1" else "grant_type=magic"
         headers = {"content-type": form.media_type}
         status, answer, _ = send(prism.url, "POST", form.path, headers, body.encode())
-        told(
+        report(
             400 <= status < 500 and form.grant_member in answer.get("sl-violations", ""),
             f"{name}: a grant that does not exist is refused with {status}",
             answer.get("sl-violations"),
@@ -245,25 +245,25 @@ def by_prism(told, prism, document, example):
 
 
 def main(ready_file, program, prism_program, folder, *paths):
-    told = Told()
+    report = Report()
     example = Example(program, Fake(ready_file))
-    requests = our_requests(told, example)
+    requests = our_requests(report, example)
     documents = [Document(path) for path in paths]
     for document in documents:
         print(f"\n== The schema of {document.name}", flush=True)
-        by_schema(told, document, requests)
+        by_schema(report, document, requests)
     if not prism_program:
         skipped("Prism", "it cannot be installed: that takes Node, npm and a package registry")
     for document in documents if prism_program else []:
         print(f"\n== Prism with {document.name}", flush=True)
         prism = Prism(prism_program, document, folder)
         try:
-            by_prism(told, prism, document, example)
+            by_prism(report, prism, document, example)
         finally:
             prism.stop()
-    if told.failures:
-        print(f"FAILED: {told.failures} of the checks", flush=True)
-    sys.exit(told.failures > 0)
+    if report.failures:
+        print(f"FAILED: {report.failures} of the checks", flush=True)
+    sys.exit(report.failures > 0)
 
 
 if __name__ == "__main__":

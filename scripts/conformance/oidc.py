@@ -54,7 +54,7 @@ class Provider:
         return run.returncode == 0, printed
 
     def introspect(self):
-        """What the provider says of the last token, to a client that is none of ours."""
+        """What the provider says of the last token, to a client that is not ours."""
         server = self.ready["server"]
         halves = (quote_plus(server["client_id"]), quote_plus(server["client_secret"]))
         headers = {
@@ -68,17 +68,17 @@ class Provider:
 
 
 def granted(provider, what, client, scope=None, **variables):
-    """A token comes, is told to live as long as it does, and is what was asked for."""
+    """A token comes, is used for as long as it lives, and is the one that was asked for."""
     worked, printed = provider.run(client, **variables)
     check(worked, f"{what}: a token")
-    told = provider.introspect()
-    found = {name: told.get(name) for name in ("active", "client_id", "scope")}
+    said = provider.introspect()
+    found = {name: said.get(name) for name in ("active", "client_id", "scope")}
     wanted = {"active": True, "client_id": client["client_id"], "scope": scope}
     check(found == wanted, f"{what}: the provider says that it is active, and whose it is", found)
-    seconds = int(re.findall(r"may be used for (\d+) s", printed)[-1])
-    lives = told["exp"] - told["iat"]
+    seconds = int(re.findall(r"usable for (\d+) s", printed)[-1])
+    lives = said["exp"] - said["iat"]
     check(lives - 60 < seconds <= lives, f"{what}: it is used for {seconds} s of {lives} s")
-    return told
+    return said
 
 
 def refused(provider, what, client, code, **variables):
@@ -97,8 +97,8 @@ def clients(provider):
         provider, "a scope and a resource", basic, ready["scopes"],
         SCOPE=ready["scopes"], RESOURCE=ready["resource"],
     )
-    told = provider.introspect()
-    check(told["aud"] == ready["resource"], "the token is for that resource", told["aud"])
+    said = provider.introspect()
+    check(said["aud"] == ready["resource"], "the token is for that resource", said["aud"])
     granted(provider, "one scope of two", post, "things:read", AUTH="post",
             SCOPE="things:read", RESOURCE=ready["resource"])
 
@@ -125,8 +125,8 @@ def refresh_tokens(provider):
         "rotated so far: 2" in printed,
         "it came for the rotated refresh token, and was rotated too",
     )
-    told = provider.introspect()
-    check(told["active"] is True, "the second token is active")
+    said = provider.introspect()
+    check(said["active"] is True, "the second token is active")
     # RFC 9700, section 4.14.2: a spent one that is used again ends all that came from it.
     refused(provider, "the spent refresh token again", person, "invalid_grant", REFRESH_TOKEN=first, **ways)
 

@@ -42,7 +42,7 @@ pub fn token_error<'a>(error: &'a (dyn error::Error + 'static)) -> Option<&'a to
     None
 }
 
-/// A token error, as the source of itself.
+/// A token error, as the source of itself, with the same text: reports write that once.
 ///
 /// Middleware wraps errors transparently: the wrapper shows the text and the source of what it holds, and
 /// hides its type. So the type must be found one step further down.
@@ -51,7 +51,7 @@ struct Carrier(tower_bearer::Error);
 
 impl fmt::Display for Carrier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "token error of kind {:?}", self.0.kind())
+        self.0.fmt(f)
     }
 }
 

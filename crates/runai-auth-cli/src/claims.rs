@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use runai_auth::{Auth, tower_bearer::ForeignText};
 use serde_json::{Map, Value};
 
 use crate::clock;
@@ -33,12 +34,33 @@ pub(crate) fn claims(token: &str) -> Option<Map<String, Value>> {
     }
 }
 
-/// Returns the claims that say whose token it is.
-pub(crate) fn owner(claims: &Map<String, Value>) -> Value {
+/// Returns the claims that say whose token it is. None repeats a secret, and none is long.
+pub(crate) fn owner(claims: &Map<String, Value>, auth: &Auth) -> Value {
     let found = OWNER
         .iter()
-        .filter_map(|name| Some(((*name).to_owned(), claims.get(*name)?.clone())));
+        .filter_map(|name| Some(((*name).to_owned(), shown(claims.get(*name)?, auth))));
     Value::Object(found.collect())
+}
+
+/// Returns a claim as a text.
+pub(crate) fn text(claim: &Value) -> String {
+    match claim {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn shown(claim: &Value, auth: &Auth) -> Value {
+    let text = text(claim);
+    let foreign = auth.foreign_text(&text).to_string();
+    if !foreign.starts_with('"') {
+        // It says why it does not quote the claim.
+        return foreign.into();
+    }
+    match text.char_indices().nth(ForeignText::MAX_CHARS) {
+        None => claim.clone(),
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+    }
 }
 
 /// Returns how long a token still lives, by its `exp` and this machine's clock.

@@ -17,6 +17,9 @@ const ID_FILE: &str = "RUNAI_CLIENT_ID_FILE";
 const SECRET: &str = "RUNAI_CLIENT_SECRET";
 const PASSWORD: &str = "RUNAI_AUTH_PASSWORD";
 
+/// The longest name of an application or a person, in bytes.
+const LONGEST_NAME: usize = 1024;
+
 /// The secret on the standard input, once it was read.
 static STANDARD_INPUT: OnceLock<Option<SecretText>> = OnceLock::new();
 
@@ -90,7 +93,10 @@ pub(crate) fn credentials(
                 "RUNAI_AUTH_PASSWORD_FILE (or --password-file)",
             )?;
             match (&args.username, password) {
-                (Some(name), Some(password)) => Ok(Credentials::password(name, password).into()),
+                (Some(name), Some(password)) => {
+                    let name = checked_name("the user name", name)?;
+                    Ok(Credentials::password(name, password).into())
+                }
                 (None, _) => Err(Failure::usage(
                     "no user name is given",
                     "Give --username, or set RUNAI_AUTH_USERNAME, to the email",
@@ -150,7 +156,10 @@ pub(crate) fn authenticate(
 fn client_id(args: &ConnectArgs) -> Result<Option<String>, Failure> {
     let set = |name| env::var_os(name).filter(|text| !text.is_empty());
     let file = match (&args.client_id, set(ID_FILE)) {
-        (id, None) => return Ok(id.clone()),
+        (id, None) => {
+            let id = id.as_deref();
+            return id.map(|id| checked_name("the client id", id)).transpose();
+        }
         (Some(_), Some(_)) if set(ID).is_some() => {
             return Err(Failure::usage(
                 format!("both {ID} and {ID_FILE} are given"),
@@ -158,7 +167,7 @@ fn client_id(args: &ConnectArgs) -> Result<Option<String>, Failure> {
             ));
         }
         // A flag wins over the environment.
-        (Some(id), Some(_)) => return Ok(Some(id.clone())),
+        (Some(id), Some(_)) => return checked_name("the client id", id).map(Some),
         (None, Some(file)) => file,
     };
     let hint = "Write the application's name into the file";
@@ -171,8 +180,25 @@ fn client_id(args: &ConnectArgs) -> Result<Option<String>, Failure> {
             format!("{ID_FILE}: the file contains no name"),
             hint,
         )),
-        id => Ok(Some(id.to_owned())),
+        id => checked_name(&format!("{ID_FILE}: the client id"), id).map(Some),
     }
+}
+
+/// Returns a name without the white space at its ends. Refuses one that nobody can have: a file that was taken for
+/// another, for example.
+fn checked_name(what: &str, name: &str) -> Result<String, Failure> {
+    let name = name.trim();
+    let flaw = if name.len() > LONGEST_NAME {
+        "is longer than 1 KiB"
+    } else if name.contains(char::is_control) {
+        "contains a line break or another control character"
+    } else {
+        return Ok(name.to_owned());
+    };
+    Err(Failure::usage(
+        format!("{what} {flaw}"),
+        "Give the name as the UI shows it",
+    ))
 }
 
 fn client_secret(args: &ConnectArgs) -> Result<Option<Secret>, Failure> {
@@ -231,27 +257,6 @@ fn secret_file(
     };
     let message = format!("{file_name}: {}", error.message());
     Err(Failure::usage(message, hint))
-}
-
-/// Returns the secrets that variables, files and the standard input hold, as far as they can be read. They must not be
-/// shown, whoever repeats them.
-pub(crate) fn secrets(args: &ConnectArgs) -> Vec<SecretText> {
-    let args = &args.clone().without_empty();
-    let variables = [SECRET, PASSWORD]
-        .into_iter()
-        .filter_map(|name| env::var(name).ok())
-        .map(|text| SecretText::from(text.trim_end_matches(['\r', '\n'])));
-    let files = [&args.client_secret_file, &args.password_file]
-        .into_iter()
-        .flatten()
-        .filter_map(|file| match file == Path::new("-") {
-            true => STANDARD_INPUT.get().cloned().flatten(),
-            false => SecretFile::new(file).read().ok(),
-        });
-    variables
-        .chain(files)
-        .filter(|secret| !secret.expose_secret().is_empty())
-        .collect()
 }
 
 /// Reads the secret from the standard input, once.

@@ -1,9 +1,10 @@
 //! What a person at the terminal reads of an error: what happened, what to do, and an exit code.
 
-use std::{error::Error, fmt, process::ExitCode};
+use std::{error::Error, fmt, io, process::ExitCode};
 
+use hyper_util::client::legacy;
 use runai_auth::{
-    SetupError, SetupErrorKind,
+    Auth, HttpError, SetupError, SetupErrorKind,
     tower_bearer::{self, BoxError, Kind, Report, SourceError},
 };
 
@@ -84,6 +85,39 @@ fn with_cause(message: &str, cause: Cause<'_>) -> String {
         Some(cause) => format!("{message}: {}", Report::new(cause)),
         None => message.to_owned(),
     }
+}
+
+/// Describes an error of the HTTP client: its kind in the words of the client, which are fixed, and the rest as a
+/// foreign text. A server that goes away may say why, and repeat what was sent to it.
+pub(crate) fn client_error(auth: &Auth, error: &(dyn Error + 'static)) -> String {
+    let mut kinds = Vec::new();
+    let mut rest = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        match has_fixed_text(error) {
+            true => kinds.push(text),
+            // Many errors repeat their cause's text in their own.
+            false if rest.iter().any(|known: &String| known.contains(&text)) => {}
+            false => rest.push(text),
+        }
+        next = error.source();
+    }
+    if !rest.is_empty() {
+        kinds.push(auth.foreign_text(&rest.join(": ")).to_string());
+    }
+    kinds.join(": ")
+}
+
+/// Returns true if the text of an error holds nothing that a server said. The text of its cause may.
+fn has_fixed_text(error: &(dyn Error + 'static)) -> bool {
+    // One of the system's, not one that wraps another.
+    let is_of_the_system =
+        |error: &io::Error| error.raw_os_error().is_some() || error.get_ref().is_none();
+    error.is::<HttpError>()
+        || error.is::<legacy::Error>()
+        || error.is::<hyper::Error>()
+        || error.downcast_ref().is_some_and(is_of_the_system)
 }
 
 /// Escapes what would break a line or hide a part of it: a file's name may contain anything.

@@ -31,7 +31,7 @@ pub(crate) async fn run(args: &HealthArgs) -> Result<ExitCode, Failure> {
     };
     let authority = authority(url).ok_or_else(|| {
         Failure::usage(
-            format!("`{url}` is not the URL of a proxy"),
+            "the value of --url (or RUNAI_AUTH_HEALTH_URL) is not the URL of a proxy",
             "Write http://127.0.0.1:PORT, the address of --health-listen or --admin-listen",
         )
     })?;

@@ -1,12 +1,14 @@
 //! `runai-auth`: prints tokens, checks a set-up, and adds tokens to the requests of programs that are not Rust.
 //!
-//! A thin shell over the library of that name: `flags` reads the command line, `connect` turns it into a control
+//! A thin shell over the library of that name: `flags` describes the command line and `arguments` reads it, `connect` turns it into a control
 //! plane and credentials, and each command has its own file or folder.
 
+mod arguments;
 mod check;
 mod claims;
 mod clock;
 mod connect;
+mod escape;
 mod exec;
 mod failure;
 mod flags;
@@ -16,9 +18,7 @@ mod print;
 mod proxy;
 mod token;
 
-use std::{env, io::Write as _, process::ExitCode};
-
-use clap::{CommandFactory as _, FromArgMatches as _};
+use std::{io::Write as _, process::ExitCode};
 
 use crate::{
     failure::Failure,
@@ -26,7 +26,7 @@ use crate::{
 };
 
 fn main() -> ExitCode {
-    match run(arguments()) {
+    match arguments::read().and_then(run) {
         Ok(code) => code,
         Err(failure) => {
             // If the standard error is closed, the exit code still tells.
@@ -34,26 +34,6 @@ fn main() -> ExitCode {
             failure.code()
         }
     }
-}
-
-fn arguments() -> Arguments {
-    let mut command = without_empty_variables(Arguments::command());
-    let matches = command.get_matches_mut();
-    Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
-}
-
-/// Ignores empty variables, because scripts set a variable to nothing to unset it and clap takes that for a value.
-fn without_empty_variables(command: clap::Command) -> clap::Command {
-    let is_empty = |arg: &clap::Arg| {
-        let value = arg.get_env().and_then(env::var_os);
-        value.is_some_and(|value| value.is_empty())
-    };
-    command
-        .mut_args(|arg| match is_empty(&arg) {
-            true => arg.env(None),
-            false => arg,
-        })
-        .mut_subcommands(without_empty_variables)
 }
 
 fn run(arguments: Arguments) -> Result<ExitCode, Failure> {

@@ -2,7 +2,12 @@
 
 use std::io::{self, Write as _};
 
-use crate::failure::{Failure, OTHER};
+use serde_json::Value;
+
+use crate::{
+    escape,
+    failure::{Failure, OTHER},
+};
 
 /// Prints a line. It is not an error if the reader has closed its end.
 pub(crate) fn line(text: &str) -> Result<(), Failure> {
@@ -16,4 +21,9 @@ pub(crate) fn line(text: &str) -> Result<(), Failure> {
         )),
         _ => Ok(()),
     }
+}
+
+/// Prints a value as a line of JSON, with everything escaped that a terminal would act on.
+pub(crate) fn json(value: &Value) -> Result<(), Failure> {
+    line(&escape::json_line(value))
 }

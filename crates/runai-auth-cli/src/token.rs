@@ -2,6 +2,7 @@
 
 use std::{process::ExitCode, time::Duration};
 
+use runai_auth::Auth;
 use serde_json::{Value, json};
 
 use crate::{
@@ -35,23 +36,22 @@ pub(crate) async fn run(args: &TokenArgs) -> Result<ExitCode, Failure> {
         ));
     }
     let secret = token.expose_secret();
-    let text = match args.output {
-        TokenOutput::Plain => secret.to_owned(),
-        TokenOutput::Header => format!("Authorization: Bearer {secret}"),
-        TokenOutput::Json => description(secret, left).to_string(),
-    };
-    print::line(&text)?;
+    match args.output {
+        TokenOutput::Plain => print::line(secret),
+        TokenOutput::Header => print::line(&format!("Authorization: Bearer {secret}")),
+        TokenOutput::Json => print::json(&description(&auth, secret, left)),
+    }?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Returns the token and what its claims say.
-fn description(token: &str, left: Option<Duration>) -> Value {
+fn description(auth: &Auth, token: &str, left: Option<Duration>) -> Value {
     let claims = claims(token);
     let expires_at = claims.as_ref().and_then(|claims| claims.get("exp"));
     json!({
         "token": token,
         "expires_at": expires_at.and_then(Value::as_f64).map(|at| at as i64),
         "seconds_left": left.map(|left| left.as_secs()),
-        "claims": claims.as_ref().map(owner),
+        "claims": claims.as_ref().map(|claims| owner(claims, auth)),
     })
 }

@@ -7,8 +7,9 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tower::Layer;
 use tower_bearer::{
-    BearerAuth, BearerAuthLayer, BoxError, Builder, ReplayBody, Status, TokenCache,
+    BearerAuth, BearerAuthLayer, BoxError, Builder, ForeignText, ReplayBody, Status, TokenCache,
     auth::{ReadAhead, ReadRejections},
+    oauth2::SecretText,
 };
 
 use crate::{
@@ -32,6 +33,7 @@ pub type ResponseBody = ReadAhead<Incoming>;
 pub struct Auth {
     control_plane: Arc<ControlPlane>,
     exchange: Arc<Exchange>,
+    credentials: Credentials,
     cache: TokenCache,
 }
 
@@ -62,10 +64,12 @@ impl ControlPlane {
         configure: impl FnOnce(Builder<ControlPlaneSource>) -> Builder<ControlPlaneSource>,
     ) -> Auth {
         let exchange = Arc::new(Exchange::new(self.clone()));
-        let source = ControlPlaneSource::new(exchange.clone(), credentials.into());
+        let credentials = credentials.into();
+        let source = ControlPlaneSource::new(exchange.clone(), credentials.clone());
         Auth {
             control_plane: Arc::new(self),
             exchange,
+            credentials,
             cache: configure(TokenCache::builder(source)).build(),
         }
     }
@@ -113,6 +117,26 @@ impl Auth {
     {
         let client = HttpClient::http1(&self.control_plane.network)?;
         Ok(self.layer().layer(ReadRejections::new(client)))
+    }
+
+    /// Makes a text that somebody else wrote safe to show: the body of an API's error, say. If it repeats a
+    /// secret that these credentials have in memory, or one that was sent or issued last, none of it is
+    /// shown.
+    ///
+    /// ```
+    /// use runai_auth::{ControlPlane, Credentials};
+    ///
+    /// let auth = ControlPlane::new("acme.run.ai")?
+    ///     .authenticate(Credentials::client("ci-bot", "s3cr3t-key"));
+    /// assert_eq!(auth.foreign_text("no\nsuch thing").to_string(), r#""no\nsuch thing""#);
+    /// assert!(!auth.foreign_text("you sent s3cr3t-key").to_string().contains("s3cr3t"));
+    /// # Ok::<_, runai_auth::SetupError>(())
+    /// ```
+    #[must_use]
+    pub fn foreign_text(&self, text: &str) -> ForeignText {
+        let mut secrets = self.credentials.credential.known_secrets();
+        secrets.extend(self.exchange.known_secrets());
+        ForeignText::without_secrets(text, secrets.iter().map(SecretText::expose_secret))
     }
 
     /// Returns the token endpoint that issued the last token, if there was one.

@@ -9,13 +9,13 @@ use http_body_util::Full;
 use tower_bearer::{
     BoxError, SourceError,
     auth::Origin,
-    oauth2::{Transport, TransportError},
+    oauth2::{BrokenExchange, Transport, TransportError},
 };
 use tower_service::Service;
 
 use crate::{
     error::{SetupError, SetupErrorKind},
-    exchange::{TokenEndpoint, explained},
+    exchange::{TokenEndpoint, explained, unusable},
     network::{self, Connection, Network, ProxyRule},
 };
 
@@ -154,8 +154,8 @@ impl ControlPlane {
 
     /// Also trusts the certificates in a PEM text, such as a private CA's.
     ///
-    /// Defaults to the system's certificates, or, if `SSL_CERT_FILE` names a file, to those in the file
-    /// instead.
+    /// Defaults to the system's certificates, or, if `SSL_CERT_FILE` names a file or `SSL_CERT_DIR` names
+    /// directories, to those in them instead.
     ///
     /// # Errors
     ///
@@ -291,7 +291,7 @@ impl ControlPlane {
         B::Data: Send,
         B::Error: Into<BoxError>,
     {
-        self.transport = Some(Transport::new(service));
+        self.transport = Some(network::transport(service));
         self
     }
 
@@ -310,7 +310,13 @@ impl ControlPlane {
             Ok(uri) => network::connect(&self.network, uri).await,
             Err(error) => Err(error.into()),
         };
-        connected.map_err(|error| explained(&self.base(), TransportError::Broken(error)))
+        connected.map_err(|error| match error.downcast::<SetupError>() {
+            Ok(error) => unusable(*error),
+            Err(error) => {
+                let broken = BrokenExchange::new(error, &[]);
+                explained(&self.base(), TransportError::Broken(broken))
+            }
+        })
     }
 
     /// Returns the full URL of a path of its API.

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, error, fmt};
 
-use tower_bearer::{BoxError, Report};
+use tower_bearer::{BoxError, ForeignText, Report};
 
 use crate::files::FileError;
 
@@ -40,7 +40,8 @@ impl SetupError {
     pub(crate) fn new(kind: SetupErrorKind, message: impl Into<String>) -> Self {
         Self {
             kind,
-            message: message.into(),
+            // A name in it, a path for example, must not break the line.
+            message: ForeignText::escape(&message.into()).into_owned(),
             advice: None,
             source: None,
         }

@@ -77,7 +77,7 @@ pub use crate::{
     error::{SetupError, SetupErrorKind},
     exchange::{ClientGrant, TokenEndpoint},
     files::{FileError, FileErrorKind, SecretFile},
-    network::{Connection, HttpClient, HttpResponseFuture},
+    network::{Connection, HttpClient, HttpError, HttpResponseFuture},
     secret::Secret,
     source::ControlPlaneSource,
 };

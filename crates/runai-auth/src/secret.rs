@@ -89,6 +89,14 @@ impl Secret {
         }
     }
 
+    /// Returns the secret if it is in memory: a text, or what a file held when it was read last.
+    pub(crate) fn known(&self) -> Option<SecretText> {
+        match &*self.0 {
+            Place::Text(text) => Some(text.clone()),
+            _ => self.last(),
+        }
+    }
+
     /// Returns the last secret that was read from a file.
     pub(crate) fn last(&self) -> Option<SecretText> {
         match &*self.0 {

@@ -43,6 +43,7 @@ impl TokenSource for ControlPlaneSource {
     async fn fetch(&self, cx: &FetchContext) -> Result<Token, SourceError> {
         let credential = &self.credentials.credential;
         let token = credential.fetch(&self.exchange, cx).await?;
+        self.exchange.returned(&token);
         if credential.is_given() {
             let mut last = self
                 .last_given

@@ -71,7 +71,10 @@ impl EndpointVersion {
 
     /// Returns true if this version answers errors as RFC 6749 does, and not as the API does.
     pub(crate) fn is_oauth2(self) -> bool {
-        matches!(self, Self::V2 | Self::Keycloak)
+        match self {
+            Self::V1 => false,
+            Self::V2 | Self::Keycloak => true,
+        }
     }
 }
 

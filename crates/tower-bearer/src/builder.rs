@@ -6,7 +6,7 @@ use crate::{
     cache::TokenCache,
     clock::{Clock, SystemClock},
     observe::Telemetry,
-    refresh::{Core, Policy, Settings},
+    refresh::{Core, Limits, Policy, Settings},
     source::TokenSource,
 };
 
@@ -43,6 +43,7 @@ impl<S> Builder<S> {
                 attempts: TokenCache::DEFAULT_ATTEMPTS,
                 attempt_timeout: TokenCache::DEFAULT_ATTEMPT_TIMEOUT,
                 refresh_timeout: TokenCache::DEFAULT_REFRESH_TIMEOUT,
+                limits: Limits::default(),
             },
         }
     }
@@ -98,6 +99,26 @@ impl<S> Builder<S> {
     /// Defaults to [`DEFAULT_REFRESH_TIMEOUT`](TokenCache::DEFAULT_REFRESH_TIMEOUT).
     pub fn refresh_timeout(mut self, timeout: Duration) -> Self {
         self.settings.refresh_timeout = timeout;
+        self
+    }
+
+    /// Sets how many refreshes rejections may cause at once; 0 counts as 1.
+    ///
+    /// Defaults to 2: a first rejection, and one more for a token that was revoked while it was fetched.
+    pub fn rejection_burst(mut self, burst: u32) -> Self {
+        self.settings.limits.burst = burst.max(1);
+        self
+    }
+
+    /// Sets the time in which rejections may cause one more refresh, and the longest to which it doubles while
+    /// the refreshed tokens are rejected too. The shortest is 100 ms; the longest is never less than the first.
+    ///
+    /// Defaults to 5 s and 5 min: a token that was just revoked is replaced soon, and a server that rejects
+    /// every token costs 12 refreshes an hour.
+    pub fn rejection_interval(mut self, first: Duration, longest: Duration) -> Self {
+        let first = first.max(Duration::from_millis(100));
+        self.settings.limits.interval = first;
+        self.settings.limits.longest = longest.max(first);
         self
     }
 

@@ -97,18 +97,20 @@ impl TokenCache {
     ///
     /// Dropping the future loses nothing; see [`Acquire`].
     pub fn reject(&self, token: &Token) -> Acquire {
-        // Another cache's token may have the same generation.
-        let is_foreign = self.core.cell.read(|entry| {
-            entry.is_some_and(|entry| {
-                entry.generation() == token.generation() && !entry.token.same_secret(token)
-            })
+        // The server rejected the bytes, whoever issued them. A generation means nothing to another cache.
+        let current = self.core.cell.read(|entry| {
+            let same = entry.filter(|entry| entry.token.same_secret(token));
+            same.map(|entry| entry.generation())
         });
-        if is_foreign {
-            return self.token();
-        }
-        self.reject_generation(token.generation(), Want::ANY)
+        let own = (token.cache() == self.core.id).then(|| token.generation());
+        let other = match current.or(own) {
+            Some(generation) => self.reject_generation(generation, Want::ANY),
+            None => self.token(),
+        };
+        other.other_than(token)
     }
 
+    /// The same for the token of `generation`, for what `want` says else.
     pub(crate) fn reject_generation(&self, generation: u64, want: Want) -> Acquire {
         let look = self.core.reject(generation, want);
         Acquire::looked(self.core.clone(), want.other_than(generation), look)

@@ -24,6 +24,10 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use tokio::runtime::Handle;
+
+use crate::timer;
+
 /// A sleep on a [`Clock`].
 pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -47,6 +51,22 @@ pub struct Reading {
 }
 
 impl Reading {
+    /// A reading that no clock reaches.
+    pub(crate) const MAX: Self = Self {
+        monotonic: u64::MAX,
+        wall: i64::MAX,
+    };
+
+    /// The reading that [`parts`](Self::parts) was taken from.
+    pub(crate) const fn of(monotonic: u64, wall: i64) -> Self {
+        Self { monotonic, wall }
+    }
+
+    /// Both clocks' nanoseconds.
+    pub(crate) const fn parts(self) -> (u64, i64) {
+        (self.monotonic, self.wall)
+    }
+
     /// Makes a reading for your own clock, from the time since any fixed point in the past and the time of
     /// day.
     #[must_use]
@@ -119,6 +139,9 @@ fn nanos_i64(duration: Duration) -> i64 {
 /// Each request reads them, so on Linux they are the coarse ones. Those cost a quarter of the others and
 /// lag behind them by one tick of the kernel, 1 to 10 ms. Tokio's paused time does not move them: see
 /// [`TokioClock`].
+///
+/// Its sleeps need no timer of the caller's runtime: the first one starts a thread, `tower-bearer-timer`,
+/// which sleeps for all clocks of the process.
 #[derive(Clone, Debug)]
 pub struct SystemClock {
     #[cfg(not(target_os = "linux"))]
@@ -169,23 +192,37 @@ impl Clock for SystemClock {
     }
 
     fn sleep(&self, duration: Duration) -> Sleep {
-        Box::pin(tokio::time::sleep(duration))
+        Box::pin(timer::sleep(duration))
     }
 }
 
 /// The machine's wall clock with tokio's monotonic one, which follows tokio's paused time in a test.
+///
+/// It sleeps on the timer of the runtime that it was made on, whichever runtime a cache is used on.
 #[derive(Clone, Debug)]
 pub struct TokioClock {
     origin: tokio::time::Instant,
+    /// The runtime whose timer it sleeps on; without one it sleeps as [`SystemClock`] does.
+    runtime: Option<Handle>,
 }
 
 impl TokioClock {
-    /// Makes a clock that follows tokio's.
+    /// Makes a clock that follows the time of the current runtime, if there is one.
+    ///
+    /// # Panics
+    ///
+    /// If the current runtime has no timer, which `enable_time` gives it: it has no time to follow then.
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     #[must_use]
     pub fn new() -> Self {
+        let runtime = Handle::try_current().ok();
+        if runtime.is_some() {
+            // tokio's own message says what is missing.
+            drop(tokio::time::sleep(Duration::ZERO));
+        }
         Self {
             origin: tokio::time::Instant::now(),
+            runtime,
         }
     }
 }
@@ -199,12 +236,19 @@ impl Default for TokioClock {
 impl Clock for TokioClock {
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     fn now(&self) -> Reading {
+        let _entered = self.runtime.as_ref().map(Handle::enter);
         let monotonic = tokio::time::Instant::now().saturating_duration_since(self.origin);
         Reading::new(monotonic, SystemTime::now())
     }
 
     fn sleep(&self, duration: Duration) -> Sleep {
-        Box::pin(tokio::time::sleep(duration))
+        match &self.runtime {
+            Some(runtime) => {
+                let _entered = runtime.enter();
+                Box::pin(tokio::time::sleep(duration))
+            }
+            None => Box::pin(timer::sleep(duration)),
+        }
     }
 }
 

@@ -2,7 +2,11 @@
 
 use std::{borrow::Cow, error, fmt, sync::Arc, time::Duration};
 
-use crate::{foreign_text::ForeignText, report::Report, token::InvalidToken};
+use crate::{
+    foreign_text::{self, ForeignText},
+    report::Report,
+    token::InvalidToken,
+};
 
 /// Any error, boxed. [`BearerAuth`](crate::BearerAuth) answers with it, because the inner service's
 /// errors pass through the layer too.
@@ -63,7 +67,11 @@ pub enum Kind {
     Panicked,
     /// The token was rejected, and the limit on refreshes after rejections allows none at present.
     Limited,
-    /// The calling thread has no tokio runtime, or that runtime has no timer.
+    /// The source gave the token again that is there already, or that a server rejected.
+    Unchanged,
+    /// The source asked its own cache for a token: it would wait for itself.
+    Reentrant,
+    /// The calling thread has no tokio runtime.
     NoRuntime,
     /// The request's origin, named here, may not see the token.
     OriginNotAllowed(String),
@@ -89,9 +97,17 @@ impl Error {
                     .into(),
                 "find out why the server rejects new tokens: a clock, or the application's rights",
             ),
+            Kind::Unchanged => (
+                "the token source gave the same token again".into(),
+                "find out why the server rejects it, or why the source gives no other one",
+            ),
+            Kind::Reentrant => (
+                "the token source asked its own cache for a token, so it would wait for itself".into(),
+                "give the source a client without the layer of that cache",
+            ),
             Kind::NoRuntime => (
-                "no token can be fetched outside of a tokio runtime with a timer".into(),
-                "call from within a tokio runtime that was built with `enable_all` or `enable_time`",
+                "no token can be fetched outside of a tokio runtime".into(),
+                "call from within a tokio runtime that is driven",
             ),
             Kind::OriginNotAllowed(origin) => (
                 format!("the token may not go to {origin}").into(),
@@ -247,6 +263,7 @@ pub struct SourceError {
     source: Option<Arc<dyn error::Error + Send + Sync>>,
     retry_after: Option<Duration>,
     until_changed: bool,
+    of_client: bool,
 }
 
 impl SourceError {
@@ -279,11 +296,12 @@ impl SourceError {
     pub(crate) fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             kind,
-            message: message.into(),
+            message: one_line(message.into()),
             advice: None,
             source: None,
             retry_after: None,
             until_changed: false,
+            of_client: false,
         }
     }
 
@@ -292,7 +310,7 @@ impl SourceError {
     /// Defaults to none.
     #[must_use]
     pub fn with_advice(mut self, advice: impl Into<Cow<'static, str>>) -> Self {
-        self.advice = Some(advice.into());
+        self.advice = Some(one_line(advice.into()));
         self
     }
 
@@ -324,6 +342,33 @@ impl SourceError {
     pub fn until_changed(mut self) -> Self {
         self.until_changed = true;
         self
+    }
+
+    /// Says that the endpoint refused the client, and not the refresh token that came along (RFC 6749, section
+    /// 5.2: anything but `invalid_grant`). [`RefreshTokens`](crate::oauth2::RefreshTokens) then sends that
+    /// refresh token again once the client is put right.
+    ///
+    /// Defaults to a refusal of both.
+    #[cfg(feature = "oauth2")]
+    #[must_use]
+    pub fn about_the_client(mut self) -> Self {
+        self.of_client = true;
+        self
+    }
+
+    /// Whether the endpoint refused the refresh token that was sent.
+    #[cfg(feature = "oauth2")]
+    pub(crate) fn refuses_refresh_token(&self) -> bool {
+        self.is_invalid_credentials() && !self.of_client
+    }
+
+    /// The failure of a source that asked its own cache.
+    pub(crate) fn reentrant(cause: Self) -> Self {
+        let asked = Error::new(Kind::Reentrant);
+        Self {
+            source: Some(Arc::new(cause)),
+            ..(*asked.failure).clone()
+        }
     }
 
     /// Undoes [`until_changed`](Self::until_changed), for a source that itself does not send the same
@@ -373,6 +418,14 @@ impl SourceError {
 
     pub(crate) fn asked_delay(&self) -> Option<Duration> {
         self.retry_after
+    }
+}
+
+/// A text that may have a foreign name in it, a path for example, which must not break the line.
+fn one_line(text: Cow<'static, str>) -> Cow<'static, str> {
+    match foreign_text::escaped(&text) {
+        Cow::Borrowed(_) => text,
+        Cow::Owned(escaped) => Cow::Owned(escaped),
     }
 }
 
@@ -444,9 +497,19 @@ mod tests {
     }
 
     #[test]
+    fn p01_a_name_in_a_message_does_not_break_its_line() {
+        let error = SourceError::transient("the file /a\nhint: run \u{202e}this does not exist")
+            .with_advice("check\r\nit");
+        let text = r"the file /a\nhint: run \u{202e}this does not exist: check\r\nit";
+        assert_eq!(error.to_string(), text);
+    }
+
+    #[test]
     fn each_error_of_the_crate_itself_says_what_to_do() {
         for kind in [
             Kind::Limited,
+            Kind::Unchanged,
+            Kind::Reentrant,
             Kind::NoRuntime,
             Kind::OriginNotAllowed("https://elsewhere.example".into()),
             Kind::Insecure("http://api.example".into()),

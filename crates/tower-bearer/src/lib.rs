@@ -56,7 +56,8 @@
 //!
 //! # Limits
 //!
-//! - The crate needs a tokio runtime with a timer. Without one, callers get a typed error.
+//! - The crate needs a tokio runtime, with or without a timer. Without one, callers get a typed error.
+//! - A source that asks its own cache gets a typed error, unless a task that it spawned asks.
 //! - [`keep_warm`](TokenCache::keep_warm) stays on the runtime that it started on. If that runtime is no
 //!   longer driven but not shut down, refreshes stop until somebody asks for a token.
 //! - gRPC's `UNAUTHENTICATED` is recognized in the headers of a response, not in trailers after a body.
@@ -78,6 +79,7 @@ mod refresh;
 mod report;
 mod shard;
 mod source;
+mod timer;
 mod token;
 
 pub use crate::{

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, error::Error, fmt};
 
-use crate::foreign_text;
+use crate::foreign_text::{self, ForeignText};
 
 /// Writes an error with all its causes on one line, each once.
 ///
@@ -35,8 +35,10 @@ impl fmt::Display for Report<'_> {
         let mut next = self.0.source();
         while let Some(cause) = next {
             let text = one_line(cause);
-            // Many errors repeat their cause's text in their own.
-            if !written.contains(&text) {
+            // Many errors repeat their cause's text in their own, also as foreign text.
+            let quoted = ForeignText::new(&cause.to_string()).to_string();
+            let quoted = quoted.trim_matches(['"', '…']);
+            if !written.contains(&text) && !written.contains(quoted) {
                 write!(f, "{between}{text}")?;
                 between = ": ";
                 written.push_str(&text);

@@ -8,6 +8,10 @@ use crate::{error::SourceError, observe::Reason, token::Token};
 ///
 /// [`source_fn`] makes a source from a function.
 ///
+/// A fetch must not ask its own cache for a token, nor a client that carries that cache's layer: it would wait
+/// for itself. That ends in an error at once ([`Kind::Reentrant`](crate::Kind::Reentrant)), unless a task that
+/// the fetch spawned asks; then it ends with the attempt's time-out.
+///
 /// # Cancel safety
 ///
 /// The cache drops the future of a fetch that exceeds its time-out, when the secret changes, and when the
@@ -17,7 +21,8 @@ pub trait TokenSource: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// A [`SourceError`], which says whether another attempt can help.
+    /// A [`SourceError`], which says whether another attempt can help. A panic, in any method of the source,
+    /// counts as a failure.
     fn fetch(&self, cx: &FetchContext) -> impl Future<Output = Result<Token, SourceError>> + Send;
 
     /// Returns a number that grows when the secret changes.

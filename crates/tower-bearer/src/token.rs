@@ -33,6 +33,8 @@ pub struct Token {
     expires_in: Option<Duration>,
     expires_at: Option<SystemTime>,
     generation: u64,
+    /// The cache that has issued it; 0 for none.
+    cache: u64,
 }
 
 impl Token {
@@ -48,23 +50,24 @@ impl Token {
     pub fn new(secret: impl Into<String>) -> Result<Self, InvalidToken> {
         let secret = Zeroizing::new(secret.into());
         if secret.is_empty() {
-            return Err(InvalidToken(Flaw::Empty));
+            return Err(InvalidToken(InvalidTokenKind::Empty));
         }
         if secret.len() > Self::MAX_LEN {
-            return Err(InvalidToken(Flaw::TooLong(secret.len())));
+            return Err(InvalidToken(InvalidTokenKind::TooLong(secret.len())));
         }
         if let Some(position) = secret.bytes().position(|byte| !byte.is_ascii_graphic()) {
-            return Err(InvalidToken(Flaw::Character(position)));
+            return Err(InvalidToken(InvalidTokenKind::Character(position)));
         }
         let mut line = Zeroizing::new(Vec::with_capacity(SCHEME.len() + secret.len()));
         line.extend_from_slice(SCHEME.as_bytes());
         line.extend_from_slice(secret.as_bytes());
-        let header = header_value(line).ok_or(InvalidToken(Flaw::Character(0)))?;
+        let header = header_value(line).ok_or(InvalidToken(InvalidTokenKind::Character(0)))?;
         Ok(Self {
             header,
             expires_in: None,
             expires_at: None,
             generation: 0,
+            cache: 0,
         })
     }
 
@@ -116,9 +119,21 @@ impl Token {
         self.generation
     }
 
-    pub(crate) fn with_generation(mut self, generation: u64) -> Self {
+    /// The token as the cache with this id hands it out.
+    pub(crate) fn issued(mut self, cache: u64, generation: u64) -> Self {
+        self.cache = cache;
         self.generation = generation;
         self
+    }
+
+    /// The id of the cache that handed it out; 0 if none did. Generations are compared within one cache only.
+    pub(crate) fn cache(&self) -> u64 {
+        self.cache
+    }
+
+    /// The header's value, to be hashed.
+    pub(crate) fn header_bytes(&self) -> &[u8] {
+        self.header.as_bytes()
     }
 
     pub(crate) fn same_secret(&self, other: &Self) -> bool {
@@ -149,10 +164,10 @@ impl fmt::Debug for Token {
 
 /// Why a text cannot be a bearer token. It never shows the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InvalidToken(Flaw);
+pub struct InvalidToken(InvalidTokenKind);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Flaw {
+enum InvalidTokenKind {
     Empty,
     TooLong(usize),
     Character(usize),
@@ -161,13 +176,13 @@ enum Flaw {
 impl fmt::Display for InvalidToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Flaw::Empty => f.write_str("the token is empty"),
-            Flaw::TooLong(len) => write!(
+            InvalidTokenKind::Empty => f.write_str("the token is empty"),
+            InvalidTokenKind::TooLong(len) => write!(
                 f,
                 "the token is {len} bytes long, more than the {} that are taken",
                 Token::MAX_LEN
             ),
-            Flaw::Character(position) => write!(
+            InvalidTokenKind::Character(position) => write!(
                 f,
                 "the token holds a character that may not stand in a header (at byte {position})"
             ),

@@ -28,11 +28,11 @@ async fn token(fake: &RunaiFake) -> String {
 fn login(folder: &Scratch, url: &str, token: &str, refresh: &str) {
     folder.write(
         "config.json",
-        &format!(r#"{{"control_plane":{{"url":"{url}"}}}}"#),
+        format!(r#"{{"control_plane":{{"url":"{url}"}}}}"#),
     );
     folder.write(
         "authentication.json",
-        &format!(
+        format!(
             "{{\n  \"accessToken\": \"{}\",\n  \"refreshToken\": \"{refresh}\"\n}}\n",
             encoded(token)
         ),

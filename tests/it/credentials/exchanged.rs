@@ -218,7 +218,7 @@ async fn a_fixed_token_and_a_token_file() {
     let token = auth.cache().token().await.unwrap();
     let text = token.expose_secret().to_owned();
     let folder = Scratch::new();
-    let path = folder.write("token", &format!("{text}\n"));
+    let path = folder.write("token", format!("{text}\n"));
     for credentials in [
         Credentials::token(text.as_str()),
         Credentials::token_file(&path),

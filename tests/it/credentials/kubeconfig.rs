@@ -114,7 +114,7 @@ async fn tokens_files_and_programs_of_a_profile() {
     let fake = RunaiFake::builder().start().await.unwrap();
     let folder = Scratch::new();
     let id_token = token(&fake).await;
-    folder.write("token", &format!("{id_token}\n"));
+    folder.write("token", format!("{id_token}\n"));
     let exec = format!(
         "    exec:\n      apiVersion: client.authentication.k8s.io/v1\n      interactiveMode: Never\n      \
          command: printf\n      args: ['{{\"kind\":\"ExecCredential\",\"apiVersion\":\
@@ -203,7 +203,7 @@ async fn another_contexts_refresh_token_goes_to_no_other_issuer() {
     let fetching = tokio::spawn(async move { cache.token().await });
     gate.reached().await;
     // `kubectl config use-context bob`
-    folder.write("config", &text("bob"));
+    folder.write("config", text("bob"));
     gate.release();
     fetching.await.unwrap().unwrap_err();
     for asked in ours.journal() {
@@ -225,7 +225,7 @@ async fn a_context_with_another_sort_of_login_is_tried_at_once() {
             .unwrap_err()
             .is_invalid_credentials()
     );
-    folder.write("config", &text("eve"));
+    folder.write("config", text("eve"));
     wait_for("the other context's token", async || {
         auth.cache().token().await.is_ok()
     })

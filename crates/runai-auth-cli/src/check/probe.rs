@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use runai_auth::{
-    Auth, BoxError, SecretText,
-    tower_bearer::{self, ForeignText, Report},
+    Auth, BoxError,
+    tower_bearer::{self, ForeignText},
 };
 use serde_json::Value;
 use tower::ServiceExt;
@@ -15,7 +15,7 @@ use tower::ServiceExt;
 use super::within::within;
 use crate::{
     clock::seconds_since_1970,
-    failure::{Failure, OTHER, REFUSED, UNREACHABLE},
+    failure::{Failure, OTHER, REFUSED, UNREACHABLE, client_error},
     flags::CheckArgs,
 };
 
@@ -35,16 +35,12 @@ pub(super) struct Answer {
     message: Option<ForeignText>,
 }
 
-/// Makes the call with the token. An answer that repeats one of the secrets is not shown.
-pub(super) async fn probe(
-    auth: &Auth,
-    args: &CheckArgs,
-    secrets: &[SecretText],
-) -> Result<Answer, Failure> {
+/// Makes the call with the token.
+pub(super) async fn probe(auth: &Auth, args: &CheckArgs) -> Result<Answer, Failure> {
     let limit = args.connect.timeout;
-    let mut answer = call(auth, &args.probe, limit, secrets).await?;
+    let mut answer = call(auth, &args.probe, limit).await?;
     if answer.status == StatusCode::NOT_FOUND && args.probe != OLDER_PROBE {
-        answer = call(auth, OLDER_PROBE, limit, secrets).await?;
+        answer = call(auth, OLDER_PROBE, limit).await?;
     }
     accepted(answer)
 }
@@ -82,12 +78,7 @@ fn accepted(answer: Answer) -> Result<Answer, Failure> {
     }
 }
 
-async fn call(
-    auth: &Auth,
-    path: &str,
-    limit: Duration,
-    secrets: &[SecretText],
-) -> Result<Answer, Failure> {
+async fn call(auth: &Auth, path: &str, limit: Duration) -> Result<Answer, Failure> {
     let request = Request::get(auth.url(path)?)
         .header(header::ACCEPT, "application/json")
         .body(Empty::<Bytes>::new())
@@ -96,7 +87,7 @@ async fn call(
     let sent_at = seconds_since_1970();
     let response = within(2 * limit, api.oneshot(request))
         .await?
-        .map_err(|error| unanswered(path, error))?;
+        .map_err(|error| unanswered(auth, path, error))?;
     let now = f64::midpoint(sent_at, seconds_since_1970());
     let skew = date(response.headers()).map(|date| now - date);
     let status = response.status();
@@ -108,16 +99,16 @@ async fn call(
         path: path.to_owned(),
         status,
         skew,
-        message: message(&body, secrets),
+        message: message(auth, &body),
     })
 }
 
-fn unanswered(path: &str, error: BoxError) -> Failure {
+fn unanswered(auth: &Auth, path: &str, error: BoxError) -> Failure {
     match error.downcast::<tower_bearer::Error>() {
         Ok(error) => Failure::from(*error),
         Err(error) => Failure::new(
             UNREACHABLE,
-            format!("the call to {path} failed: {}", Report::new(&*error)),
+            format!("the call to {path} failed: {}", client_error(auth, &*error)),
             "Try again; if it persists, check the network between here and the control plane",
         ),
     }
@@ -131,9 +122,8 @@ fn date(headers: &HeaderMap) -> Option<f64> {
 }
 
 /// Returns the `message` in the API's answer.
-fn message(body: &[u8], secrets: &[SecretText]) -> Option<ForeignText> {
+fn message(auth: &Auth, body: &[u8]) -> Option<ForeignText> {
     let answer = serde_json::from_slice::<Value>(body).ok()?;
     let message = answer.get("message")?.as_str()?;
-    let secrets = secrets.iter().map(SecretText::expose_secret);
-    Some(ForeignText::without_secrets(message, secrets))
+    Some(auth.foreign_text(message))
 }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     failure::{Failure, one_line},
@@ -19,6 +19,10 @@ pub(super) struct Report {
     /// The step that began last.
     current: &'static str,
 }
+
+/// The place of a step without its detail.
+#[derive(Debug)]
+pub(super) struct Later(usize);
 
 #[derive(Debug)]
 struct Step {
@@ -53,6 +57,16 @@ impl Report {
         self.end(Status::Failed, error, hint);
     }
 
+    /// Adds a step that went well, whose detail [`fill`](Self::fill) adds later.
+    pub(super) fn ok_later(&mut self) -> Later {
+        self.ok("");
+        Later(self.steps.len() - 1)
+    }
+
+    pub(super) fn fill(&mut self, Later(place): Later, detail: impl Into<String>) {
+        self.steps[place].detail = one_line(detail.into());
+    }
+
     fn end(&mut self, status: Status, detail: String, hint: String) {
         self.steps.push(Step {
             name: self.current,
@@ -63,14 +77,13 @@ impl Report {
     }
 
     pub(super) fn print(&self, output: CheckOutput) -> Result<(), Failure> {
-        let text = match output {
-            CheckOutput::Json => self.json(),
-            CheckOutput::Text => self.text(io::stdout().is_terminal()),
-        };
-        print::line(&text)
+        match output {
+            CheckOutput::Json => print::json(&self.json()),
+            CheckOutput::Text => print::line(&self.text(io::stdout().is_terminal())),
+        }
     }
 
-    fn json(&self) -> String {
+    fn json(&self) -> Value {
         let steps: Vec<_> = self
             .steps
             .iter()
@@ -88,7 +101,7 @@ impl Report {
             })
             .collect();
         let ok = self.steps.iter().all(|step| step.status != Status::Failed);
-        json!({"ok": ok, "steps": steps}).to_string()
+        json!({"ok": ok, "steps": steps})
     }
 
     fn text(&self, colours: bool) -> String {
@@ -143,7 +156,7 @@ mod tests {
              ✗ connection   nothing listens\n  hint: Check the port"
         );
         assert!(report.text(true).contains("\x1b[31m✗\x1b[0m"));
-        let json: serde_json::Value = serde_json::from_str(&report.json()).unwrap();
+        let json = report.json();
         assert_eq!(json["ok"], false);
         assert_eq!(json["steps"][2]["hint"], "Check the port");
     }

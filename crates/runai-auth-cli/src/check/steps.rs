@@ -2,17 +2,17 @@
 
 use std::{net::IpAddr, process::ExitCode};
 
-use runai_auth::{ControlPlane, SecretText, tower_bearer::ForeignText};
+use runai_auth::{Auth, ControlPlane};
 use serde_json::{Map, Value};
 
 use super::{
     certificate,
     probe::probe,
-    report::{self, Report},
+    report::{self, Later, Report},
     within::within,
 };
 use crate::{
-    claims::{claims, time_left},
+    claims::{claims, text as claim_text, time_left},
     connect,
     failure::{Failure, OTHER, UNREACHABLE},
     flags::{CheckArgs, ConnectArgs},
@@ -37,9 +37,40 @@ async fn steps(args: &CheckArgs, report: &mut Report) -> Result<(), Failure> {
     report.begin("url");
     let plane = connect::control_plane(&args.connect)?;
     report.ok(plane.base());
+    let certificate = network(args, &plane, report).await?;
 
+    report.begin("credentials");
+    let auth = connect::credentials(&args.connect, &plane).map(|credentials| {
+        report.ok(credentials.name());
+        connect::authenticate(&args.connect, plane, credentials)
+    });
+    let (auth, rest) = match auth {
+        Ok(auth) => {
+            let rest = with_token(args, &auth, report).await;
+            (Some(auth), rest)
+        }
+        Err(failure) => (None, Err(failure)),
+    };
+    // Only now all secrets are known that the certificate may repeat.
+    if let Some((der, place)) = certificate {
+        let certificate = certificate::description(&der, auth.as_ref());
+        match args.connect.insecure_skip_tls_verify {
+            true => report.fill(place, format!("{certificate}, NOT CHECKED")),
+            false => report.fill(place, certificate),
+        }
+    }
+    rest
+}
+
+/// Runs the steps that need no credentials. Returns the server's certificate, if it has one, with its place in the
+/// report.
+async fn network(
+    args: &CheckArgs,
+    plane: &ControlPlane,
+    report: &mut Report,
+) -> Result<Option<(Vec<u8>, Later)>, Failure> {
     report.begin("dns");
-    match addresses(&plane, &args.connect).await? {
+    match addresses(plane, &args.connect).await? {
         Some(found) => report.ok(found),
         None => report.skipped("the URL has an address"),
     }
@@ -50,23 +81,20 @@ async fn steps(args: &CheckArgs, report: &mut Report) -> Result<(), Failure> {
         .peer
         .map_or_else(String::new, |it| it.to_string());
     match connection.certificate {
-        None => report.ok(format!("{peer}, without TLS")),
+        None => {
+            report.ok(format!("{peer}, without TLS"));
+            Ok(None)
+        }
         Some(der) => {
             report.ok(peer);
             report.begin("certificate");
-            let certificate = certificate::description(&der);
-            match args.connect.insecure_skip_tls_verify {
-                true => report.ok(format!("{certificate}, NOT CHECKED")),
-                false => report.ok(certificate),
-            }
+            Ok(Some((der, report.ok_later())))
         }
     }
+}
 
-    report.begin("credentials");
-    let credentials = connect::credentials(&args.connect, &plane)?;
-    report.ok(credentials.name());
-    let auth = connect::authenticate(&args.connect, plane, credentials);
-
+/// Runs the steps that need credentials.
+async fn with_token(args: &CheckArgs, auth: &Auth, report: &mut Report) -> Result<(), Failure> {
     report.begin("token");
     let token = auth.cache().token().await?;
     let secret = token.expose_secret();
@@ -78,16 +106,14 @@ async fn steps(args: &CheckArgs, report: &mut Report) -> Result<(), Failure> {
     );
     report.ok(format!("{endpoint}; {lifetime}"));
 
-    let mut secrets = connect::secrets(&args.connect);
-    secrets.push(SecretText::from(secret));
     report.begin("who");
     match claims(secret) {
-        Some(claims) => report.ok(owner(&claims, &secrets)),
+        Some(claims) => report.ok(owner(&claims, auth)),
         None => report.skipped("the token is not a JWT"),
     }
 
     report.begin("api");
-    let answer = probe(&auth, args, &secrets).await?;
+    let answer = probe(auth, args).await?;
     report.ok(format!("GET {}: {}", answer.path, answer.status.as_u16()));
 
     report.begin("clock");
@@ -145,7 +171,7 @@ async fn addresses(plane: &ControlPlane, args: &ConnectArgs) -> Result<Option<St
 }
 
 /// Describes whose token it is.
-fn owner(claims: &Map<String, Value>, secrets: &[SecretText]) -> String {
+fn owner(claims: &Map<String, Value>, auth: &Auth) -> String {
     let kinds: [(&str, &[&str]); 5] = [
         ("tenant", &["tenantId", "tenant_id", "tenant"]),
         ("client", &["azp", "client_id", "clientId"]),
@@ -155,14 +181,11 @@ fn owner(claims: &Map<String, Value>, secrets: &[SecretText]) -> String {
     ];
     let found = kinds.iter().filter_map(|(kind, names)| {
         let value = names.iter().find_map(|name| claims.get(*name))?;
-        let text = value
-            .as_str()
-            .map_or_else(|| value.to_string(), str::to_owned);
-        let secrets = secrets.iter().map(SecretText::expose_secret);
-        Some(format!(
-            "{kind} {}",
-            ForeignText::without_secrets(&text, secrets)
-        ))
+        Some(format!("{kind} {}", auth.foreign_text(&claim_text(value))))
     });
-    found.collect::<Vec<_>>().join(", ")
+    let found: Vec<_> = found.collect();
+    match found.is_empty() {
+        true => "a JWT that names no tenant, client, person, subject or issuer".into(),
+        false => found.join(", "),
+    }
 }

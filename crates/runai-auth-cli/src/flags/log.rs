@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 /// What is logged, and how.
 #[derive(Args, Debug)]
 pub(crate) struct LogArgs {
-    /// Log more: what happens (-v), why (-vv), everything (-vvv)
+    /// Log more: what happens (-v), why (-vv), everything of ours (-vvv)
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
     /// The format of log lines

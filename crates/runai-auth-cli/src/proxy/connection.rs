@@ -7,7 +7,6 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto::Builder,
 };
-use runai_auth::tower_bearer::Report;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::{Interval, MissedTickBehavior, interval},
@@ -18,7 +17,7 @@ use super::{
     activity::{Activity, Timeouts, Verdict, Watched},
     forward::Proxy,
 };
-use crate::{clock, flags::RuleArgs};
+use crate::{clock, failure::client_error, flags::RuleArgs};
 
 /// After this long without a frame from the other side, an HTTP/2 connection is pinged.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
@@ -80,7 +79,7 @@ where
     proxy.metrics.connected();
     let activity = Arc::new(Activity::new());
     let io = TokioIo::new(Watched::new(io, activity.clone()));
-    let stopping = proxy.stopping.clone();
+    let (auth, stopping) = (proxy.auth.clone(), proxy.stopping.clone());
     let linger = (stopping.grace() / LINGER_DIVISOR).min(MAX_LINGER);
     let handling = activity.clone();
     let service = service_fn(move |request| {
@@ -96,7 +95,7 @@ where
         tokio::select! {
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
-                    debug!(error = %Report::new(&*error), "a connection broke");
+                    debug!(error = client_error(&auth, &*error), "a connection broke");
                 }
                 return;
             }

@@ -6,10 +6,7 @@ use http::{HeaderValue, Request, Response, StatusCode, Version, header, request,
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
-use runai_auth::{
-    Auth, AuthOutcome, BoxError, Client, NotRetried,
-    tower_bearer::{self, Report},
-};
+use runai_auth::{Auth, AuthOutcome, BoxError, Client, HttpError, NotRetried, tower_bearer};
 use tokio::sync::Semaphore;
 use tower::{Layer, ServiceExt};
 use tracing::{debug, warn};
@@ -28,7 +25,10 @@ use super::{
     stopping::Stopping,
     upgrade::{self, Tunnel},
 };
-use crate::{failure::Failure, flags::RuleArgs};
+use crate::{
+    failure::{Failure, client_error},
+    flags::RuleArgs,
+};
 
 /// How much of a token request's body is drained, so that its connection stays usable.
 const TOKEN_BODY_LIMIT: usize = 64 * 1024;
@@ -36,6 +36,7 @@ const TOKEN_BODY_LIMIT: usize = 64 * 1024;
 /// Serves requests. All connections share one.
 #[derive(Debug)]
 pub(crate) struct Proxy {
+    pub(crate) auth: Auth,
     client: Client<RequestBody>,
     /// Speaks HTTP/1.1 only: HTTP/2 upgrades in another way, which hyper's client cannot do.
     upgrading: Client<RequestBody>,
@@ -65,6 +66,7 @@ impl Proxy {
             .overwrite_authorization()
             .replay_limit(rules.replay_limit);
         Ok(Self {
+            auth: auth.clone(),
             client: layer.layer(auth.client()?.into_inner()),
             upgrading: layer.layer(auth.http1_client()?.into_inner()),
             upstream,
@@ -158,7 +160,7 @@ impl Proxy {
             .clone()
             .oneshot(forwarded)
             .await
-            .map_err(unanswered)?;
+            .map_err(|error| unanswered(&self.auth, error))?;
         if response.status() == StatusCode::UNAUTHORIZED {
             return Err(rejected(response.extensions().get()));
         }
@@ -232,11 +234,13 @@ fn bad_uri() -> Refusal {
 }
 
 /// The request was sent, or not, and no answer came.
-fn unanswered(error: BoxError) -> Refusal {
+fn unanswered(auth: &Auth, error: BoxError) -> Refusal {
     if let Some(error) = error.downcast_ref::<tower_bearer::Error>() {
         return Refusal::from(error);
     }
     let client = error.downcast_ref::<legacy::Error>();
+    let is_connect = client.is_some_and(legacy::Error::is_connect)
+        || error.downcast_ref().is_some_and(HttpError::is_connect);
     let of_the_caller = client
         .and_then(|error| error.source()?.downcast_ref::<hyper::Error>())
         .is_some_and(hyper::Error::is_user);
@@ -247,7 +251,7 @@ fn unanswered(error: BoxError) -> Refusal {
             "the request's body broke off",
             "Send the whole body",
         )
-    } else if client.is_some_and(legacy::Error::is_connect) {
+    } else if is_connect {
         Refusal::new(
             StatusCode::BAD_GATEWAY,
             Reason::Unreachable,
@@ -264,7 +268,7 @@ fn unanswered(error: BoxError) -> Refusal {
     };
     warn!(
         reason = refusal.reason.as_str(),
-        error = %Report::new(&*error),
+        error = client_error(auth, &*error),
         "the control plane did not answer"
     );
     refusal

@@ -8,7 +8,7 @@ use std::{
 
 use http::HeaderName;
 use ring::digest::{SHA256, digest};
-use runai_auth::{FileErrorKind, SecretFile};
+use runai_auth::{FileErrorKind, SecretFile, SecretText};
 use tokio::task::AbortHandle;
 use tracing::{info, warn};
 
@@ -16,6 +16,9 @@ use crate::failure::{Failure, capitalized};
 
 /// The time between two reads of the file.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a file that holds no key has to become one.
+const SETTLING_TIME: Duration = Duration::from_millis(100);
 
 /// The length below which a key gets a warning.
 const SHORT: usize = 16;
@@ -48,6 +51,12 @@ impl Key {
             };
             Failure::usage(format!("--inbound-key-file: {}", error.message()), hint)
         })?;
+        if let Some(flaw) = flaw(&key) {
+            return Err(Failure::usage(
+                format!("--inbound-key-file: the key {flaw}"),
+                hint,
+            ));
+        }
         if key.expose_secret().len() < SHORT {
             warn!("the inbound key is short; {hint}");
         }
@@ -81,14 +90,33 @@ impl Drop for Key {
     }
 }
 
-/// Takes over what the file holds, once it has settled. While the file is missing or empty, the last key
-/// stays.
+/// Takes over what the file holds, once it has settled. While the file is missing or holds no key, the last key stays.
 async fn follow(file: SecretFile, digest: Arc<RwLock<Digest>>) {
+    let mut warned = None;
     loop {
         tokio::time::sleep(INTERVAL).await;
+        let mut problem = problem(&file);
+        if problem.is_some() && problem != warned {
+            // It may be half replaced.
+            tokio::time::sleep(SETTLING_TIME).await;
+            problem = self::problem(&file);
+        }
+        match problem {
+            None => warned = None,
+            Some(problem) => {
+                if warned.as_ref() != Some(&problem) {
+                    warn!("the inbound key stays as it was: {problem}");
+                    warned = Some(problem);
+                }
+                continue;
+            }
+        }
         let Ok(key) = file.current().await else {
             continue;
         };
+        if flaw(&key).is_some() {
+            continue;
+        }
         let new = digest_of(key.expose_secret().as_bytes());
         let mut held = digest.write().unwrap_or_else(PoisonError::into_inner);
         if *held != new {
@@ -96,6 +124,20 @@ async fn follow(file: SecretFile, digest: Arc<RwLock<Digest>>) {
             info!("the inbound key has changed");
         }
     }
+}
+
+/// Returns why the file holds no key now.
+fn problem(file: &SecretFile) -> Option<String> {
+    match file.read() {
+        Ok(key) => flaw(&key).map(|flaw| format!("{} {flaw}", file.path().display())),
+        Err(error) => Some(error.message().to_owned()),
+    }
+}
+
+/// Returns why a text cannot be a key.
+fn flaw(key: &SecretText) -> Option<&'static str> {
+    let has_control = key.expose_secret().contains(char::is_control);
+    has_control.then_some("contains a control character, which no caller can send")
 }
 
 fn digest_of(key: &[u8]) -> Digest {

@@ -44,7 +44,7 @@ impl Address {
             .map(Self::Tcp)
             .ok_or_else(|| {
                 Failure::usage(
-                    format!("{flag}: `{text}` is not an address"),
+                    format!("the value of {flag} is not an address"),
                     "Write unix:PATH or 127.0.0.1:PORT; port 0 picks a free one",
                 )
             })

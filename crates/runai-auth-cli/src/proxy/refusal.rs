@@ -8,7 +8,7 @@ use runai_auth::tower_bearer::{self, Kind};
 use serde_json::{Value, json};
 
 use super::{outgoing::ResponseBody, reason::Reason};
-use crate::failure::Failure;
+use crate::{escape, failure::Failure};
 
 /// An answer that says why a request was not forwarded or not answered.
 #[derive(Clone, Debug)]
@@ -94,7 +94,7 @@ impl From<&tower_bearer::Error> for Refusal {
 }
 
 pub(crate) fn json_response(status: StatusCode, body: &Value) -> Response<ResponseBody> {
-    let body = Bytes::from(format!("{body}\n"));
+    let body = Bytes::from(format!("{}\n", escape::json_line(body)));
     let mut response = Response::new(ResponseBody::whole(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();

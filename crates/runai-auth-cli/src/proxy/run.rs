@@ -21,7 +21,7 @@ pub(crate) async fn run(args: &ProxyArgs) -> Result<ExitCode, Failure> {
         started = Server::start(auth.clone(), setup) => started?,
         signal = signals.ending() => return Ok(signal.code()),
     };
-    print::line(&server.ready_line())?;
+    print::json(&server.ready_line())?;
     info!(
         control_plane = auth.control_plane().base(),
         listening = server.url(),

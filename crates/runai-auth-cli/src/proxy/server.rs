@@ -80,7 +80,7 @@ impl Server {
     }
 
     /// Returns the line that tells programs where the proxy listens.
-    pub(crate) fn ready_line(&self) -> String {
+    pub(crate) fn ready_line(&self) -> Value {
         let mut line = Map::new();
         line.insert("listening".into(), self.url.as_str().into());
         for (name, url) in [("admin", &self.admin), ("health", &self.health)] {
@@ -88,7 +88,7 @@ impl Server {
                 line.insert(name.into(), url.as_str().into());
             }
         }
-        Value::Object(line).to_string()
+        Value::Object(line)
     }
 
     /// Stops accepting, and waits until the requests in flight are finished or the grace is over.

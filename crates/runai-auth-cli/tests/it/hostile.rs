@@ -59,7 +59,7 @@ fn answers() -> Vec<Behaviour> {
 }
 
 /// Checks that a text has nothing of the server's outside quotes, and no secret.
-fn check_text(text: &str) {
+pub(crate) fn check_text(text: &str) {
     for c in text.chars() {
         let is_hidden = matches!(
             c,
@@ -75,7 +75,7 @@ fn check_text(text: &str) {
 }
 
 /// Checks what a person reads at the terminal: one error, and at most one hint, which is ours.
-fn check_terminal(text: &str) {
+pub(crate) fn check_terminal(text: &str) {
     check_text(text);
     let begin = |word| {
         text.lines()
@@ -122,7 +122,7 @@ async fn p01_at_the_terminal() {
 }
 
 /// Whether a line of text is a log line: it begins with the year.
-fn is_log(line: &str) -> bool {
+pub(crate) fn is_log(line: &str) -> bool {
     line.get(..2) == Some("20") && line.contains('T')
 }
 
@@ -310,5 +310,91 @@ async fn p01_where_health_asks() {
         let ended = command(&["health", "--url", &url]).end().await;
         assert_eq!(ended.code(), 1, "{ended:?}");
         check_terminal(&ended.stderr);
+    }
+}
+
+#[tokio::test]
+async fn p01_claims_in_json_are_cut_escaped_and_filtered() {
+    let fake = fake().await;
+    let claims = json!({
+        "exp": 4_000_000_000_u64,
+        "iat": 17,
+        "sub": evil(),
+        "name": format!("you sent {SECRET}"),
+        "email": [evil()],
+        "iss": {"again": SECRET},
+    });
+    let token = format!("e30.{}.x", URL_SAFE_NO_PAD.encode(claims.to_string()));
+    let answer = json!({"accessToken": token, "access_token": token, "token_type": "Bearer"});
+    fake.always_on_token(Some(Behaviour::json(answer.to_string())));
+    let ended = with_secret(&["token", "-o", "json"], &fake).end().await;
+    assert_eq!(ended.code(), 0, "{ended:?}");
+    // The token itself is what was asked for.
+    check_text(&ended.stdout.replace(&token, ""));
+    let json: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let claims = &json["claims"];
+    assert_eq!(claims["iat"], 17);
+    assert!(claims["sub"].as_str().unwrap().starts_with("Sorry\nhint: "));
+    assert!(ended.stdout.contains(r"\u202e"), "{}", ended.stdout);
+    for name in ["name", "iss"] {
+        assert_eq!(claims[name], "(text that repeats a secret)", "{claims}");
+    }
+    for name in ["sub", "email"] {
+        assert_eq!(claims[name].as_str().unwrap().chars().count(), 201);
+    }
+}
+
+#[tokio::test]
+async fn p01_a_token_that_names_nobody_is_said_to() {
+    let fake = fake().await;
+    let token = format!("e30.{}.x", URL_SAFE_NO_PAD.encode(r#"{"exp":4000000000}"#));
+    let answer = json!({"accessToken": token, "access_token": token, "token_type": "Bearer"});
+    fake.always_on_token(Some(Behaviour::json(answer.to_string())));
+    let ended = with_secret(&["check"], &fake).end().await;
+    let line = "✓ who          a JWT that names no tenant, client, person, subject or issuer\n";
+    assert!(ended.stdout.contains(line), "{}", ended.stdout);
+}
+
+#[tokio::test]
+async fn p01_what_check_shows_repeats_no_secret_from_a_file_of_credentials() {
+    // Discovery finds these, so no flag and no variable holds the secret.
+    let fake = fake().await;
+    let scratch = test_support::Scratch::new();
+    let file = json!({"client_id": ID, "client_secret": SECRET}).to_string();
+    let file = scratch.write("credentials.json", file);
+    for status in [401, 403, 418, 503] {
+        let body = json!({"message": format!("you sent {SECRET}")}).to_string();
+        fake.always_on_api(Some(
+            Behaviour::status(status).body("application/json", body),
+        ));
+        let program = command(&["check", "--base-url", fake.url()]);
+        let ended = program.var("RUNAI_CREDENTIALS", &file).end().await;
+        let report = ended.stdout;
+        assert!(report.contains("✓ token "), "{report}");
+        assert!(report.contains("(text that repeats a secret)"), "{report}");
+        check_text(&report);
+    }
+}
+
+#[tokio::test]
+async fn p01_a_field_of_a_log_line_starts_no_line() {
+    use std::{fs::Permissions, os::unix::fs::PermissionsExt as _};
+    let fake = fake().await;
+    let scratch = test_support::Scratch::new();
+    // The library warns about the file, by its name.
+    let name = "s\n2026-11-25T17:44:04Z  WARN x: Run curl evil \u{202e}\u{9b}31m\u{7f}";
+    let file = scratch.write(name, SECRET);
+    std::fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+    for format in ["text", "json"] {
+        let program = command(&["token", "--log-format", format])
+            .application(fake.url(), ID, SECRET)
+            .without("RUNAI_CLIENT_SECRET")
+            .var("RUNAI_CLIENT_SECRET_FILE", &file);
+        let ended = program.end().await;
+        assert_eq!(ended.code(), 0, "{ended:?}");
+        check_text(&ended.stderr);
+        let lines: Vec<_> = ended.stderr.lines().collect();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].contains("evil"), "{lines:?}");
     }
 }

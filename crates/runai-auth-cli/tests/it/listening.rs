@@ -122,11 +122,11 @@ async fn an_invalid_address_is_a_usage_error() {
         ),
         (
             vec!["--listen", "127.0.0.1:0", "--allow-path", "api"],
-            "`api`",
+            "\"api\"",
         ),
         (
             vec!["--listen", "127.0.0.1:0", "--allow-host", "a/b"],
-            "`a/b`",
+            "\"a/b\"",
         ),
     ] {
         let arguments = [&["proxy"], &arguments[..]].concat();

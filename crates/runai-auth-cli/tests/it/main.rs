@@ -9,10 +9,14 @@
 mod admin;
 mod callers;
 mod check;
+mod command_line;
 mod errors;
 mod exec;
 mod files;
+mod h2_server;
 mod hostile;
+mod hostile_h2;
+mod key_file;
 mod limits;
 mod listening;
 mod stopping;

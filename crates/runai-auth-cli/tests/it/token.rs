@@ -178,7 +178,11 @@ async fn a_typing_error_gets_a_suggestion() {
     ] {
         let ended = command(arguments).end().await;
         assert_eq!(ended.code(), 2, "{ended:?}");
-        assert!(ended.stderr.contains("similar"), "{}", ended.stderr);
+        assert!(
+            ended.stderr.contains("hint: Did you mean "),
+            "{}",
+            ended.stderr
+        );
         assert!(ended.stderr.contains(meant), "{}", ended.stderr);
     }
 }

@@ -218,7 +218,7 @@ impl BrowserLogin {
                 let transport = exchange.transport().map_err(not_found)?;
                 let path = issuer_path(&self.control_plane.realm_name());
                 let issuer = format!("{base}{path}");
-                let document = Metadata::discover(transport, &issuer).await;
+                let document = Metadata::discover(&transport, &issuer).await;
                 let document = document.map_err(not_found)?;
                 let methods = &document.code_challenge_methods_supported;
                 let knows_s256 = methods.iter().any(|method| method == "S256");

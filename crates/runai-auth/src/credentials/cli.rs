@@ -22,7 +22,7 @@ use crate::{
     control_plane::ControlPlane,
     error::{SetupError, SetupErrorKind},
     exchange::{Exchange, Grant, Subject},
-    files::{FileError, FileKind, read_text},
+    files::{FileError, FileKind, read_text, shown_path},
 };
 
 /// With or without padding.
@@ -216,7 +216,7 @@ impl Credential for CliCredentials {
         Subject {
             name: format!(
                 "the login of the Run:ai CLI in {}",
-                self.files.authentication.display()
+                shown_path(&self.files.authentication)
             ),
             advice: ADVICE,
             single_use: true,
@@ -229,6 +229,10 @@ impl Credential for CliCredentials {
 
     fn is_given(&self) -> bool {
         !self.redeems
+    }
+
+    fn known_secrets(&self) -> Vec<SecretText> {
+        self.login.known_secrets()
     }
 
     fn fetch<'a>(&'a self, exchange: &'a Arc<Exchange>, cx: &'a FetchContext) -> Fetching<'a> {

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     error::{SetupError, SetupErrorKind},
     exchange::{ClientGrant, Exchange, Grant, Subject},
-    files::Watched,
+    files::{Watched, shown_path},
     secret::Secret,
 };
 
@@ -163,7 +163,7 @@ impl Credential for ClientCredentials {
             },
             Pair::Files { path, both } => match both.last() {
                 Some((id, _)) => application(&id),
-                None => format!("the application in {}", path.display()),
+                None => format!("the application in {}", shown_path(path)),
             },
         };
         Subject {
@@ -184,6 +184,13 @@ impl Credential for ClientCredentials {
                 id + secret.epoch()
             }
             Pair::Files { both, .. } => both.epoch(),
+        }
+    }
+
+    fn known_secrets(&self) -> Vec<SecretText> {
+        match &*self.pair {
+            Pair::Configured { secret, .. } => secret.known().into_iter().collect(),
+            Pair::Files { both, .. } => both.last().map(|(_, secret)| secret).into_iter().collect(),
         }
     }
 

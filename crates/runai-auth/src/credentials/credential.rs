@@ -2,7 +2,7 @@
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
-use tower_bearer::{FetchContext, SourceError, Token};
+use tower_bearer::{FetchContext, SourceError, Token, oauth2::SecretText};
 
 use crate::exchange::{Exchange, Subject};
 
@@ -64,6 +64,10 @@ pub(crate) trait Credential: fmt::Debug + Send + Sync {
     fn is_given(&self) -> bool {
         false
     }
+
+    /// Returns the secrets that it has in memory, which no text may repeat. Those that a fetch reads and sends
+    /// are known to the [`Exchange`].
+    fn known_secrets(&self) -> Vec<SecretText>;
 
     /// Gets a token, through the exchange if the control plane issues it.
     fn fetch<'a>(&'a self, exchange: &'a Arc<Exchange>, cx: &'a FetchContext) -> Fetching<'a>;

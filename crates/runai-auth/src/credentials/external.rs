@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tower_bearer::FetchContext;
+use tower_bearer::{FetchContext, oauth2::SecretText};
 
 use super::{
     credential::{Credential, Credentials, Fetching},
@@ -48,6 +48,10 @@ impl Credential for ExternalToken {
 
     fn epoch(&self) -> u64 {
         self.token.epoch()
+    }
+
+    fn known_secrets(&self) -> Vec<SecretText> {
+        self.token.known().into_iter().collect()
     }
 
     fn fetch<'a>(&'a self, exchange: &'a Arc<Exchange>, _cx: &'a FetchContext) -> Fetching<'a> {

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     exchange::{Exchange, Subject},
+    files::shown_path,
     secret::Secret,
 };
 
@@ -47,7 +48,7 @@ impl Credentials {
     pub fn token_file(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
         Self::new(GivenToken {
-            name: format!("the token in {}", path.display()),
+            name: format!("the token in {}", shown_path(&path)),
             token: Secret::file(path),
             advice: ADVICE,
         })
@@ -84,6 +85,10 @@ impl Credential for GivenToken {
 
     fn is_given(&self) -> bool {
         true
+    }
+
+    fn known_secrets(&self) -> Vec<SecretText> {
+        self.token.known().into_iter().collect()
     }
 
     fn fetch<'a>(&'a self, _: &'a Arc<Exchange>, _: &'a FetchContext) -> Fetching<'a> {

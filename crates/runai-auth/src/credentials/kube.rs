@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use tower_bearer::{
     BoxError, FetchContext, ForeignText, SourceError, Token,
     auth::Origin,
-    oauth2::{Issued, Metadata, SecretText, TokenRequest},
+    oauth2::{Issued, Metadata, SecretText, TokenRequest, bare_url},
 };
 use zeroize::Zeroizing;
 
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     exchange::{Exchange, Parties, Subject},
-    files::{FileError, FileKind, read_line, warn_if_others_may_read},
+    files::{FileError, FileKind, read_line, shown_path, warn_if_others_may_read},
     kubeconfig::{self, Kubeconfig, KubeconfigError, LoginMethod, Oidc, User},
 };
 
@@ -150,7 +150,8 @@ fn stored_tokens(profile: &Profile) -> Result<StoredTokens, FileError> {
         LoginMethod::Oidc(oidc) => (oidc.id_token.as_ref(), oidc.refresh_token.as_ref()),
         LoginMethod::Token(token) => (Some(token), None),
         LoginMethod::TokenFile(path) => {
-            let text = read_line(path, FileKind::Secret)?;
+            let text = read_line(path, FileKind::Secret);
+            let text = text.map_err(FileError::with_foreign_path)?;
             return Ok(StoredTokens {
                 file: user.file,
                 identity,
@@ -170,6 +171,21 @@ fn stored_tokens(profile: &Profile) -> Result<StoredTokens, FileError> {
         token,
         refresh_token,
     })
+}
+
+/// Returns the secrets of a login that the kubeconfig itself holds.
+fn secrets(login: &LoginMethod) -> Vec<SecretText> {
+    let all = match login {
+        LoginMethod::Token(token) => [Some(token), None, None],
+        LoginMethod::Oidc(oidc) => [
+            oidc.id_token.as_ref(),
+            oidc.refresh_token.as_ref(),
+            oidc.client_secret.as_ref(),
+        ],
+        LoginMethod::TokenFile(_) | LoginMethod::Exec(_) | LoginMethod::None(_) => [None; 3],
+    };
+    let texts = all.into_iter().flatten();
+    texts.map(|text| text.as_str().into()).collect()
 }
 
 /// Identifies a user of a context and the issuer of the login.
@@ -195,6 +211,10 @@ impl Credential for KubeconfigCredentials {
 
     fn epoch(&self) -> u64 {
         self.login.epoch()
+    }
+
+    fn known_secrets(&self) -> Vec<SecretText> {
+        self.login.known_secrets()
     }
 
     fn fetch<'a>(&'a self, exchange: &'a Arc<Exchange>, cx: &'a FetchContext) -> Fetching<'a> {
@@ -225,9 +245,10 @@ impl Credential for KubeconfigCredentials {
                 "the login of user {} (context {}) in {}",
                 ForeignText::new(&user.name),
                 ForeignText::new(&user.context),
-                user.file.display()
+                shown_path(&user.file)
             );
             let identity = identity(&user);
+            exchange.holding(secrets(&user.login));
             match user.login {
                 LoginMethod::Token(token) => {
                     let text = token.as_str().into();
@@ -235,7 +256,8 @@ impl Credential for KubeconfigCredentials {
                 }
                 LoginMethod::TokenFile(path) => {
                     let text = read_line(&path, FileKind::Secret);
-                    let mut text = text.map_err(|error| cannot(error.into()))?;
+                    let mut text =
+                        text.map_err(|error| cannot(error.with_foreign_path().into()))?;
                     let text = std::mem::take(&mut *text).into();
                     given_token(&text, None, &name, OTHER_ADVICE)
                 }
@@ -296,14 +318,20 @@ async fn refresh(
     let is_plain = issuer.len() <= MAX_ISSUER && issuer.bytes().all(|b| b.is_ascii_graphic());
     let is_safe = is_plain && Origin::parse(issuer).is_ok_and(|origin| origin.is_safe());
     if !is_safe {
-        let (issuer, name) = (ForeignText::new(issuer), &subject.name);
+        let (issuer, name) = (ForeignText::new(&bare_url(issuer)), &subject.name);
         let message = format!(
             "the issuer {issuer} of {name} is not an https URL, so the refresh token is not sent there"
         );
         return Err(SourceError::malformed(message).with_advice(OIDC_ADVICE));
     }
+    let client_secret = oidc.client_secret.as_ref().map(|it| it.as_str().into());
+    exchange.sending(
+        std::iter::once(token.clone())
+            .chain(client_secret)
+            .collect(),
+    );
     let transport = exchange.transport()?;
-    let metadata = Metadata::discover(transport, issuer).await?;
+    let metadata = Metadata::discover(&transport, issuer).await?;
     let endpoint = metadata.token_endpoint_on(&[])?;
     let mut request = TokenRequest::form(endpoint)
         .parameter("grant_type", "refresh_token")
@@ -313,15 +341,17 @@ async fn refresh(
         request = request.secret_parameter("client_secret", &secret.as_str().into());
     }
     let parties = Parties {
-        base: issuer.clone(),
+        base: ForeignText::new(&bare_url(issuer)).to_string(),
         subject,
     };
     let answer = transport.send(request).await;
     let answer = answer.map_err(|error| parties.no_answer(error))?;
-    let tried = [ForeignText::new(&metadata.token_endpoint).to_string()];
+    let endpoint = bare_url(&metadata.token_endpoint);
+    let tried = [exchange.foreign_text(&endpoint).to_string()];
     let mut issued = answer
         .token()
         .map_err(|error| parties.no_token(error, &answer, &tried))?;
+    exchange.issued(&issued);
     // The profile's bearer token is the ID token, as in kubectl.
     if let Some(id_token) = &issued.id_token {
         issued.token = given_token(id_token, None, &subject.name, subject.advice)?;

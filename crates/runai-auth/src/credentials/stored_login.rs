@@ -20,7 +20,7 @@ use tower_bearer::{
 use super::{given_token::given_token, unreadable::unreadable};
 use crate::{
     exchange::Subject,
-    files::{FileError, Watched},
+    files::{FileError, Watched, shown_path},
     kubeconfig::{can_write_back, write_back},
 };
 
@@ -100,6 +100,15 @@ impl StoredLogin {
         self.inner.file.epoch()
     }
 
+    /// Returns the tokens that the file held when it was read last, as they are and as they are written.
+    pub(crate) fn known_secrets(&self) -> Vec<SecretText> {
+        let stored = self.inner.file.last();
+        let both = stored.map(|stored| [stored.token, stored.refresh_token]);
+        let all = both.into_iter().flatten().flatten();
+        all.flat_map(|secret| [secret.text, secret.written])
+            .collect()
+    }
+
     /// Returns the token in the file. If `redeems`, and that token is about to expire or is needed anew,
     /// redeems the refresh token with `send` instead. The file must still hold the login `identity`.
     pub(crate) async fn fetch<F, Fut>(
@@ -158,7 +167,7 @@ impl StoredLogin {
             let message = format!(
                 "{name} has expired, and its refresh token is not redeemed because the new one could \
                  not be written to {}",
-                stored.file.display()
+                shown_path(&stored.file)
             );
             return Err(SourceError::invalid_credentials(message)
                 .with_advice(format!("make that file writable, or {advice}"))

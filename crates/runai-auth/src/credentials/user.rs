@@ -144,6 +144,15 @@ impl Credential for UserCredentials {
         }
     }
 
+    fn known_secrets(&self) -> Vec<SecretText> {
+        match &self.proof {
+            #[cfg(feature = "user-login")]
+            Proof::Password { password, .. } => password.known().into_iter().collect(),
+            // It is in a store. The exchange knows those that it sent and received.
+            Proof::RefreshToken(_) => Vec::new(),
+        }
+    }
+
     fn fetch<'a>(&'a self, exchange: &'a Arc<Exchange>, cx: &'a FetchContext) -> Fetching<'a> {
         Box::pin(async move {
             match &self.proof {

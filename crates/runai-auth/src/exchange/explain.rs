@@ -4,11 +4,14 @@
 use std::{borrow::Cow, error, io};
 
 use tower_bearer::{
-    ForeignText, SourceError,
+    SourceError,
     oauth2::{Answer, AnswerError, Transport, TransportError},
 };
 
-use crate::network::{ProxyError, UnknownHost};
+use crate::{
+    error::SetupError,
+    network::{HttpError, ProxyError, UnknownHost},
+};
 
 const CHECK_URL: &str = "check that the URL is the control plane's own";
 
@@ -83,6 +86,12 @@ impl Parties<'_> {
                 format!("{base} answered a token request with a web page"),
                 "check that the URL is the control plane's own, without a path of its UI",
             ),
+            AnswerError::Status => (
+                format!(
+                    "{base} answered {name} with the status {status}, which HTTP does not have"
+                ),
+                CHECK_URL,
+            ),
             AnswerError::NotJson => (unusable("its answer is not the JSON of a token"), CHECK_URL),
             AnswerError::NoToken => (unusable("its answer has no access token"), CHECK_URL),
             AnswerError::TokenType => (unusable("its token is not a bearer token"), CHECK_URL),
@@ -110,6 +119,15 @@ impl Parties<'_> {
     }
 }
 
+/// Explains why no request can be sent: what was set up cannot be used.
+pub(crate) fn unusable(error: SetupError) -> SourceError {
+    let advice = error.advice().unwrap_or("check the certificates");
+    let advice = advice.to_owned();
+    SourceError::malformed(error.message().to_owned())
+        .with_advice(advice)
+        .with_source(error)
+}
+
 /// Explains why there was no answer from a control plane.
 pub(crate) fn explained(base: &str, error: TransportError) -> SourceError {
     let cause = match error {
@@ -120,7 +138,7 @@ pub(crate) fn explained(base: &str, error: TransportError) -> SourceError {
             return SourceError::malformed(message).with_advice(CHECK_URL);
         }
     };
-    let (message, advice): (_, Cow<'static, str>) = match classify(&*cause) {
+    let (message, advice): (_, Cow<'static, str>) = match classify(cause.client_error()) {
         Cause::Certificate => {
             let message = format!("the certificate of {base} is not trusted");
             return SourceError::untrusted(message)
@@ -149,9 +167,9 @@ pub(crate) fn explained(base: &str, error: TransportError) -> SourceError {
             "if it should be used without TLS, write http://".into(),
         ),
         Cause::Other => {
-            let deepest = deepest(&*cause);
+            let reason = cause.reason();
             (
-                format!("the exchange with {base} broke off ({deepest})"),
+                format!("the exchange with {base} broke off ({reason})"),
                 "check the URL, and that the control plane is up".into(),
             )
         }
@@ -178,6 +196,9 @@ enum Cause {
 fn classify(error: &(dyn error::Error + 'static)) -> Cause {
     let mut next = Some(error);
     while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<HttpError>() {
+            return classify(error.client_error());
+        }
         if let Some(error) = error.downcast_ref::<ProxyError>() {
             return match error.is_http() {
                 true => Cause::Proxy(error.proxy().to_owned()),
@@ -207,13 +228,4 @@ fn classify(error: &(dyn error::Error + 'static)) -> Cause {
         next = error.source();
     }
     Cause::Other
-}
-
-/// Returns the text of the deepest cause, which names the reason. Those above it only name layers.
-fn deepest(error: &(dyn error::Error + 'static)) -> ForeignText {
-    let mut deepest = error;
-    while let Some(cause) = deepest.source() {
-        deepest = cause;
-    }
-    ForeignText::new(&deepest.to_string())
 }

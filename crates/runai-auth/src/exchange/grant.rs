@@ -73,6 +73,19 @@ impl Grant {
         version == EndpointVersion::V1 || !matches!(self, Self::External { .. })
     }
 
+    /// Returns the secrets that a request with this grant carries.
+    pub(super) fn secrets(&self) -> Vec<SecretText> {
+        let (one, other) = match self {
+            Self::Client { secret, .. } => (secret, None),
+            #[cfg(feature = "user-login")]
+            Self::Password { password, .. } => (password, None),
+            Self::Refresh { token, .. } | Self::External { token } => (token, None),
+            #[cfg(feature = "user-login")]
+            Self::Code { code, verifier, .. } => (code, verifier.as_ref()),
+        };
+        std::iter::once(one).chain(other).cloned().collect()
+    }
+
     /// Returns the request to an endpoint of this version.
     pub(crate) fn request(&self, version: EndpointVersion, endpoint: Uri) -> TokenRequest {
         match version {

@@ -4,16 +4,20 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use http::{Uri, header};
 use tower_bearer::{
-    SourceError,
-    oauth2::{Answer, AnswerError, Issued, Metadata, TokenRequest, Transport},
+    ForeignText, SourceError, Token,
+    oauth2::{Answer, AnswerError, Issued, Metadata, SecretText, TokenRequest, Transport},
 };
 
 use super::{
     endpoint::{EndpointVersion, issuer_path},
-    explain::{Parties, Subject},
+    explain::{Parties, Subject, unusable},
     grant::Grant,
+    secrets::KnownSecrets,
 };
-use crate::{control_plane::ControlPlane, network::HttpClient};
+use crate::{
+    control_plane::ControlPlane,
+    network::{HttpClient, transport},
+};
 
 /// The exchange with one control plane's token endpoint.
 #[derive(Debug)]
@@ -22,6 +26,7 @@ pub(crate) struct Exchange {
     transport: OnceLock<Transport>,
     /// The endpoint that issued the last token, or that a probe detected.
     known: Mutex<Option<Endpoint>>,
+    secrets: KnownSecrets,
 }
 
 /// A token endpoint and its version.
@@ -48,6 +53,7 @@ impl Exchange {
             control_plane,
             transport,
             known: Mutex::default(),
+            secrets: KnownSecrets::default(),
         }
     }
 
@@ -56,20 +62,48 @@ impl Exchange {
     }
 
     /// Returns the caller's own transport, or the default client, which the first request makes.
-    pub(crate) fn transport(&self) -> Result<&Transport, SourceError> {
+    fn client(&self) -> Result<&Transport, SourceError> {
         if let Some(transport) = self.transport.get() {
             return Ok(transport);
         }
-        let client = HttpClient::new(&self.control_plane.network).map_err(|error| {
-            let advice = error
-                .advice()
-                .unwrap_or("check the certificates")
-                .to_owned();
-            SourceError::malformed(error.message().to_owned())
-                .with_advice(advice)
-                .with_source(error)
-        })?;
-        Ok(self.transport.get_or_init(|| Transport::new(client)))
+        let client = HttpClient::new(&self.control_plane.network).map_err(unusable)?;
+        Ok(self.transport.get_or_init(|| transport(client)))
+    }
+
+    /// Returns the transport for requests whose answers must repeat no secret that is known.
+    pub(crate) fn transport(&self) -> Result<Transport, SourceError> {
+        Ok(self.client()?.without_secrets(self.known_secrets()))
+    }
+
+    /// Takes secrets that are about to be sent, so that no text repeats them.
+    pub(crate) fn sending(&self, secrets: Vec<SecretText>) {
+        self.secrets.sending(secrets);
+    }
+
+    /// Takes secrets that the credentials hold, so that no text repeats them.
+    pub(crate) fn holding(&self, secrets: Vec<SecretText>) {
+        self.secrets.holding(secrets);
+    }
+
+    /// Takes the token that a fetch returned, so that no text repeats it.
+    pub(crate) fn returned(&self, token: &Token) {
+        self.secrets.returned(token.expose_secret());
+    }
+
+    /// Takes the tokens of an answer, so that no text repeats them.
+    pub(crate) fn issued(&self, issued: &Issued) {
+        self.secrets.issued(issued);
+    }
+
+    /// Returns the secrets that were sent or received last.
+    pub(crate) fn known_secrets(&self) -> Vec<SecretText> {
+        self.secrets.all()
+    }
+
+    /// Makes a text safe to show that may repeat one of them.
+    pub(crate) fn foreign_text(&self, text: &str) -> ForeignText {
+        let secrets = self.known_secrets();
+        ForeignText::without_secrets(text, secrets.iter().map(SecretText::expose_secret))
     }
 
     /// Redeems a grant for a token, at the endpoint that is configured, known or detected.
@@ -82,6 +116,7 @@ impl Exchange {
             base: self.control_plane.base(),
             subject,
         };
+        self.sending(grant.secrets());
         let configured = self.control_plane.token_endpoint.version();
         let first = match configured {
             Some(version) => self.usual(version)?,
@@ -164,6 +199,7 @@ impl Exchange {
         let answer = self.ask(request, parties).await?;
         match answer.token() {
             Ok(issued) => {
+                self.issued(&issued);
                 self.remember(Some(to.clone()));
                 Ok(Outcome::Issued(issued))
             }
@@ -216,7 +252,7 @@ impl Exchange {
     async fn probe_keycloak(&self) -> Result<Option<Endpoint>, SourceError> {
         let path = issuer_path(&self.control_plane.realm_name());
         let issuer = format!("{}{path}", self.control_plane.base());
-        let document = Metadata::discover(self.transport()?, &issuer).await;
+        let document = Metadata::discover(&self.transport()?, &issuer).await;
         let metadata = match document {
             Ok(metadata) => metadata,
             Err(error) if error.is_transient() => return Err(error),

@@ -4,12 +4,13 @@ mod endpoint;
 mod explain;
 mod grant;
 mod issue;
+mod secrets;
 
 #[cfg(feature = "user-login")]
 pub(crate) use self::endpoint::{EndpointVersion, issuer_path};
 pub use self::{endpoint::TokenEndpoint, grant::ClientGrant};
 pub(crate) use self::{
-    explain::{Parties, Subject, explained},
+    explain::{Parties, Subject, explained, unusable},
     grant::Grant,
     issue::Exchange,
 };

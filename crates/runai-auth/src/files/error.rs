@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use tower_bearer::BoxError;
+use tower_bearer::{BoxError, ForeignText};
 
 /// What is wrong with a file: its path, what was found, and what to do. It never shows what the file holds.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub struct FileError {
     what: String,
     advice: Option<&'static str>,
     source: Option<BoxError>,
+    /// Whether somebody else named the path.
+    is_foreign: bool,
 }
 
 /// What a [`FileError`] is about.
@@ -58,6 +60,7 @@ impl FileError {
             what: what.into(),
             advice,
             source: None,
+            is_foreign: false,
         }
     }
 
@@ -70,9 +73,18 @@ impl FileError {
                 "may not be read by this user",
                 Some("check its owner and permissions, and those of its directories"),
             ),
-            _ => (Unreadable, "cannot be read", None),
+            _ => {
+                let what = format!("cannot be read ({error})");
+                return Self::of(Unreadable, path, what, None).with_source(error);
+            }
         };
         Self::of(kind, path, what, advice).with_source(error)
+    }
+
+    /// Says that another program's file named the path, so that it is quoted.
+    pub(crate) fn with_foreign_path(mut self) -> Self {
+        self.is_foreign = true;
+        self
     }
 
     pub(crate) fn with_source(mut self, source: impl Into<BoxError>) -> Self {
@@ -95,7 +107,11 @@ impl FileError {
     /// Returns what is wrong, without what to do: "the file /run/secret is empty".
     #[must_use]
     pub fn message(&self) -> String {
-        format!("the file {} {}", on_one_line(&self.path), self.what)
+        let path = match self.is_foreign {
+            true => ForeignText::new(&self.path.to_string_lossy()).to_string(),
+            false => shown_path(&self.path),
+        };
+        format!("the file {path} {}", self.what)
     }
 
     /// Returns what to do, where that is known.
@@ -105,16 +121,14 @@ impl FileError {
     }
 }
 
-/// The path as text. A kubeconfig may name paths with line breaks and terminal escapes in them.
-fn on_one_line(path: &Path) -> String {
-    let mut shown = String::new();
-    for c in path.to_string_lossy().chars() {
-        match c.is_control() {
-            true => shown.extend(c.escape_default()),
-            false => shown.push(c),
-        }
+/// The path as text, between quotes if it has anything that could pass for words of ours.
+pub(crate) fn shown_path(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let is_plain = |c: char| c.is_alphanumeric() || (c.is_ascii_graphic() && c != '"');
+    match text.chars().all(is_plain) {
+        true => text.into_owned(),
+        false => ForeignText::new(&text).to_string(),
     }
-    shown
 }
 
 impl fmt::Display for FileError {

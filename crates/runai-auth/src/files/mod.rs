@@ -16,6 +16,7 @@ mod tests;
 
 pub(crate) use self::{
     command::{Command, CommandError},
+    error::shown_path,
     read::{
         FileKind, open_regular, read_bytes, read_line, read_text, trim_line_break,
         warn_if_others_may_read, without_line_break,

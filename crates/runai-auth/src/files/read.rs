@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use super::{
     buffer,
-    error::{FileError, FileErrorKind},
+    error::{FileError, FileErrorKind, shown_path},
 };
 
 /// What a file is for. That decides how large it may be, and who should be able to read it.
@@ -230,7 +230,7 @@ fn warn_once(path: &Path) {
     let mut warned = WARNED.lock().unwrap_or_else(PoisonError::into_inner);
     if warned.insert(path.to_owned()) {
         tracing::warn!(
-            path = %path.display(),
+            path = %shown_path(path),
             "other users of this machine may read this file, and it holds a secret: run chmod go-rwx on it"
         );
     }

@@ -263,7 +263,11 @@ mod tests {
         };
         reading.wait();
         // The other thread is in the middle of its look.
-        assert_eq!(file.latest(), (0, Some(1)));
+        let (done, latest) = std::sync::mpsc::channel();
+        let another = file.clone();
+        std::thread::spawn(move || done.send(another.latest()));
+        let latest = latest.recv_timeout(Duration::from_secs(5));
+        assert_eq!(latest, Ok((0, Some(1))), "it is held up");
         go_on.wait();
         assert_eq!(looker.join().unwrap(), (0, Some(1)));
     }

@@ -4,6 +4,8 @@ use std::{error, fmt, path::Path};
 
 use tower_bearer::BoxError;
 
+use crate::files::shown_path;
+
 /// An error about a kubeconfig. It names files, contexts and users, never a token.
 #[derive(Debug)]
 pub(crate) struct KubeconfigError {
@@ -23,7 +25,7 @@ impl KubeconfigError {
 
     /// An error about a file, which it names first.
     pub(super) fn about(file: &Path, message: impl fmt::Display) -> Self {
-        Self::new(format!("{}: {message}", file.display()))
+        Self::new(format!("{}: {message}", shown_path(file)))
     }
 
     pub(super) fn with_advice(mut self, advice: impl Into<String>) -> Self {

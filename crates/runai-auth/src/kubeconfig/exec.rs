@@ -97,7 +97,7 @@ impl Exec {
             .env
             .iter()
             .fold(command, |command, (name, value)| command.env(name, value))
-            .env("KUBERNETES_EXEC_INFO", self.info());
+            .open_env("KUBERNETES_EXEC_INFO", self.info());
         let output = command.output().await.map_err(|error| self.failed(error))?;
         credential(output.as_bytes(), &self.api_version).map_err(|problem| self.error(problem))
     }

@@ -16,6 +16,7 @@ use super::{
     login::{self, LoginMethod},
     view::View,
 };
+use crate::files::shown_path;
 
 /// The most contexts that an error lists.
 const LISTED: usize = 10;
@@ -152,7 +153,7 @@ impl Kubeconfig {
 
     fn no_context(&self, problem: &str) -> KubeconfigError {
         let listed = |paths: &[PathBuf]| {
-            let paths = paths.iter().map(|path| path.display().to_string());
+            let paths = paths.iter().map(|path| shown_path(path));
             paths.collect::<Vec<_>>().join(", ")
         };
         if self.is_empty() {

@@ -15,7 +15,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::{error::KubeconfigError, file::read_text, yaml};
-use crate::files::open_regular;
+use crate::files::{open_regular, shown_path};
 
 /// How often to try again for a lock that another program holds, and the pause between tries: 2 s in all.
 const TRIES: u32 = 20;
@@ -258,7 +258,7 @@ impl Lock {
             }
             tries += 1;
             if !wait(tries) {
-                let path = path.display();
+                let path = shown_path(&path);
                 let advice = format!("remove {path} if no other program is changing it");
                 return Err(KubeconfigError::about(file, "locked").with_advice(advice));
             }

@@ -21,6 +21,7 @@ use tower_bearer::BoxError;
 use tower_service::Service;
 
 use super::{
+    error::HttpError,
     proxy::ProxyConnector,
     settings::{HttpVersions, IDLE, Network},
 };
@@ -33,6 +34,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 ///
 /// It trusts the platform's certificates and those that were added to the control plane, and never
 /// follows a redirect. Clones share the pool.
+///
+/// Its errors hold no words of the server; see [`HttpError`]. Those of a response's body are hyper's.
 pub struct HttpClient<B> {
     client: legacy::Client<HttpsConnector<ProxyConnector>, B>,
 }
@@ -114,7 +117,8 @@ impl Future for HttpResponseFuture {
     type Output = Result<Response<Incoming>, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().response.poll(cx).map_err(Into::into)
+        let response = self.project().response.poll(cx);
+        response.map_err(|error| HttpError::clean(error.into()))
     }
 }
 

@@ -1,7 +1,9 @@
 //! The network: the default HTTP client, its connections, TLS, and forward proxies.
 
+mod cert_variables;
 mod client;
 mod connection;
+mod error;
 mod pem;
 mod proxy;
 mod resolver;
@@ -11,9 +13,11 @@ mod tls;
 pub use self::{
     client::{HttpClient, HttpResponseFuture},
     connection::Connection,
+    error::HttpError,
 };
 pub(crate) use self::{
     connection::connect,
+    error::transport,
     proxy::{ProxyError, ProxyRule},
     resolver::UnknownHost,
     settings::Network,

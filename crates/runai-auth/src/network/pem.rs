@@ -60,6 +60,18 @@ pub(super) fn certified(chain: &[u8], key: &[u8]) -> Result<CertifiedKey, PemErr
     CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(PemError::Tls)
 }
 
+/// What is wrong with a PEM text, without any of it: it may be a key.
+fn flaw(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "a section does not end",
+        pem::Error::IllegalSectionStart { .. } => "a section does not start properly",
+        pem::Error::Base64Decode(_) => "a section is not base64",
+        pem::Error::NoItemsFound => "there is none",
+        pem::Error::SectionTooLarge => "a section is too large",
+        _ => "it cannot be read",
+    }
+}
+
 /// A PEM text that cannot be used, or its contents.
 pub(super) enum PemError {
     NoPem(pem::Error),
@@ -76,27 +88,27 @@ impl From<FileError> for PemError {
 }
 
 impl PemError {
-    fn what(&self) -> &'static str {
-        match self {
-            Self::NoPem(_) => "is not PEM",
+    fn what(&self) -> String {
+        let what = match self {
+            Self::NoPem(error) => return format!("is not PEM ({})", flaw(error)),
+            Self::NoKey(error) => return format!("has no private key ({})", flaw(error)),
             Self::NoCertificate => "has no certificate",
-            Self::NoKey(_) => "has no private key",
             Self::Tls(rustls::Error::InconsistentKeys(_)) => "is not the certificate of that key",
             Self::Tls(rustls::Error::InvalidCertificate(CertificateError::BadEncoding)) => {
                 "has a certificate that cannot be read"
             }
             Self::Tls(_) => "cannot be used",
             Self::File(_) => "cannot be used",
-        }
+        };
+        what.to_owned()
     }
 
-    fn in_file(self, path: &Path) -> FileError {
+    pub(super) fn in_file(self, path: &Path) -> FileError {
         let error = FileError::new(path, self.what());
         match self {
-            Self::NoPem(source) | Self::NoKey(source) => error.with_source(source),
             Self::Tls(source) => error.with_source(source),
             Self::File(error) => error,
-            Self::NoCertificate => error,
+            Self::NoPem(_) | Self::NoKey(_) | Self::NoCertificate => error,
         }
     }
 
@@ -105,10 +117,36 @@ impl PemError {
         let message = format!("{text}: the PEM {}", self.what());
         let error = SetupError::new(SetupErrorKind::Tls, message);
         match self {
-            Self::NoPem(source) | Self::NoKey(source) => error.with_source(source),
             Self::Tls(source) => error.with_source(source),
             Self::File(source) => error.with_file(source),
-            Self::NoCertificate => error,
+            Self::NoPem(_) | Self::NoKey(_) | Self::NoCertificate => error,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p01_a_broken_key_is_not_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        for (text, flaw) in [
+            ("-----BEGIN s3cr3t", "a section does not start properly"),
+            ("-----BEGIN s3cr3t-----\nAAAA\n", "a section does not end"),
+            (
+                "-----BEGIN CERTIFICATE-----\n\u{1}s3cr3t!\n-----END CERTIFICATE-----\n",
+                "a section is not base64",
+            ),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let error = roots_in(&path).unwrap_err();
+            let shown = format!("{error} {}", tower_bearer::Report::new(&error));
+            assert!(shown.contains(flaw), "{text}: {shown}");
+            assert!(!shown.contains("s3cr3t"), "{shown}");
+            let error = certificates(text.as_bytes()).unwrap_err().in_text("it");
+            assert!(!format!("{error:#}").contains("s3cr3t"), "{error:#}");
         }
     }
 }

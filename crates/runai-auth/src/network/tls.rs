@@ -4,7 +4,7 @@
 //! takes effect without a restart.
 
 use std::{
-    env, fmt,
+    fmt,
     path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
 };
@@ -22,16 +22,14 @@ use rustls::{
 use rustls_platform_verifier::Verifier;
 use tower_bearer::Report;
 
-use super::pem::{
-    Certificates, IdentityPem, PemError, certificates, certified, identity_in, roots_in,
+use super::{
+    cert_variables::CertVariables,
+    pem::{Certificates, IdentityPem, PemError, certificates, certified, identity_in, roots_in},
 };
 use crate::{
     error::{SetupError, SetupErrorKind},
     files::Watched,
 };
-
-/// The variable that names a file of certificates to trust instead of the system's, as in OpenSSL.
-const SSL_CERT_FILE: &str = "SSL_CERT_FILE";
 
 /// Trusted roots and the client certificate.
 #[derive(Clone, Debug, Default)]
@@ -117,28 +115,29 @@ impl Tls {
             );
             return Ok(Arc::new(AcceptsAny(provider.clone())));
         }
-        let replacing = env::var_os(SSL_CERT_FILE)
-            .filter(|path| !path.is_empty())
-            .map(PathBuf::from);
+        let replacing = CertVariables::from_env();
         let trust = Trust {
             provider: provider.clone(),
             replaces_system: replacing.is_some(),
             extra_roots: self.extra_roots.clone(),
         };
-        let files: Vec<_> = replacing.iter().chain(&self.root_files).cloned().collect();
-        if files.is_empty() {
+        if replacing.is_none() && self.root_files.is_empty() {
             return trust
                 .verifier(Vec::new())
                 .map_err(|error| tls_error(PemError::Tls(error)));
         }
+        let (variables, files) = (replacing.clone(), self.root_files.clone());
         let read = Watched::new(move || {
+            let replacing = variables.as_ref().map(CertVariables::read);
             let each = files.iter().map(|path| roots_in(path));
-            Ok(each.collect::<Result<Vec<_>, _>>()?.concat())
+            let all = replacing.into_iter().chain(each);
+            Ok(all.collect::<Result<Vec<_>, _>>()?.concat())
         });
         let roots = read.read().map_err(|error| {
-            let problem = match replacing.as_deref() == Some(error.path()) {
-                true => format!("{}, and {SSL_CERT_FILE} names it", error.message()),
-                false => error.message(),
+            let variable = replacing.as_ref().and_then(|it| it.naming(error.path()));
+            let problem = match variable {
+                Some(variable) => format!("{}, and {variable} names it", error.message()),
+                None => error.message(),
             };
             SetupError::new(SetupErrorKind::Tls, problem).with_file(error)
         })?;

@@ -34,7 +34,7 @@ async fn check(control_plane: ControlPlane, place: &str) {
 
 async fn answers(status: &str, headers: &str, body: &str) {
     let url = server(status, headers, |_| body.to_owned()).await;
-    check(ControlPlane::new(&url).unwrap(), "-").await;
+    check(ControlPlane::new(&url).unwrap(), "no proxy").await;
 }
 
 #[tokio::test]
@@ -62,20 +62,20 @@ async fn exchanges_without_an_answer() {
             drop(stream);
         }
     });
-    check(ControlPlane::new(&closing).unwrap(), "-").await;
+    check(ControlPlane::new(&closing).unwrap(), "no proxy").await;
 
     let unused = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let nowhere = format!("http://{}", unused.local_addr().unwrap());
     drop(unused);
-    check(ControlPlane::new(&nowhere).unwrap(), "-").await;
+    check(ControlPlane::new(&nowhere).unwrap(), "no proxy").await;
 
     // A label of more than 63 characters is never looked up.
     let unknown = format!("http://{}.localhost", "a".repeat(64));
     let plane = ControlPlane::new_insecure(&unknown).unwrap().no_proxy();
-    check(plane, "-").await;
+    check(plane, "no proxy").await;
 
     let without_tls = url.replace("http:", "https:");
-    check(ControlPlane::new(&without_tls).unwrap(), "-").await;
+    check(ControlPlane::new(&without_tls).unwrap(), "no proxy").await;
 
     let proxy = server("403 Forbidden", "", |_| String::new()).await;
     let plane = ControlPlane::new("https://control-plane.example").unwrap();
@@ -84,5 +84,5 @@ async fn exchanges_without_an_answer() {
 
     let fake = runai_fake::RunaiFake::builder().tls(true).start();
     let fake = fake.await.unwrap();
-    check(ControlPlane::new(fake.url()).unwrap(), "-").await;
+    check(ControlPlane::new(fake.url()).unwrap(), "no proxy").await;
 }

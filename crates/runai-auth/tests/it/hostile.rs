@@ -52,6 +52,44 @@ pub(crate) async fn server(status: &str, headers: &str, body: impl Fn(&str) -> S
     url
 }
 
+/// A server of HTTP/2 without TLS that ends the connection at the first request, with these words.
+pub(crate) async fn http2_server_that_leaves(words: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let frame = |kind: u8, payload: &[u8]| {
+        let len = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        let mut frame = vec![len[1], len[2], len[3], kind, 0, 0, 0, 0, 0];
+        frame.extend_from_slice(payload);
+        frame
+    };
+    // INTERNAL_ERROR, and no stream was processed.
+    let mut payload = vec![0, 0, 0, 0, 0, 0, 0, 2];
+    payload.extend_from_slice(words.as_bytes());
+    let (settings, go_away) = (frame(4, &[]), frame(7, &payload));
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let (settings, go_away) = (settings.clone(), go_away.clone());
+            tokio::spawn(async move {
+                let _sent = stream.write_all(&settings).await;
+                let mut head = [0; 24];
+                let _preface = stream.read_exact(&mut head).await;
+                while stream.read_exact(&mut head[..9]).await.is_ok() {
+                    let len = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+                    let mut payload = vec![0; len as usize];
+                    let _payload = stream.read_exact(&mut payload).await;
+                    // HEADERS or DATA that end the request.
+                    if head[3] <= 1 && head[4] & 1 == 1 {
+                        let _sent = stream.write_all(&go_away).await;
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    url
+}
+
 /// Checks every form in which a person may see an error, and the log so far.
 pub(crate) fn assert_harmless(error: &(impl Error + 'static), advice: Option<&str>) {
     let advice = advice.unwrap_or_default();
@@ -126,8 +164,12 @@ fn assert_log_is_plain() {
         let is_of_ours = ["TRACE ", "DEBUG ", " INFO ", " WARN ", "ERROR "]
             .iter()
             .any(|level| line.starts_with(level));
-        // hyper and rustls log at TRACE what comes over the wire.
-        if line.contains(" hyper") || line.contains(" rustls") || line.contains(" mio") {
+        // hyper and rustls log at TRACE what comes over the wire, and h2 at DEBUG.
+        if line.contains(" hyper")
+            || line.contains(" h2::")
+            || line.contains(" rustls")
+            || line.contains(" mio")
+        {
             continue;
         }
         assert!(is_of_ours, "a line of somebody else's: {line:?}");

@@ -8,3 +8,4 @@
 mod faults_page;
 mod foreign_text;
 mod hostile;
+mod known_secrets;

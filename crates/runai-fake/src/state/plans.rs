@@ -21,7 +21,7 @@ pub(crate) struct Plans {
     /// By [`Kind`].
     kinds: [Plan; 3],
     /// By [`EndpointVersion`]: the behaviour while nothing is queued.
-    versions: [Option<Behaviour>; 3],
+    versions: [Option<Behaviour>; EndpointVersion::all().len()],
 }
 
 #[derive(Debug, Default)]

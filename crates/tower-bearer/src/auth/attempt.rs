@@ -16,7 +16,10 @@ use super::{
     options::RequestOptions,
     replay::{NotReplayable, Replay, ReplayBody},
 };
-use crate::{cache::TokenCache, refresh::Stamp};
+use crate::{
+    cache::TokenCache,
+    refresh::{Stamp, Target},
+};
 
 /// What the requests through one service share, and its clones.
 #[derive(Debug)]
@@ -41,6 +44,8 @@ pub(super) struct Sent<S, B> {
     /// Where the request went; known only if the rules ask where its response came from. In a box, because
     /// few layers ask.
     pub(super) sent_to: Option<Box<Uri>>,
+    /// Where a request went that is not sent again.
+    uri: Option<Uri>,
     /// What happens if the token is rejected.
     pub(super) on_rejection: OnRejection<B>,
 }
@@ -164,6 +169,7 @@ where
 {
     let mut sent = Sent::new(shared, request.uri(), stamp.generation);
     sent.on_rejection = OnRejection::Final { first };
+    sent.uri = Some(request.uri().clone());
     attach(request.headers_mut(), stamp);
     let response = service.call(request);
     sent.shared.put_aside(&mut service);
@@ -178,6 +184,7 @@ impl<S, B> Sent<S, B> {
             shared,
             generation,
             remaining: RequestOptions::NO_MINIMUM,
+            uri: None,
             sent_to: asks_where.then(|| Box::new(uri.clone())),
             on_rejection: OnRejection::GiveUp(NotReplayable::TurnedOff),
         })
@@ -200,6 +207,19 @@ impl<S, B> Sent<S, B> {
                 Err(why) => self.on_rejection = OnRejection::GiveUp(why),
             }
         }
+        if matches!(self.on_rejection, OnRejection::GiveUp(_)) {
+            self.uri = Some(request.uri().clone());
+        }
+    }
+
+    /// What the request was about, to recognise who rejects tokens.
+    #[cold]
+    pub(super) fn target(&self) -> Option<Target> {
+        let uri = match &self.on_rejection {
+            OnRejection::Retry(again) => Some(again.head.uri()),
+            _ => self.uri.as_ref(),
+        };
+        uri.map(Target::of)
     }
 }
 

@@ -222,7 +222,7 @@ impl<S, B> Sent<S, B> {
         let stamper = &self.shared.stamper;
         let (is_rejection, response) = stamper.rules.rejects(response, self.sent_to.as_deref());
         if !is_rejection {
-            self.note_accepted(&response);
+            self.note_accepted_closely(&response);
             return Err(match self.on_rejection {
                 OnRejection::Final { first } => {
                     AuthOutcome::after_rejection(self.generation, first, None).onto(response)
@@ -233,12 +233,13 @@ impl<S, B> Sent<S, B> {
                 _ => response,
             });
         }
+        let target = self.target();
         let again = match self.on_rejection {
             OnRejection::Retry(again) => Ok(again),
             OnRejection::GiveUp(why) => Err(why),
             // There is one retry, so this is the answer (D06).
             OnRejection::Final { first } => {
-                stamper.cache.core().rejected_again(self.generation);
+                stamper.cache.core().rejected_again(self.generation, target);
                 let why = Some(NotRetried::RejectedAgain);
                 return Err(
                     AuthOutcome::after_rejection(self.generation, first, why).onto(response)
@@ -247,7 +248,7 @@ impl<S, B> Sent<S, B> {
         };
         // The token is marked first, and only then is the body looked at: a request that cannot be sent again
         // still gets the next one a new token (G10).
-        let want = Want::lasting(self.remaining);
+        let want = Want::lasting(self.remaining).about(target);
         let acquire = stamper.cache.reject_generation(self.generation, want);
         let again = match again.and_then(|again| again.check().map(|()| again)) {
             Ok(again) => again,
@@ -277,8 +278,19 @@ impl<S, B> Sent<S, B> {
     #[inline]
     fn note_accepted<R>(&self, response: &Response<R>) {
         if !response.status().is_server_error() {
-            self.shared.stamper.cache.core().taken(self.generation);
+            let core = self.shared.stamper.cache.core();
+            core.accepted(self.generation, || self.target());
         }
+    }
+
+    /// The same. That a target accepts a token which had rejected one is always of interest.
+    fn note_accepted_closely<R>(&self, response: &Response<R>) {
+        let is_retry = matches!(self.on_rejection, OnRejection::Final { .. });
+        if is_retry && !response.status().is_server_error() {
+            let core = self.shared.stamper.cache.core();
+            return core.note_accepted(self.generation, self.target());
+        }
+        self.note_accepted(response);
     }
 }
 

@@ -36,6 +36,10 @@ impl Head {
         }
     }
 
+    pub(super) fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
     pub(super) fn into_request<B>(self, body: B) -> Request<B> {
         let mut request = Request::new(body);
         // One more, for the token.

@@ -5,6 +5,7 @@ use std::{
     future::Future,
     mem,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -23,8 +24,7 @@ use crate::clock::{Clock, Sleep, SystemClock};
 /// has read occupies a connection, or a part of the window that all streams of a connection share. Then the retry, or
 /// the refresh itself, may have to wait for it. A body that was read occupies nothing.
 ///
-/// The caller gets the same response; its body is what was read, and then the rest. The client needs a tokio
-/// runtime with a timer.
+/// The caller gets the same response; its body is what was read, and then the rest.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -159,9 +159,14 @@ impl<B: Body> ReadAhead<B> {
     /// Reads a body until its end, or until [`MAX_BYTES`](Self::MAX_BYTES) or [`MAX_TIME`](Self::MAX_TIME) is
     /// reached. A body that is known to be larger is not read.
     ///
-    /// It needs a tokio runtime with a timer.
+    /// It needs a tokio runtime.
     pub fn read(body: B) -> Reading<B> {
+        Self::read_on(body, Arc::new(SystemClock::new()))
+    }
+
+    fn read_on(body: B, clock: Arc<dyn Clock>) -> Reading<B> {
         Reading {
+            clock,
             is_too_large: body.size_hint().lower() > Self::MAX_BYTES as u64,
             body: Some(body),
             read: BytesMut::new(),
@@ -242,6 +247,8 @@ impl<B: Body> fmt::Debug for ReadAhead<B> {
 ///
 /// Dropping it drops the body.
 pub struct Reading<B: Body> {
+    /// Measures the times that it may take.
+    clock: Arc<dyn Clock>,
     /// The body, until it was read.
     body: Option<B>,
     /// The body says of itself that it is too large.
@@ -266,7 +273,7 @@ impl<B: Body + Unpin> Future for Reading<B> {
         if this.done.as_ref().is_some_and(|done| done.rest.is_none()) {
             let way_back = this
                 .way_back
-                .get_or_insert_with(|| SystemClock::new().sleep(WAY_BACK));
+                .get_or_insert_with(|| this.clock.sleep(WAY_BACK));
             ready!(way_back.as_mut().poll(cx));
         }
         Poll::Ready(this.done.take().expect(POLLED_AGAIN))
@@ -283,7 +290,7 @@ impl<B: Body + Unpin> Reading<B> {
                 Poll::Pending => {
                     let timeout = self
                         .timeout
-                        .get_or_insert_with(|| SystemClock::new().sleep(ReadAhead::<B>::MAX_TIME));
+                        .get_or_insert_with(|| self.clock.sleep(ReadAhead::<B>::MAX_TIME));
                     ready!(timeout.as_mut().poll(cx));
                     break;
                 }

@@ -53,6 +53,8 @@ impl<S> Turn<S> {
             if let Some(acquire) = &mut self.acquire {
                 ready!(Pin::new(acquire).poll(cx)).map_err(NoTurn::Token)?;
                 self.acquire = None;
+                // What it got is the best there is (L35).
+                self.want = self.want.after_refresh();
             }
             ready!(self.service.poll_ready(cx)).map_err(|it| NoTurn::Service(it.into()))?;
             // The service may have taken its time, so the token is looked up anew (G19).

@@ -9,6 +9,7 @@
 //! | 404, 405, 410 | malformed: there is no such endpoint |
 //! | 408, 425, 429, 5xx | transient, with its `Retry-After` |
 //! | any other 4xx | invalid credentials |
+//! | 1xx, 600 and above | malformed: HTTP has no such answer |
 //!
 //! | stated lifetime | result |
 //! | --- | --- |
@@ -27,6 +28,7 @@ use zeroize::Zeroizing;
 use super::{
     jwt::{self, JwtTimes},
     secret::SecretText,
+    url::bare_url,
     wall,
 };
 use crate::{
@@ -74,6 +76,8 @@ pub enum AnswerError {
     /// An `error` member in a 2xx answer: its value, and whether it means that the credentials are
     /// invalid.
     ErrorMember(ForeignText, bool),
+    /// Its status is none of an answer: below 200, or 600 and above.
+    Status,
     /// It is a web page.
     WebPage,
     /// It is not a JSON object.
@@ -116,6 +120,7 @@ impl fmt::Display for AnswerError {
             Self::Unavailable => f.write_str("the endpoint cannot give a token at present"),
             Self::Refused => f.write_str("the endpoint refused the request"),
             Self::ErrorMember(error, _) => write!(f, "the answer has the error {error}"),
+            Self::Status => f.write_str("the answer's status is none that HTTP has"),
             Self::WebPage => f.write_str("the answer is a web page"),
             Self::NotJson => f.write_str("the answer is not a JSON object"),
             Self::NoToken => f.write_str("the answer has no access token"),
@@ -195,7 +200,8 @@ impl Answer {
             300..=399 => return Err(AnswerError::Redirect(self.location())),
             404 | 405 | 410 => return Err(AnswerError::Absent),
             408 | 425 | 429 | 500..=599 => return Err(AnswerError::Unavailable),
-            _ => return Err(AnswerError::Refused),
+            400..=499 => return Err(AnswerError::Refused),
+            _ => return Err(AnswerError::Status),
         }
         // A struct would be taken from an array too.
         let is_object = self.body.trim_ascii_start().starts_with(b"{");
@@ -284,7 +290,7 @@ impl Answer {
         let text = location
             .and_then(|it| it.to_str().ok())
             .unwrap_or("nowhere");
-        self.foreign(text.split(['?', '#']).next().unwrap_or_default())
+        self.foreign(&bare_url(text))
     }
 
     /// Returns true if the answer is a web page, which a wrong URL often gets.
@@ -317,6 +323,13 @@ impl Answer {
         self.member("error")
     }
 
+    /// Returns true if it refuses the grant, which is the refresh token or the person's consent, and not the
+    /// client (RFC 6749, section 5.2).
+    pub(crate) fn refuses_grant(&self) -> bool {
+        let value: Option<Value> = serde_json::from_slice(&self.body).ok();
+        value.is_some_and(|value| value.get("error").is_some_and(|it| it == "invalid_grant"))
+    }
+
     /// A text member of a JSON object.
     fn member(&self, name: &str) -> Option<ForeignText> {
         let value: Value = serde_json::from_slice(&self.body).ok()?;
@@ -324,7 +337,7 @@ impl Answer {
     }
 
     /// A text of the server's, which may repeat what was sent.
-    fn foreign(&self, text: &str) -> ForeignText {
+    pub(crate) fn foreign(&self, text: &str) -> ForeignText {
         let secrets = self.secrets.iter().map(SecretText::expose_secret);
         ForeignText::without_secrets(text, secrets)
     }

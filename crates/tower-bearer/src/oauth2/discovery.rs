@@ -1,16 +1,15 @@
 //! Where the token endpoint is: configured, or discovered in the issuer's document.
 
-use std::{
-    error,
-    sync::{Mutex, PoisonError},
-};
+use std::sync::{Mutex, PoisonError};
 
 use http::Uri;
 use serde::Deserialize;
 
 use super::{
     request::TokenRequest,
+    secret::SecretText,
     transport::{Transport, TransportError},
+    url::bare_url,
 };
 use crate::{
     auth::{InvalidOrigin, Origin},
@@ -104,8 +103,8 @@ impl Endpoint {
     /// Returns what errors call it.
     pub(crate) fn name(&self) -> String {
         match &self.place {
-            Place::Configured(uri) => uri.to_string(),
-            Place::Discovered { issuer, .. } => issuer.clone(),
+            Place::Configured(uri) => bare_url(&uri.to_string()),
+            Place::Discovered { issuer, .. } => bare_url(issuer),
         }
     }
 
@@ -160,6 +159,9 @@ pub struct Metadata {
     /// The PKCE methods (RFC 7636) that it supports.
     #[serde(default)]
     pub code_challenge_methods_supported: Vec<String>,
+    /// The secrets that no error repeats.
+    #[serde(skip)]
+    secrets: Vec<SecretText>,
 }
 
 impl Metadata {
@@ -174,14 +176,16 @@ impl Metadata {
     /// Dropping the future drops the request.
     pub async fn discover(transport: &Transport, issuer: &str) -> Result<Self, SourceError> {
         let issuer = issuer.trim_end_matches('/');
+        let shown = ForeignText::new(&bare_url(issuer));
         for url in well_known(issuer) {
             let uri = url.parse().map_err(|error: http::uri::InvalidUri| {
-                SourceError::malformed(format!("the issuer {issuer} is not a URL"))
+                SourceError::malformed(format!("the issuer {shown} is not a URL"))
                     .with_advice("check the issuer's URL")
                     .with_source(error)
             })?;
+            let url = ForeignText::new(&bare_url(&url));
             let answer = transport.send(TokenRequest::get(uri)).await;
-            let answer = answer.map_err(|error| failed(issuer, error))?;
+            let answer = answer.map_err(|error| failed(&shown.to_string(), error))?;
             let status = answer.status().as_u16();
             match status {
                 200 if !answer.is_web_page() => {}
@@ -197,23 +201,26 @@ impl Metadata {
                 }
                 _ => continue,
             }
-            let metadata: Self = serde_json::from_slice(answer.expose_body()).map_err(|error| {
-                SourceError::malformed(format!("{url} is not an issuer's document"))
+            let read = serde_json::from_slice::<Self>(answer.expose_body());
+            let mut metadata = read.map_err(|error| {
+                // The error's own text shows values of the document.
+                let at = format!("line {}, column {}", error.line(), error.column());
+                SourceError::malformed(format!("{url} is not an issuer's document ({at})"))
                     .with_advice("check the issuer's URL")
-                    .with_source(error)
             })?;
+            metadata.secrets.clone_from(&answer.secrets);
             // Another issuer's document would send the secret there (section 4.3 of the first).
             if metadata.issuer.trim_end_matches('/') != issuer {
-                let other = ForeignText::new(&metadata.issuer);
+                let other = metadata.shown(&metadata.issuer);
                 return Err(SourceError::malformed(format!(
-                    "{url} is the document of another issuer, {other}"
+                    "{url} is the document of another issuer, {other}, and not of {shown}"
                 ))
-                .with_advice(format!("check the issuer's URL, which is now {issuer}")));
+                .with_advice("check the issuer's URL"));
             }
             return Ok(metadata);
         }
         Err(
-            SourceError::malformed(format!("the issuer {issuer} has no discovery document"))
+            SourceError::malformed(format!("the issuer {shown} has no discovery document"))
                 .with_advice("check its URL, or configure the URL of its token endpoint"),
         )
     }
@@ -224,11 +231,11 @@ impl Metadata {
     ///
     /// If it is elsewhere or not a URL: the secret would go there.
     pub fn token_endpoint_on(&self, origins: &[Origin]) -> Result<Uri, SourceError> {
-        let issuer = ForeignText::new(&self.issuer);
+        let issuer = self.shown(&self.issuer);
         let origin = Origin::parse_http(&self.token_endpoint);
         let uri = self.token_endpoint.parse::<Uri>();
         let (Ok(origin), Ok(uri)) = (origin, uri) else {
-            let endpoint = ForeignText::new(&self.token_endpoint);
+            let endpoint = self.shown(&self.token_endpoint);
             return Err(SourceError::malformed(format!(
                 "the document of {issuer} names the token endpoint {endpoint}, which is not a URL"
             ))
@@ -240,11 +247,20 @@ impl Metadata {
         if own || origins.contains(&origin) {
             return Ok(uri);
         }
+        let origin = self.shown(&origin.to_string());
         Err(SourceError::malformed(format!(
             "the document of {issuer} names a token endpoint on another origin, {origin}, and the secret \
              is not sent there"
         ))
         .with_advice("if the endpoint is right, allow its origin"))
+    }
+}
+
+impl Metadata {
+    /// A URL of the document, which may repeat what the issuer was sent.
+    fn shown(&self, url: &str) -> ForeignText {
+        let secrets = self.secrets.iter().map(SecretText::expose_secret);
+        ForeignText::without_secrets(&bare_url(url), secrets)
     }
 }
 
@@ -259,7 +275,7 @@ fn well_known(issuer: &str) -> [String; 2] {
 pub(crate) fn failed(place: &str, error: TransportError) -> SourceError {
     match error {
         TransportError::Broken(error) => {
-            let reason = deepest(&*error);
+            let reason = error.reason();
             SourceError::transient(format!("the exchange with {place} broke off ({reason})"))
                 .with_advice("check the URL and that the endpoint is up")
                 .with_source(error)
@@ -272,18 +288,15 @@ pub(crate) fn failed(place: &str, error: TransportError) -> SourceError {
     }
 }
 
-/// The text of the deepest cause, which names the reason; those above it name layers.
-fn deepest(error: &(dyn error::Error + 'static)) -> ForeignText {
-    let mut deepest = error;
-    while let Some(cause) = deepest.source() {
-        deepest = cause;
-    }
-    ForeignText::new(&deepest.to_string())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use http_body_util::Full;
+
     use super::*;
+    use crate::oauth2::OAuth2Source;
 
     #[test]
     fn the_documents_places() {
@@ -307,6 +320,7 @@ mod tests {
             token_endpoint: token_endpoint.into(),
             authorization_endpoint: None,
             code_challenge_methods_supported: Vec::new(),
+            secrets: Vec::new(),
         };
         let elsewhere = Origin::parse("https://tokens.example").unwrap();
         let own = metadata("https://IDP.example:443/token");
@@ -314,7 +328,7 @@ mod tests {
         let other = metadata("https://tokens.example/token");
         let error = other.token_endpoint_on(&[]).unwrap_err().to_string();
         assert!(
-            error.contains("another origin, https://tokens.example"),
+            error.contains("another origin, \"https://tokens.example\""),
             "{error}"
         );
         assert!(other.token_endpoint_on(&[elsewhere]).is_ok());
@@ -333,5 +347,63 @@ mod tests {
         assert!(Endpoint::discover("http://idp.example").is_err());
         assert!(Endpoint::new("http://127.0.0.1:8080/token").is_ok());
         assert!(Endpoint::new("https://idp.example/token").is_ok());
+    }
+
+    /// A provider that answers these bodies, one after the other, and counts the documents that it gave.
+    fn provider(answers: &[(u16, &str)]) -> Transport {
+        let answers: Vec<_> = answers
+            .iter()
+            .map(|(status, body)| (*status, (*body).to_owned()))
+            .collect();
+        let answers = Mutex::new(answers.into_iter());
+        let answers = Arc::new(answers);
+        Transport::new(tower::service_fn(move |_: http::Request<Full<Bytes>>| {
+            let (status, body) = answers.lock().unwrap().next().expect("it is asked no more");
+            let answer = http::Response::builder().status(status);
+            let answer = answer.body(Full::new(Bytes::from(body))).unwrap();
+            async move { Ok::<_, std::convert::Infallible>(answer) }
+        }))
+    }
+
+    fn document(issuer: &str) -> String {
+        format!(r#"{{"issuer":"{issuer}","token_endpoint":"https://idp.example/token"}}"#)
+    }
+
+    #[tokio::test]
+    async fn another_issuers_document_is_refused() {
+        let own = document("https://idp.example/");
+        let found = Metadata::discover(&provider(&[(200, &own)]), "https://idp.example").await;
+        assert_eq!(found.unwrap().token_endpoint, "https://idp.example/token");
+        let other = document("https://evil.example");
+        let found = Metadata::discover(&provider(&[(200, &other)]), "https://idp.example").await;
+        let error = found.unwrap_err().to_string();
+        assert!(error.contains("another issuer"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_discovered_endpoint_is_remembered_until_it_disappears() {
+        let own = document("https://idp.example");
+        let token = r#"{"access_token":"t"}"#;
+        let transport = provider(&[
+            (200, &own),
+            (200, token),
+            (200, token),
+            (404, ""),
+            (200, &own),
+            (200, token),
+        ]);
+        let endpoint = Endpoint::discover("https://idp.example").unwrap();
+        let client = crate::oauth2::Client::public("tests");
+        let source = OAuth2Source::over(transport, endpoint, client);
+        let clock = crate::clock::ManualClock::new();
+        let cache = crate::TokenCache::builder(source)
+            .clock(clock.clone())
+            .build();
+        let mut tokens = Vec::new();
+        for _ in 0..4 {
+            tokens.push(cache.token().await.is_ok());
+            clock.advance(std::time::Duration::from_secs(600));
+        }
+        assert_eq!(tokens, [true, true, false, true]);
     }
 }

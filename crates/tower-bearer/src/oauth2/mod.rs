@@ -50,6 +50,7 @@ mod request;
 mod secret;
 mod source;
 mod transport;
+mod url;
 mod wall;
 
 pub use self::{
@@ -61,5 +62,6 @@ pub use self::{
     request::TokenRequest,
     secret::SecretText,
     source::OAuth2Source,
-    transport::{Transport, TransportError},
+    transport::{BrokenExchange, Transport, TransportError},
+    url::bare_url,
 };

@@ -2,16 +2,24 @@
 
 use std::{
     fmt,
-    future::Future,
-    pin::Pin,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
     sync::{Arc, Mutex, PoisonError},
+    task::Poll,
     time::Duration,
+};
+
+use tokio::{
+    sync::{OwnedMutexGuard, oneshot},
+    task::JoinError,
 };
 
 use super::{answer::Issued, secret::SecretText};
 use crate::{
+    clock::{Clock, Reading, SystemClock},
     error::{BoxError, SourceError},
     report::Report,
+    timer,
     token::Token,
 };
 
@@ -61,7 +69,19 @@ struct Session {
     /// The token that was refused last, with the error: it is not sent again.
     refused: Mutex<Option<(SecretText, SourceError)>>,
     /// Held during a use: a second one at the same time would send a token that is redeemed already.
-    turn: tokio::sync::Mutex<()>,
+    turn: Arc<tokio::sync::Mutex<()>>,
+    /// What came after its caller had gone.
+    late: Mutex<Option<Late>>,
+    clock: SystemClock,
+}
+
+/// An access token that came after its caller had gone.
+struct Late {
+    token: Token,
+    /// When its request was sent, from where its lifetime counts.
+    sent: Reading,
+    /// What would be redeemed next then. If it is another by now, somebody has logged in since.
+    next: SecretText,
 }
 
 #[derive(Clone)]
@@ -84,7 +104,9 @@ impl RefreshTokens {
                 store: Box::new(store),
                 unkept: Mutex::default(),
                 refused: Mutex::default(),
-                turn: tokio::sync::Mutex::default(),
+                turn: Arc::default(),
+                late: Mutex::default(),
+                clock: SystemClock::new(),
             }),
         }
     }
@@ -99,58 +121,126 @@ impl RefreshTokens {
     /// If the endpoint refuses it and the store holds another one by now, that one is sent too.
     ///
     /// A refused refresh token is never sent again, because that may end the session. Each call looks into
-    /// the store for another one, whether or not its epoch has grown.
+    /// the store for another one, whether or not its epoch has grown. Only an error of `send` that says that
+    /// the credentials are invalid, and not that it is [about the client](SourceError::about_the_client),
+    /// refuses the refresh token.
     ///
     /// # Errors
     ///
-    /// The error of `send`, or an error that says that there is no refresh token.
+    /// The error of `send`, or an error that says that there is no refresh token, or that `time_left` is
+    /// over.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future ends only the wait. The exchange continues until `time_left` is over, so that
-    /// its refresh token is stored.
+    /// Dropping the future ends only the wait, and so does `time_left`. The exchange continues for up to
+    /// [`LONGEST_EXCHANGE`](Self::LONGEST_EXCHANGE), so that its refresh token is stored and not sent a second
+    /// time while the server may still redeem it. The next call waits for it, and takes its access token.
     pub async fn exchange<F, Fut>(&self, time_left: Duration, send: F) -> Result<Token, SourceError>
     where
         F: Fn(SecretText) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Issued, SourceError>> + Send + 'static,
     {
         let session = self.session.clone();
-        let redeeming = tokio::spawn(async move {
-            let redeemed = tokio::time::timeout(time_left, session.redeem(send)).await;
-            redeemed.unwrap_or_else(|_| {
-                Err(
-                    SourceError::transient("the exchange of the refresh token took too long")
-                        .with_advice("check that the token endpoint is up and in reach"),
-                )
-            })
-        });
-        match redeeming.await {
-            Ok(result) => result,
-            Err(ended) => match ended.try_into_panic() {
-                // The cache turns a panic of a source into a failed refresh.
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(ended) => Err(SourceError::transient(
-                    "the exchange of the refresh token ended with its runtime",
-                )
-                .with_source(ended)),
-            },
-        }
+        let exchange = async move {
+            let turn = session.turn.clone().lock_owned().await;
+            if let Some(token) = session.take_late().await {
+                return Ok(token);
+            }
+            session.redeem_behind(turn, send).await
+        };
+        within(time_left, exchange).await.unwrap_or_else(|| {
+            Err(
+                SourceError::transient("the exchange of the refresh token took too long")
+                    .with_advice("check that the token endpoint is up and in reach"),
+            )
+        })
     }
+
+    /// How long an exchange continues after its caller has gone: 5 min. After that its refresh token is
+    /// sent again.
+    pub const LONGEST_EXCHANGE: Duration = Duration::from_secs(5 * 60);
+}
+
+/// Returns the future's output, or `None` if the time is over first. It needs no timer of the runtime.
+async fn within<F: Future>(time: Duration, future: F) -> Option<F::Output> {
+    let (mut future, mut timer) = (pin!(future), pin!(timer::sleep(time)));
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => timer.as_mut().poll(cx).map(|()| None),
+    })
+    .await
 }
 
 impl Session {
-    async fn redeem<F, Fut>(&self, send: F) -> Result<Token, SourceError>
+    /// Redeems in a task of its own, which holds the turn.
+    async fn redeem_behind<F, Fut>(
+        self: Arc<Self>,
+        turn: OwnedMutexGuard<()>,
+        send: F,
+    ) -> Result<Token, SourceError>
+    where
+        F: Fn(SecretText) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Issued, SourceError>> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let redeeming = tokio::spawn(async move {
+            let _turn = turn;
+            let sent = self.clock.now();
+            let redeemed = within(RefreshTokens::LONGEST_EXCHANGE, self.redeem(send)).await;
+            if let Some(Err(Ok((token, next)))) = redeemed.map(|result| answer.send(result)) {
+                let late = Late { token, sent, next };
+                *self.late.lock().unwrap_or_else(PoisonError::into_inner) = Some(late);
+            }
+        });
+        if let Ok(result) = answered.await {
+            return result.map(|(token, _)| token);
+        }
+        match redeeming.await.map_err(JoinError::try_into_panic) {
+            // The cache turns a panic of a source into a failed refresh.
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            Err(Err(ended)) => Err(SourceError::transient(
+                "the exchange of the refresh token ended with its runtime",
+            )
+            .with_source(ended)),
+            Ok(()) => Err(SourceError::transient(
+                "the exchange of the refresh token was never answered",
+            )
+            .with_advice("check that the token endpoint is up and in reach")),
+        }
+    }
+
+    /// Takes what came after its caller had gone, if it is of use.
+    async fn take_late(&self) -> Option<Token> {
+        let late = self
+            .late
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()?;
+        if self.load().await.ok()? != late.next {
+            return None;
+        }
+        let age = self.clock.now().since(late.sent);
+        match late.token.stated_lifetime() {
+            (Some(lifetime), _) => {
+                let left = lifetime.checked_sub(age)?;
+                Some(late.token.expires_in(left))
+            }
+            (None, _) => Some(late.token),
+        }
+    }
+
+    /// Returns the access token, and the refresh token that would be redeemed next.
+    async fn redeem<F, Fut>(&self, send: F) -> Result<(Token, SecretText), SourceError>
     where
         F: Fn(SecretText) -> Fut,
         Fut: Future<Output = Result<Issued, SourceError>>,
     {
-        let _turn = self.turn.lock().await;
         let first = self.load().await?;
         if let Some(error) = self.refusal_of(&first) {
             return Err(error);
         }
         let (sent, result) = match send(first.clone()).await {
-            Err(error) if error.is_invalid_credentials() => match self.load().await {
+            Err(error) if error.refuses_refresh_token() => match self.load().await {
                 Ok(other) if other != first => (other.clone(), send(other).await),
                 _ => (first, Err(error)),
             },
@@ -158,7 +248,7 @@ impl Session {
         };
         let issued = match result {
             Ok(issued) => issued,
-            Err(error) if error.is_invalid_credentials() => {
+            Err(error) if error.refuses_refresh_token() => {
                 // Another process may be about to store a newer one, and its store may have no epoch.
                 let error = error.may_pass();
                 let refused = Some((sent, error.clone()));
@@ -167,10 +257,14 @@ impl Session {
             }
             Err(error) => return Err(error),
         };
-        if let Some(next) = issued.refresh_token.filter(|next| *next != sent) {
-            self.keep(next, sent).await;
-        }
-        Ok(issued.token)
+        let next = match issued.refresh_token.filter(|next| *next != sent) {
+            Some(next) => {
+                self.keep(next.clone(), sent).await;
+                next
+            }
+            None => sent,
+        };
+        Ok((issued.token, next))
     }
 
     /// The error of the exchange in which this token was refused.

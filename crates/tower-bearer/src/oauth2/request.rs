@@ -119,6 +119,12 @@ impl TokenRequest {
         self.secret(secret)
     }
 
+    /// Sets where it goes.
+    pub(crate) fn to(mut self, endpoint: Uri) -> Self {
+        self.endpoint = endpoint;
+        self
+    }
+
     /// The body, which holds secrets.
     #[must_use]
     pub fn expose_body(&self) -> &[u8] {

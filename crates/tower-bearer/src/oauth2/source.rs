@@ -1,6 +1,9 @@
 //! Tokens from an OAuth 2.0 provider.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{
+    borrow::Cow,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use bytes::Bytes;
 use http::{Request, Response, Uri};
@@ -16,6 +19,7 @@ use super::{
     request::TokenRequest,
     secret::SecretText,
     transport::Transport,
+    url::bare_url,
 };
 use crate::{
     error::{BoxError, SourceError},
@@ -47,6 +51,8 @@ struct Exchange {
     client: Client,
     /// Further parameters, in order.
     parameters: Vec<(String, String)>,
+    /// The tokens that were issued last, which a later answer may repeat.
+    issued: Arc<Mutex<Vec<SecretText>>>,
 }
 
 impl OAuth2Source {
@@ -94,9 +100,16 @@ impl OAuth2Source {
                 endpoint: Arc::new(endpoint),
                 client,
                 parameters: Vec::new(),
+                issued: Arc::default(),
             }),
             grant,
         }
+    }
+
+    /// Tokens for the client itself, over a transport that is there already.
+    #[cfg(test)]
+    pub(super) fn over(transport: Transport, endpoint: Endpoint, client: Client) -> Self {
+        Self::new(transport, endpoint, client, Grant::ClientCredentials)
     }
 
     /// Asks for these scopes, separated by spaces (RFC 6749, section 3.3).
@@ -169,22 +182,39 @@ impl Exchange {
     }
 
     async fn send(&self, refresh_token: Option<SecretText>) -> Result<Issued, SourceError> {
-        let uri = self.endpoint.resolve(&self.transport).await?;
-        let place = uri.to_string();
-        let request = self.request(uri, refresh_token).await?;
-        let answer = self.transport.send(request).await;
+        // The request comes first, so that no answer of the discovery repeats its secrets.
+        let request = self.request(refresh_token).await?;
+        let transport = self.knowing(&request.secrets);
+        let uri = self.endpoint.resolve(&transport).await?;
+        let place = bare_url(&uri.to_string());
+        let answer = transport.send(request.to(uri)).await;
         let answer = answer.map_err(|error| discovery::failed(&place, error))?;
-        answer
+        let issued = answer
             .token()
-            .map_err(|error| self.explain(error, &answer, &place))
+            .map_err(|error| self.explain(error, &answer, &place))?;
+        let token = SecretText::from(issued.token.expose_secret());
+        let others = issued.refresh_token.iter().chain(&issued.id_token);
+        *self.issued() = others.cloned().chain([token]).collect();
+        Ok(issued)
+    }
+
+    fn issued(&self) -> MutexGuard<'_, Vec<SecretText>> {
+        self.issued.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The transport, whose answers repeat none of these secrets and none that was issued last.
+    fn knowing(&self, secrets: &[SecretText]) -> Transport {
+        let issued = self.issued().clone();
+        let all = secrets.iter().cloned().chain(issued);
+        self.transport.without_secrets(all)
     }
 
     async fn request(
         &self,
-        uri: Uri,
         refresh_token: Option<SecretText>,
     ) -> Result<TokenRequest, SourceError> {
-        let mut request = TokenRequest::form(uri);
+        // Its endpoint is discovered later.
+        let mut request = TokenRequest::form(Uri::default());
         request = match refresh_token {
             None => request.parameter("grant_type", "client_credentials"),
             Some(token) => request
@@ -239,6 +269,12 @@ impl Exchange {
                     "check its URL",
                 )
             }
+            AnswerError::Status => (
+                format!(
+                    "{place} answered client {client} with the status {status}, which HTTP does not have"
+                ),
+                "check the URL",
+            ),
             AnswerError::WebPage => (
                 format!("{place} answered with a web page ({status})"),
                 "check the URL",
@@ -262,6 +298,10 @@ impl Exchange {
         let error = match error {
             AnswerError::Refused if code.is_none() => SourceError::malformed(message),
             error => error.into_error(answer, message),
+        };
+        let error = match answer.refuses_grant() {
+            true => error,
+            false => error.about_the_client(),
         };
         error.with_advice(advice)
     }

@@ -82,6 +82,8 @@ pub enum Outcome {
     },
     /// It failed.
     Failed(Error),
+    /// The source gave the current token again, which is still the one to use.
+    Unchanged,
     /// It ended without a result: the secret changed meanwhile, or its runtime ended.
     Abandoned,
 }
@@ -93,6 +95,7 @@ impl Outcome {
         match self {
             Self::Refreshed { .. } => "refreshed",
             Self::Failed(_) => "failed",
+            Self::Unchanged => "unchanged",
             Self::Abandoned => "abandoned",
         }
     }

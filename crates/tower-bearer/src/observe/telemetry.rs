@@ -4,7 +4,11 @@
 //! With the feature `metrics` each count goes to the `metrics` facade too; docs/observability.md lists
 //! names, labels and units.
 
-use std::{borrow::Cow, time::Duration};
+use std::{
+    borrow::Cow,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
 
 use crate::{clock::Reading, error::Error};
 
@@ -38,6 +42,12 @@ pub(crate) enum Ending {
         /// The current token, if it is still usable.
         usable: Option<Usable>,
     },
+    /// The source gave the current token again.
+    Unchanged {
+        error: Error,
+        /// The current token, if it is still usable.
+        usable: Option<Usable>,
+    },
     Abandoned,
 }
 
@@ -56,6 +66,16 @@ pub(crate) struct Telemetry {
     name: Cow<'static, str>,
     subscribers: Subscribers,
     counters: Counters,
+}
+
+/// Runs what emits logs and metrics. Their recorders are foreign code; one that panics must not harm a caller
+/// or a refresh, nor abort the process in an unwind. The panic hook has reported it.
+fn guarded<R>(emit: impl FnOnce() -> R) -> Option<R> {
+    catch_unwind(AssertUnwindSafe(emit)).ok()
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Adds one to a counter of the `metrics` facade, where the feature is on.
@@ -87,45 +107,70 @@ impl Telemetry {
 
     /// Returns the span of a refresh. It has no parent: a refresh belongs to no caller.
     pub(crate) fn span(&self, reason: Reason) -> tracing::Span {
-        tracing::info_span!(
-            parent: None,
-            "token_refresh",
-            cache = &*self.name,
-            reason = reason.as_str(),
-        )
+        let span = || {
+            tracing::info_span!(
+                parent: None,
+                "token_refresh",
+                cache = &*self.name,
+                reason = reason.as_str(),
+            )
+        };
+        guarded(span).unwrap_or_else(tracing::Span::none)
     }
 
     pub(crate) fn fetching(&self, reason: Reason, attempt: u32) {
         self.counters.fetches.add_one();
-        count!("tower_bearer_fetches_total", self, "reason" => reason.as_str());
-        tracing::debug!(attempt, "calling the token source");
+        guarded(|| {
+            count!("tower_bearer_fetches_total", self, "reason" => reason.as_str());
+            tracing::debug!(attempt, "calling the token source");
+        });
+    }
+
+    pub(crate) fn attempt_failed(&self, attempt: u32, wait: Duration) {
+        let wait_ms = millis(wait);
+        guarded(|| tracing::debug!(attempt, wait_ms, "attempt failed"));
     }
 
     pub(crate) fn served_due(&self) {
         self.counters.served_due.add_one();
-        count!("tower_bearer_served_due_total", self);
+        guarded(|| count!("tower_bearer_served_due_total", self));
     }
 
     pub(crate) fn waiting(&self) {
         self.counters.waits.add_one();
-        count!("tower_bearer_waits_total", self);
+        guarded(|| count!("tower_bearer_waits_total", self));
     }
 
     pub(crate) fn rejected(&self, generation: u64) {
         self.counters.rejections.add_one();
-        count!("tower_bearer_rejections_total", self);
-        tracing::info!(cache = &*self.name, generation, "token rejected");
+        guarded(|| {
+            count!("tower_bearer_rejections_total", self);
+            tracing::info!(cache = &*self.name, generation, "token rejected");
+        });
+    }
+
+    /// Others accept what this target rejects, so it is nothing that disturbs anybody.
+    pub(crate) fn complained(&self, generation: u64) {
+        guarded(|| {
+            tracing::debug!(
+                cache = &*self.name,
+                generation,
+                "token rejected by a target that rejects what others accept"
+            );
+        });
     }
 
     pub(crate) fn retrying(&self) {
         self.counters.retries.add_one();
-        count!("tower_bearer_retries_total", self);
+        guarded(|| count!("tower_bearer_retries_total", self));
     }
 
     pub(crate) fn replay_refused(&self, why: &'static str) {
         self.counters.replays_refused.add_one();
-        count!("tower_bearer_replays_refused_total", self, "why" => why);
-        tracing::debug!(cache = &*self.name, why, "request not sent again");
+        guarded(|| {
+            count!("tower_bearer_replays_refused_total", self, "why" => why);
+            tracing::debug!(cache = &*self.name, why, "request not sent again");
+        });
     }
 
     /// Reports how a refresh ended. The caller holds no lock, since a recorder of logs or metrics is foreign
@@ -140,11 +185,27 @@ impl Telemetry {
         } = ended;
         let took = now.since(began);
         #[cfg(feature = "metrics")]
-        self.measure(took, authenticated, &ending);
+        guarded(|| self.measure(took, authenticated, &ending));
         #[cfg(not(feature = "metrics"))]
         let _unmeasured = authenticated;
-        let outcome = self.log(reason, took, now, ending);
-        count!("tower_bearer_refreshes_total", self, "reason" => reason.as_str(), "outcome" => outcome.as_str());
+        self.count_ending(reason, &ending);
+        guarded(|| self.log(reason, took, now, &ending));
+        let outcome = match ending {
+            Ending::Refreshed {
+                generation,
+                usable_until,
+                ..
+            } => Outcome::Refreshed {
+                generation,
+                expires_in: now.until(usable_until),
+            },
+            Ending::Failed { error, .. } => Outcome::Failed(error),
+            Ending::Unchanged { .. } => Outcome::Unchanged,
+            Ending::Abandoned => Outcome::Abandoned,
+        };
+        guarded(|| {
+            count!("tower_bearer_refreshes_total", self, "reason" => reason.as_str(), "outcome" => outcome.as_str());
+        });
         self.subscribers.send(Event {
             reason,
             outcome,
@@ -152,23 +213,31 @@ impl Telemetry {
         });
     }
 
-    fn log(&self, reason: Reason, took: Duration, now: Reading, ending: Ending) -> Outcome {
+    fn count_ending(&self, reason: Reason, ending: &Ending) {
+        match ending {
+            Ending::Refreshed { lifetime_known, .. } => {
+                self.counters.refreshes(reason).add_one();
+                if !lifetime_known {
+                    self.counters.unknown_lifetimes.add_one();
+                    guarded(|| count!("tower_bearer_unknown_lifetimes_total", self));
+                }
+            }
+            Ending::Failed { .. } => self.counters.failed_refreshes.add_one(),
+            Ending::Unchanged { .. } | Ending::Abandoned => {}
+        }
+    }
+
+    fn log(&self, reason: Reason, took: Duration, now: Reading, ending: &Ending) {
         let cache = &*self.name;
         let because = reason.as_str();
-        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let took_ms = millis(took);
         match ending {
             Ending::Refreshed {
                 generation,
                 usable_until,
-                lifetime_known,
+                ..
             } => {
-                let expires_in = now.until(usable_until);
-                if !lifetime_known {
-                    self.counters.unknown_lifetimes.add_one();
-                    count!("tower_bearer_unknown_lifetimes_total", self);
-                }
-                self.counters.refreshes(reason).add_one();
-                let expires_in_s = expires_in.as_secs();
+                let expires_in_s = now.until(*usable_until).as_secs();
                 tracing::info!(
                     cache,
                     reason = because,
@@ -177,19 +246,27 @@ impl Telemetry {
                     expires_in_s,
                     "token refreshed"
                 );
-                Outcome::Refreshed {
-                    generation,
-                    expires_in,
-                }
             }
-            Ending::Failed { error, usable } => {
-                self.counters.failed_refreshes.add_one();
-                self.log_failure(because, took_ms, &error, usable);
-                Outcome::Failed(error)
+            Ending::Failed { error, usable } => self.log_failure(because, took_ms, error, *usable),
+            Ending::Unchanged {
+                error,
+                usable: None,
+            } => self.log_failure(because, took_ms, error, None),
+            Ending::Unchanged {
+                usable: Some(usable),
+                ..
+            } => {
+                let usable_for_s = usable.remaining.as_secs();
+                tracing::debug!(
+                    cache,
+                    reason = because,
+                    took_ms,
+                    usable_for_s,
+                    "the source gave the current token again, which is still usable"
+                );
             }
             Ending::Abandoned => {
                 tracing::debug!(cache, reason = because, took_ms, "refresh abandoned");
-                Outcome::Abandoned
             }
         }
     }
@@ -205,7 +282,7 @@ impl Telemetry {
     ) {
         const STILL_USABLE: &str = "token refresh failed; the current token is still usable";
         let cache = &*self.name;
-        let error = format_args!("{error:#}");
+        let error = format!("{error:#}");
         let Some(usable) = usable else {
             tracing::warn!(cache, reason, took_ms, error = %error, "token refresh failed; no usable token");
             return;

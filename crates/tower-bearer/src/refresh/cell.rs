@@ -23,7 +23,7 @@ pub(crate) struct Entry {
     /// The header's value, with a reference count for each of a few threads.
     headers: Shards<HeaderValue>,
     pub(crate) schedule: Schedule,
-    /// A server rejected the token. Only another entry replaces it; the mark stays.
+    /// A server rejected the token, and none has accepted it since. Only another entry replaces it.
     rejected: AtomicBool,
 }
 
@@ -116,6 +116,11 @@ impl Entry {
     pub(super) fn mark_rejected(&self) -> bool {
         !self.rejected.swap(true, Ordering::AcqRel)
     }
+
+    /// Takes the mark back: a server accepted the token.
+    pub(super) fn withdraw_rejection(&self) {
+        self.rejected.store(false, Ordering::Release);
+    }
 }
 
 /// The current token, for readers without a lock.
@@ -160,7 +165,7 @@ mod tests {
         let lifetime = Duration::from_secs(1000 + cache);
         let schedule = Schedule::new(sent, lifetime, &Policy::default(), 0.0);
         let token = Token::new(format!("{cache}-{turn}")).unwrap();
-        Arc::new(Entry::new(token.with_generation(turn), schedule))
+        Arc::new(Entry::new(token.issued(0, turn), schedule))
     }
 
     #[test]

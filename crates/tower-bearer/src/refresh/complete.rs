@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     clock::Reading,
-    error::{Error, SourceError},
+    error::{Error, Kind, SourceError},
     token::Token,
 };
 
@@ -15,10 +15,6 @@ use super::{
     lifetime::{self, Policy, Schedule},
     state::{Phase, State},
 };
-
-/// After so many refreshes in a row whose secret changed meanwhile the cache backs off: such a source
-/// would be called without end.
-const MAX_SUPERSEDED: u32 = 3;
 
 /// What the source returned, and when.
 #[derive(Debug)]
@@ -43,8 +39,21 @@ pub(super) enum Verdict {
     Publish(Arc<Entry>),
     /// There is no token; all who waited get this error.
     Failed(Error),
+    /// The source gave the current token again, which is usable: nothing has failed, but all who waited for
+    /// another one get this error.
+    Unchanged(Error),
     /// The secret changed meanwhile, so the result is dropped, and those who waited look again (G9).
     Superseded,
+}
+
+/// Why a result does not become the current token.
+enum Flaw {
+    /// There is no token.
+    Failed(SourceError),
+    /// The token is not usable, or no better: what the source gave.
+    Token(&'static str),
+    /// It is the current one.
+    Unchanged,
 }
 
 impl State {
@@ -61,39 +70,65 @@ impl State {
             return Verdict::Ignored;
         }
         let described = fetched.described;
-        self.epoch = self.epoch.max(fetched.epoch);
+        self.note_epoch(fetched.epoch);
         if self.epoch != refresh.epoch {
-            self.superseded = self.superseded.saturating_add(1);
-            if self.superseded < MAX_SUPERSEDED {
-                self.phase = Phase::Idle;
-                return Verdict::Superseded;
-            }
-            let error = SourceError::transient(format!(
-                "{described} changed its secret during each of the last {MAX_SUPERSEDED} fetches"
-            ))
-            .with_advice("find out who changes it");
-            return Verdict::Failed(self.back_off(&error, None, now));
+            return match self.supersede(described, now) {
+                None => Verdict::Superseded,
+                Some(error) => Verdict::Failed(error),
+            };
         }
+        let left = current.map(|entry| now.until(entry.schedule.usable_until));
+        let left = left.filter(|left| !left.is_zero());
+        let is_complaint = refresh.is_complaint && current.is_some_and(|it| it.is_usable(now));
         let accepted = match &fetched.result {
-            Err(failure) => Err(failure.clone()),
+            Err(failure) => Err(Flaw::Failed(failure.clone())),
             Ok(token) if self.was_rejected(token, now) && self.takes_another_try() => {
                 return Verdict::AskAgain;
             }
-            Ok(token) => self
-                .accept(token, current, fetched.sent, now, policy)
-                .map_err(|flaw| SourceError::malformed(format!("{described} gave {flaw}"))),
+            Ok(token) => self.accept(token, current, fetched.sent, now, policy),
         };
         match accepted {
             Ok(entry) => {
-                self.note_published(refresh, &entry, now);
+                let replaces_rejected = current.is_some_and(|it| it.is_rejected());
+                self.note_published(refresh, &entry, replaces_rejected, now);
                 Verdict::Publish(entry)
             }
-            Err(failure) => {
-                let left = current.map(|entry| now.until(entry.schedule.usable_until));
-                let left = left.filter(|left| !left.is_zero());
+            Err(Flaw::Unchanged) if is_complaint => {
+                // The others' token is good, and nothing is known of its successor.
+                self.phase = Phase::Idle;
+                Verdict::Unchanged(Error::new(Kind::Unchanged))
+            }
+            Err(Flaw::Unchanged) => {
+                let left = left.unwrap_or_default();
+                Verdict::Unchanged(self.wait_for_another(described, left, now))
+            }
+            Err(Flaw::Token(flaw)) if is_complaint => {
+                self.phase = Phase::Idle;
+                let failure = SourceError::malformed(format!("{described} gave {flaw}"));
+                Verdict::Unchanged(failure.into())
+            }
+            Err(Flaw::Failed(failure)) => Verdict::Failed(self.back_off(&failure, left, now)),
+            Err(Flaw::Token(flaw)) => {
+                let failure = SourceError::malformed(format!("{described} gave {flaw}"));
                 Verdict::Failed(self.back_off(&failure, left, now))
             }
         }
+    }
+
+    /// Fails a refresh whose task panicked. Returns nothing if it is not in flight any more.
+    pub(super) fn fail(
+        &mut self,
+        refresh: &Arc<InFlight>,
+        current: Option<&Arc<Entry>>,
+        failure: &SourceError,
+        now: Reading,
+    ) -> Option<Error> {
+        if !self.is_in_flight(refresh) {
+            return None;
+        }
+        let left = current.map(|entry| now.until(entry.schedule.usable_until));
+        let left = left.filter(|left| !left.is_zero());
+        Some(self.back_off(failure, left, now))
     }
 
     /// Notes that the task of a refresh ended without a result: its runtime is gone. Returns whether that
@@ -115,13 +150,13 @@ impl State {
         sent: Reading,
         now: Reading,
         policy: &Policy,
-    ) -> Result<Arc<Entry>, &'static str> {
+    ) -> Result<Arc<Entry>, Flaw> {
         let schedule = lifetime::lifetime(token, sent, policy)
             .map(|lifetime| Schedule::new(sent, lifetime, policy, self.chance.f64()))
             .filter(|schedule| !schedule.is_expired(now))
-            .ok_or("a token that has expired already or will within a second: a clock may be wrong, here or there")?;
+            .ok_or(Flaw::Token("a token that has expired already or will within a second: a clock may be wrong, here or there"))?;
         if self.was_rejected(token, now) {
-            return Err("the token again that was rejected");
+            return Err(Flaw::Token("the token again that was rejected"));
         }
         let same = current.filter(|entry| entry.token.same_secret(token));
         if let Some(entry) = current.filter(|entry| entry.is_usable(now)) {
@@ -130,19 +165,21 @@ impl State {
             let gained = left.saturating_sub(now.until(entry.schedule.usable_until));
             // Where a lifetime comes in whole seconds, the same instant may look up to one later.
             if same.is_some() && gained <= Duration::from_secs(1) {
-                return Err("the current token again, which lives no longer");
+                return Err(Flaw::Unchanged);
             }
             // A forced refresh may bring other roles, and a changed secret another account.
             let is_new = self.is_forced() || self.epoch != self.published_epoch;
             if !is_new && gained.is_zero() {
-                return Err("a token that expires no later than the current one");
+                return Err(Flaw::Token(
+                    "a token that expires no later than the current one",
+                ));
             }
         }
         let generation = match same {
             Some(entry) => entry.generation(),
             None => self.generation + 1,
         };
-        let token = token.clone().with_generation(generation);
+        let token = token.clone().issued(self.id, generation);
         Ok(Arc::new(Entry::new(token, schedule)))
     }
 }

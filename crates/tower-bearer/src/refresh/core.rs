@@ -5,14 +5,14 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, TryLockError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use crate::{
     clock::{Clock, Reading, Sleep},
-    error::{Error, Kind, SourceError},
+    error::{Error, SourceError},
     observe::{self, Ended, Ending, Telemetry, Usable},
     source::ErasedSource,
     token::Token,
@@ -26,6 +26,7 @@ use super::{
     look::{Look, Stamp, Want},
     settings::Settings,
     state::{Phase, State},
+    target::Target,
     wait_list::Completion,
     warm::Warm,
 };
@@ -38,9 +39,21 @@ pub(crate) struct Core {
     pub(super) settings: Settings,
     pub(crate) telemetry: Telemetry,
     pub(super) warm: Warm,
-    /// [`State::unjudged`] for readers without the lock; 0 for none.
-    unjudged: AtomicU64,
+    /// Tells this cache's tokens and fetches from another's.
+    pub(crate) id: u64,
+    /// [`State::listening`] for readers without the lock; 0 for none.
+    listening: AtomicU64,
+    /// [`State::quiet_until`] for readers without the lock, on the two clocks, and [`State::epoch`].
+    quiet: Quiet,
     state: Mutex<State>,
+}
+
+/// Until when a look at a rejected token changes nothing.
+#[derive(Default)]
+struct Quiet {
+    monotonic: AtomicU64,
+    wall: AtomicI64,
+    epoch: AtomicU64,
 }
 
 /// What a refresh's task does after the source has answered.
@@ -57,6 +70,7 @@ impl Core {
         telemetry: Telemetry,
         chance: fastrand::Rng,
     ) -> Self {
+        let state = State::new(chance, settings.limits);
         Self {
             cell: Cell::default(),
             source,
@@ -64,27 +78,44 @@ impl Core {
             settings,
             telemetry,
             warm: Warm::default(),
-            unjudged: AtomicU64::new(0),
-            state: Mutex::new(State::new(chance)),
+            id: state.id,
+            listening: AtomicU64::new(0),
+            quiet: Quiet::default(),
+            state: Mutex::new(state),
         }
     }
 
-    /// Returns what to stamp a request with if a fresh token is usable for `remaining` and no answer to it
-    /// is of interest: without a lock, and without any effect.
+    /// Returns what to stamp a request with if there is a token for it that is usable for `remaining` and
+    /// need not be looked at closely: without a lock, and without any effect.
     #[inline]
     pub(crate) fn fresh(&self, remaining: Duration) -> Option<Stamp> {
         let now = self.clock.now();
         self.cell.read(|entry| {
             let entry = entry?;
-            if self.awaits_judgement(entry.generation()) {
-                return None;
-            }
             let standing = entry.standing_for(Want::lasting(remaining), now);
-            (standing == Standing::Fresh).then(|| Stamp {
+            let may_have = standing == Standing::Fresh
+                || (standing == Standing::Rejected && self.is_quiet(now));
+            may_have.then(|| Stamp {
                 header: entry.header_value(),
                 generation: entry.generation(),
             })
         })
+    }
+
+    /// Whether a look at a rejected token would change nothing now, so that others are served it (G38).
+    pub(super) fn is_quiet(&self, now: Reading) -> bool {
+        let until = Reading::of(
+            self.quiet.monotonic.load(Ordering::Relaxed),
+            self.quiet.wall.load(Ordering::Relaxed),
+        );
+        !now.has_reached(until) && self.epoch_now() == self.quiet.epoch.load(Ordering::Relaxed)
+    }
+
+    /// The source's epoch; the one that was seen last if the source panics. It runs the source's code, so
+    /// the caller holds no lock.
+    pub(super) fn epoch_now(&self) -> u64 {
+        let epoch = catch_unwind(AssertUnwindSafe(|| self.source.epoch()));
+        epoch.unwrap_or_else(|_| self.quiet.epoch.load(Ordering::Relaxed))
     }
 
     /// Whether there is a token now that would be served for this want.
@@ -96,27 +127,51 @@ impl Core {
         })
     }
 
-    /// Notes that a server accepted the token of `generation`. That costs one relaxed load, unless the
-    /// token replaced a rejected one and this is the first answer to it.
+    /// The current token's generation; 0 if there is none.
+    pub(super) fn generation(&self) -> u64 {
+        self.cell
+            .read(|entry| entry.map_or(0, |it| it.generation()))
+    }
+
+    /// Whether there is a usable token now that is newer than the one of generation `seen`.
+    pub(super) fn has_newer(&self, seen: u64) -> bool {
+        let now = self.clock.now();
+        self.cell
+            .read(|entry| entry.is_some_and(|it| it.generation() > seen && it.is_usable(now)))
+    }
+
+    /// Whether `token`, which was served for this want before, would be served for it now.
+    pub(super) fn still_serves(&self, token: &Token, want: Want) -> bool {
+        let now = self.clock.now();
+        self.cell.read(|entry| {
+            let entry = entry.filter(|it| it.generation() == token.generation());
+            let standing = entry.map(|entry| entry.standing_for(want.after_refresh(), now));
+            matches!(standing, Some(Standing::Fresh | Standing::Due))
+        })
+    }
+
+    /// Notes that a server accepted the token of `generation`. That costs one relaxed load, unless this is the
+    /// first answer after a rejection.
     #[inline]
-    pub(crate) fn taken(&self, generation: u64) {
-        if self.awaits_judgement(generation) {
-            self.change(|state| state.note_accepted(generation));
+    pub(crate) fn accepted(&self, generation: u64, target: impl FnOnce() -> Option<Target>) {
+        let listening = self.listening.load(Ordering::Relaxed);
+        if listening != 0 && generation >= listening {
+            self.note_accepted(generation, target());
         }
     }
 
-    /// Whether an accepted token of this generation would show that the last refresh helped.
-    #[inline]
-    fn awaits_judgement(&self, generation: u64) -> bool {
-        let unjudged = self.unjudged.load(Ordering::Relaxed);
-        unjudged != 0 && generation >= unjudged
+    /// Notes that a server accepted the token of `generation`, for a target that had rejected another one.
+    #[cold]
+    pub(crate) fn note_accepted(&self, generation: u64, target: Option<Target>) {
+        let now = self.clock.now();
+        let current = self.cell.current();
+        self.change(|state| state.note_accepted(current.as_ref(), generation, target, now));
     }
 
     /// Notes that a request which was sent again with the token of `generation` was rejected once more.
-    pub(crate) fn rejected_again(&self, generation: u64) {
-        if self.unjudged.load(Ordering::Relaxed) == generation {
-            self.change(|state| state.note_rejected_again(generation));
-        }
+    pub(crate) fn rejected_again(&self, generation: u64, target: Option<Target>) {
+        let now = self.clock.now();
+        self.change(|state| state.note_rejected_again(generation, target, now));
     }
 
     /// Decides what a caller gets. The caller performs the effects.
@@ -181,6 +236,14 @@ impl Core {
                 };
                 (Completion::Failed(error), failed)
             }
+            Verdict::Unchanged(error) => {
+                let usable = self.usable(now);
+                let unchanged = Ending::Unchanged {
+                    error: error.clone(),
+                    usable,
+                };
+                (Completion::Failed(error), unchanged)
+            }
             Verdict::Publish(entry) => {
                 let refreshed = Ending::Refreshed {
                     generation: entry.generation(),
@@ -193,6 +256,23 @@ impl Core {
         refresh.complete(completion);
         self.report(refresh, ending, now);
         Next::End
+    }
+
+    /// Fails a refresh whose task panicked.
+    pub(super) fn fail(&self, refresh: &Arc<InFlight>, failure: &SourceError) {
+        let now = self.clock.now();
+        let current = self.cell.current();
+        let failed = self.change(|state| state.fail(refresh, current.as_ref(), failure, now));
+        if let Some(error) = failed {
+            refresh.complete(Completion::Failed(error.clone()));
+            self.report_failed(refresh, error, now);
+        }
+    }
+
+    /// Reports a refresh that failed.
+    pub(super) fn report_failed(&self, refresh: &InFlight, error: Error, now: Reading) {
+        let usable = self.usable(now);
+        self.report(refresh, Ending::Failed { error, usable }, now);
     }
 
     /// Ends a refresh whose task ended without a result: its runtime is gone.
@@ -262,13 +342,8 @@ impl Core {
     }
 
     /// A sleep on the cache's clock.
-    ///
-    /// # Errors
-    ///
-    /// If there is no timer to sleep on. Tokio says so by a panic, and offers no way to ask first.
-    pub(super) fn sleep(&self, duration: Duration) -> Result<Sleep, Error> {
-        catch_unwind(AssertUnwindSafe(|| self.clock.sleep(duration)))
-            .map_err(|_| Error::new(Kind::NoRuntime))
+    pub(super) fn sleep(&self, duration: Duration) -> Sleep {
+        self.clock.sleep(duration)
     }
 
     fn change<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
@@ -280,14 +355,26 @@ impl Core {
 
     /// Copies out what is read without the lock. The caller still holds it.
     fn mirror(&self, state: &State) {
-        let unjudged = state.unjudged.unwrap_or_default();
         // Stored only if it differs: all threads read it on the hot path.
-        if self.unjudged.load(Ordering::Relaxed) != unjudged {
-            self.unjudged.store(unjudged, Ordering::Relaxed);
+        let listening = state.listening.unwrap_or_default();
+        if self.listening.load(Ordering::Relaxed) != listening {
+            self.listening.store(listening, Ordering::Relaxed);
+        }
+        // A look that sees one half of it goes to the lock, or is quiet for a moment longer.
+        let quiet = state.quiet_until(&self.settings).map(Reading::parts);
+        let (monotonic, wall) = quiet.unwrap_or((0, i64::MIN));
+        if self.quiet.monotonic.load(Ordering::Relaxed) != monotonic
+            || self.quiet.wall.load(Ordering::Relaxed) != wall
+        {
+            self.quiet.monotonic.store(monotonic, Ordering::Relaxed);
+            self.quiet.wall.store(wall, Ordering::Relaxed);
+        }
+        if self.quiet.epoch.load(Ordering::Relaxed) != state.epoch {
+            self.quiet.epoch.store(state.epoch, Ordering::Relaxed);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // No foreign code runs under this lock, so nothing panics while it is held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

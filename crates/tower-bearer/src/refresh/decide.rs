@@ -13,6 +13,7 @@ use crate::{
 
 use super::{
     cell::{Entry, Standing},
+    evidence::Grounds,
     in_flight::InFlight,
     look::{Look, Want},
     settings::Settings,
@@ -37,10 +38,14 @@ pub(super) struct Effects {
     pub(super) launch: Option<Arc<InFlight>>,
     /// A refresh is lost, or its secret has changed: end it and wake its waiters.
     pub(super) give_up: Option<Arc<InFlight>>,
+    /// Its waiters get this error, because the secret changes during each fetch.
+    pub(super) failed: Option<Error>,
     /// The error of a backoff that is over: drop it.
     pub(super) forgotten: Option<Error>,
     /// The token of this generation was rejected just now: report it.
     pub(super) rejected: Option<u64>,
+    /// The token of this generation was rejected by a target that complains for itself: report it.
+    pub(super) complaint: Option<u64>,
     /// A due token is served: count it.
     pub(super) served_due: bool,
 }
@@ -66,13 +71,18 @@ impl State {
     ) -> (Look, Effects) {
         let mut effects = Effects::default();
         self.settle(moment, settings, &mut effects);
-        effects.rejected = self.mark_rejected(current, want);
+        self.mark_rejected(current, want, moment.now, &mut effects);
         let look = self.choose(current, want, moment, settings, &mut effects);
         (look, effects)
     }
 
     /// Returns how long until another look is worth it for somebody who keeps the token fresh.
     pub(super) fn next_look(&self, current: Option<&Arc<Entry>>, now: Reading) -> Duration {
+        let limited = || {
+            let is_rejected = current.is_some_and(|it| it.is_rejected() && !it.is_expired(now));
+            let ready_at = self.limiter.ready_at().filter(|_| is_rejected);
+            ready_at.map_or(Duration::ZERO, |at| now.until(at))
+        };
         match &self.phase {
             // The caller looks again before long anyway, in case the secret has changed.
             Phase::Backoff { until, .. } => until.map_or(Duration::MAX, |it| now.until(it)),
@@ -80,7 +90,7 @@ impl State {
             Phase::Refreshing { .. } => Duration::from_secs(1),
             Phase::Idle => current
                 .filter(|entry| entry.is_usable(now))
-                .map_or(Duration::ZERO, |entry| now.until(entry.schedule.due)),
+                .map_or_else(limited, |entry| now.until(entry.schedule.due)),
         }
     }
 
@@ -88,19 +98,18 @@ impl State {
     /// backoff that is over.
     fn settle(&mut self, moment: Moment, settings: &Settings, effects: &mut Effects) {
         let Moment { now, epoch, .. } = moment;
-        if epoch > self.epoch {
-            self.epoch = epoch;
-            self.failures = 0;
-            self.invalid_credentials = 0;
-        }
-        let is_over = match &self.phase {
-            Phase::Idle => false,
+        self.note_epoch(epoch);
+        let (is_over, is_superseded) = match &self.phase {
+            Phase::Idle => (false, false),
             Phase::Refreshing { refresh, .. } => {
                 let left = refresh.time_left(now, settings.lost_after());
-                refresh.epoch != self.epoch || left.is_zero()
+                let is_superseded = refresh.epoch != self.epoch;
+                (is_superseded || left.is_zero(), is_superseded)
             }
             Phase::Backoff { until, epoch, .. } => {
-                until.is_some_and(|until| now.has_reached(until)) || *epoch != self.epoch
+                let has_changed = epoch.is_some_and(|epoch| epoch != self.epoch);
+                let is_past = until.is_some_and(|until| now.has_reached(until));
+                (is_past || has_changed, false)
             }
         };
         if !is_over {
@@ -111,18 +120,33 @@ impl State {
             Phase::Refreshing { refresh, .. } => effects.give_up = Some(refresh),
             Phase::Backoff { error, .. } => effects.forgotten = Some(error),
         }
+        if is_superseded {
+            effects.failed = self.supersede("the token source", now);
+        }
     }
 
-    /// Marks the token that this caller saw rejected, if it is still the current one (G8). Returns its
-    /// generation if nobody had marked it before.
-    fn mark_rejected(&mut self, current: Option<&Arc<Entry>>, want: Want) -> Option<u64> {
+    /// Marks the token that this caller saw rejected, if it is still the current one (G8) and the rejection
+    /// is not the target's own complaint (G41).
+    fn mark_rejected(
+        &mut self,
+        current: Option<&Arc<Entry>>,
+        want: Want,
+        now: Reading,
+        effects: &mut Effects,
+    ) {
         let is_it = |entry: &&Arc<Entry>| want.avoid == Some(entry.generation());
-        let entry = current.filter(|entry| want.rejects && is_it(entry))?;
-        if !entry.mark_rejected() {
-            return None;
+        let Some(entry) = current.filter(|entry| want.rejects && is_it(entry)) else {
+            return;
+        };
+        let generation = entry.generation();
+        match self.weigh(want, generation, now) {
+            Grounds::Complaint => effects.complaint = Some(generation),
+            Grounds::Token if entry.mark_rejected() => {
+                self.note_rejection(entry);
+                effects.rejected = Some(generation);
+            }
+            Grounds::Token => {}
         }
-        self.note_rejection(entry);
-        Some(entry.generation())
     }
 
     fn choose(
@@ -150,6 +174,10 @@ impl State {
                 return serve(entry);
             }
             Some((entry, Standing::Rejected | Standing::Short)) => fallback = Some(entry),
+            Some((entry, Standing::Avoided)) if want.refreshed && !entry.is_rejected() => {
+                // The refresh that this caller waited for brought the same bytes. Another would too.
+                return Look::Fail(Error::new(Kind::Unchanged));
+            }
             _ => {}
         }
         let or_fallback = |error: Error| fallback.map_or(Look::Fail(error), serve);
@@ -169,19 +197,31 @@ impl State {
                 let reason = self.reason(standing);
                 // What was fetched a moment ago is new enough for anybody (G33).
                 let new = current.filter(|entry| !entry.is_rejected());
-                if let (Reason::Forced, Some(new)) = (reason, new) {
-                    if self.has_just_published(now) {
-                        return serve(new);
+                if reason == Reason::Forced {
+                    let until_forced = self.until_forced(now);
+                    match new {
+                        Some(new) if self.has_just_published(now) || !until_forced.is_zero() => {
+                            return serve(new);
+                        }
+                        None if !until_forced.is_zero() => {
+                            let limited = Error::new(Kind::Limited);
+                            return Look::Fail(limited.with_next_try(Some(until_forced)));
+                        }
+                        _ => {}
                     }
                 }
-                if let Err(error) = self.permit(reason, moment) {
+                let grounds = self.evidence.grounds(want.target, now);
+                if let Err(error) = self.permit(reason, want, grounds, moment) {
                     return or_fallback(error);
                 }
                 let attempts = match standing {
                     None | Some((_, Standing::Expired)) => settings.attempts,
                     Some(_) => 1,
                 };
-                let refresh = self.begin(reason, now, attempts);
+                let refresh = match reason {
+                    Reason::Rejected => self.begin_for(reason, now, attempts, grounds),
+                    _ => self.begin(reason, now, attempts),
+                };
                 effects.launch = Some(refresh.clone());
                 refresh
             }
@@ -194,7 +234,10 @@ impl State {
             // Others wait for its first replacement only, and not for long (G38).
             match self.replacement_wait {
                 Some(until) if !now.has_reached(until) => at_most = at_most.min(now.until(until)),
-                _ => return serve(entry),
+                _ => {
+                    self.replacement_wait = None;
+                    return serve(entry);
+                }
             }
         }
         Look::Wait {
@@ -221,13 +264,26 @@ impl State {
     }
 
     /// Whether a refresh may begin for this reason, here and now.
-    fn permit(&mut self, reason: Reason, moment: Moment) -> Result<(), Error> {
+    fn permit(
+        &mut self,
+        reason: Reason,
+        want: Want,
+        grounds: Grounds,
+        moment: Moment,
+    ) -> Result<(), Error> {
         if !moment.has_runtime {
             return Err(Error::new(Kind::NoRuntime));
         }
-        if reason == Reason::Rejected {
-            let limited = |wait| Error::new(Kind::Limited).with_next_try(Some(wait));
-            self.limiter.take(moment.now).map_err(limited)?;
+        if reason != Reason::Rejected {
+            return Ok(());
+        }
+        let taken = match grounds {
+            Grounds::Token => self.limiter.take(moment.now),
+            Grounds::Complaint => self.evidence.take(moment.now),
+        };
+        taken.map_err(|wait| Error::new(Kind::Limited).with_next_try(Some(wait)))?;
+        if grounds == Grounds::Token {
+            self.evidence.note_refresh_for(want.target);
         }
         Ok(())
     }

@@ -12,21 +12,28 @@ use super::{
     core::Core,
     decide::{Effects, Moment},
     look::{Look, Want},
-    task, warm,
+    task,
+    wait_list::Completion,
+    warm,
 };
 
 impl Core {
-    /// Looks for a token. A fresh one takes no lock; a due one is served while a refresh begins.
+    /// Looks for a token. A fresh one takes no lock, nor does a rejected one that cannot be replaced yet; a
+    /// due one is served while a refresh begins.
     pub(crate) fn look(self: &Arc<Self>, want: Want) -> Look {
         let now = self.clock.now();
         let usable = self.cell.read(|entry| {
             let entry = entry?;
             let standing = entry.standing_for(want, now);
-            let is_usable = matches!(standing, Standing::Fresh | Standing::Due);
-            is_usable.then(|| (entry.token.clone(), standing))
+            let is_served = match standing {
+                Standing::Fresh | Standing::Due => true,
+                Standing::Rejected => self.is_quiet(now),
+                _ => false,
+            };
+            is_served.then(|| (entry.token.clone(), standing))
         });
         let decided = match usable {
-            Some((token, Standing::Fresh)) => return Look::Serve(token),
+            Some((token, Standing::Fresh | Standing::Rejected)) => return Look::Serve(token),
             // Nobody waits for a lock while there is a usable token: whoever holds it begins the refresh, or
             // the next caller does.
             Some((token, _)) => self
@@ -54,16 +61,18 @@ impl Core {
     fn moment(&self, now: Reading) -> Moment {
         Moment {
             now,
-            epoch: self.source.epoch(),
+            epoch: self.epoch_now(),
             has_runtime: Handle::try_current().is_ok(),
         }
     }
 
-    /// Does what follows from a decision. It runs foreign code, so the caller holds no lock; the log and the
-    /// metrics come last, so that nothing is left undone if they panic.
+    /// Does what follows from a decision. It runs foreign code, so the caller holds no lock.
     fn perform(self: &Arc<Self>, effects: Effects) {
         if let Some(refresh) = &effects.give_up {
-            refresh.give_up();
+            match &effects.failed {
+                Some(error) => refresh.end(Completion::Failed(error.clone())),
+                None => refresh.give_up(),
+            }
         }
         if let Some(refresh) = effects.launch {
             task::launch(self, refresh);
@@ -77,8 +86,15 @@ impl Core {
         if let Some(generation) = effects.rejected {
             self.telemetry.rejected(generation);
         }
+        if let Some(generation) = effects.complaint {
+            self.telemetry.complained(generation);
+        }
         if let Some(refresh) = effects.give_up {
-            self.report(&refresh, Ending::Abandoned, self.clock.now());
+            let now = self.clock.now();
+            match effects.failed {
+                Some(error) => self.report_failed(&refresh, error, now),
+                None => self.report(&refresh, Ending::Abandoned, now),
+            }
         }
     }
 
@@ -89,7 +105,7 @@ impl Core {
             let core = core.upgrade()?;
             // The task keeps the token fresh for others, and needs none itself.
             drop(core.look(Want::ANY));
-            core.sleep(warm::pause(core.next_look())).ok()
+            Some(core.sleep(warm::pause(core.next_look())))
         });
     }
 }

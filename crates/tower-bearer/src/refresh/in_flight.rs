@@ -24,6 +24,8 @@ pub(crate) struct InFlight {
     pub(super) began: Reading,
     /// How many attempts it has.
     pub(super) attempts: u32,
+    /// It began for a target's complaint of its own: the current token is good for others.
+    pub(super) is_complaint: bool,
     progress: Mutex<Progress>,
 }
 
@@ -35,12 +37,19 @@ struct Progress {
 }
 
 impl InFlight {
-    pub(super) fn new(reason: Reason, epoch: u64, began: Reading, attempts: u32) -> Arc<Self> {
+    pub(super) fn new(
+        reason: Reason,
+        epoch: u64,
+        began: Reading,
+        attempts: u32,
+        is_complaint: bool,
+    ) -> Arc<Self> {
         Arc::new(Self {
             reason,
             epoch,
             began,
             attempts,
+            is_complaint,
             progress: Mutex::default(),
         })
     }
@@ -74,8 +83,13 @@ impl InFlight {
 
     /// Ends the refresh without a result, and its task with it.
     pub(super) fn give_up(&self) {
+        self.end(Completion::Abandoned);
+    }
+
+    /// Ends the refresh like this, and its task with it.
+    pub(super) fn end(&self, completion: Completion) {
         let task = self.lock().task.take();
-        self.complete(Completion::Abandoned);
+        self.complete(completion);
         if let Some(task) = task {
             task.abort();
         }
@@ -152,7 +166,7 @@ mod tests {
     #[tokio::test]
     async fn a_task_that_is_known_too_late_ends_at_once() {
         let began = Reading::new(Duration::ZERO, UNIX_EPOCH);
-        let refresh = InFlight::new(Reason::Initial, 0, began, 1);
+        let refresh = InFlight::new(Reason::Initial, 0, began, 1, false);
         refresh.give_up();
         let task = tokio::spawn(std::future::pending::<()>());
         refresh.set_task(task.abort_handle());

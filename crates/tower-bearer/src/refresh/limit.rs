@@ -18,10 +18,26 @@ const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_se
 const INVALID_CREDENTIALS: (Duration, Duration) =
     (Duration::from_secs(10), Duration::from_secs(5 * 60));
 
-/// The limiter allows this many refreshes at once, then one per interval. The interval doubles, from the
-/// first to the longest, while refreshes do not help.
-const BURST: u32 = 2;
-const INTERVAL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(5 * 60));
+/// How many refreshes rejections may cause.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// So many at once.
+    pub(crate) burst: u32,
+    /// Then one in this time, which doubles while refreshes do not help.
+    pub(crate) interval: Duration,
+    /// The time does not grow beyond this.
+    pub(crate) longest: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            burst: 2,
+            interval: Duration::from_secs(5),
+            longest: Duration::from_secs(5 * 60),
+        }
+    }
+}
 
 /// Returns the wait before attempt `attempt + 1` of a refresh: full jitter, `chance` in `0.0..1.0`.
 pub(crate) fn attempt_delay(attempt: u32, chance: f64) -> Duration {
@@ -55,8 +71,15 @@ pub(crate) fn backoff(
     backoff.max(retry_after.unwrap_or_default().min(MAX_RETRY_AFTER))
 }
 
+/// Returns how long to wait after a refresh that brought the current token again, which is usable for
+/// `left`: half of that, so that a source which hands out another only shortly before the end costs a
+/// handful of calls (L09).
+pub(crate) fn until_another(left: Duration) -> Duration {
+    (left / 2).max(BACKOFF.0)
+}
+
 /// Returns the first doubled `count - 1` times, up to the longest.
-fn doubled((first, longest): (Duration, Duration), count: u32) -> Duration {
+pub(super) fn doubled((first, longest): (Duration, Duration), count: u32) -> Duration {
     let factor = 1u32
         .checked_shl(count.saturating_sub(1))
         .unwrap_or(u32::MAX);
@@ -66,8 +89,9 @@ fn doubled((first, longest): (Duration, Duration), count: u32) -> Duration {
 /// A token bucket for refreshes on rejection (G35).
 #[derive(Debug)]
 pub(crate) struct Limiter {
-    /// How many refreshes may begin now.
-    level: u32,
+    limits: Limits,
+    /// How many refreshes may begin now. What was taken on credit is below zero.
+    level: i64,
     /// When the bucket began to fill by one more; `None` while it is full.
     filling_since: Option<Reading>,
     /// Refreshes in a row whose token was rejected as well.
@@ -75,34 +99,57 @@ pub(crate) struct Limiter {
 }
 
 impl Limiter {
-    pub(crate) fn new() -> Self {
+    /// A full bucket.
+    pub(crate) fn new(limits: Limits) -> Self {
         Self {
-            level: BURST,
+            limits,
+            level: limits.burst.into(),
             filling_since: None,
             in_vain: 0,
+        }
+    }
+
+    /// A bucket whose burst is used up. It begins to fill when it is first asked.
+    pub(crate) fn empty(limits: Limits) -> Self {
+        Self {
+            level: 0,
+            ..Self::new(limits)
         }
     }
 
     /// Takes one refresh out of the bucket, or returns how long until there is one.
     pub(crate) fn take(&mut self, now: Reading) -> Result<(), Duration> {
         let interval = self.interval();
+        let burst = i64::from(self.limits.burst);
+        if self.level < burst {
+            self.filling_since.get_or_insert(now);
+        }
         while let Some(since) = self.filling_since {
-            let passed = now.since(since);
-            if passed < interval {
+            if now.since(since) < interval {
                 break;
             }
             self.level += 1;
-            self.filling_since = (self.level < BURST).then_some(since + interval);
+            self.filling_since = (self.level < burst).then_some(since + interval);
         }
-        if self.level == 0 {
-            let since = self
-                .filling_since
-                .map_or(Duration::ZERO, |since| now.since(since));
-            return Err(interval.saturating_sub(since));
+        if self.level <= 0 {
+            return Err(self.ready_at().map_or(interval, |at| now.until(at)));
         }
         self.level -= 1;
         self.filling_since.get_or_insert(now);
         Ok(())
+    }
+
+    /// Returns when there is a refresh in the bucket again, if there is none now.
+    pub(crate) fn ready_at(&self) -> Option<Reading> {
+        let missing = u32::try_from(1 - self.level).ok().filter(|&it| it > 0)?;
+        let since = self.filling_since?;
+        Some(since + self.interval().saturating_mul(missing))
+    }
+
+    /// Counts a refresh that another bucket gave.
+    pub(crate) fn charge(&mut self, now: Reading) {
+        self.level -= 1;
+        self.filling_since.get_or_insert(now);
     }
 
     /// Notes whether the token of a refresh was better than the rejected one: once for each refresh.
@@ -118,8 +165,19 @@ impl Limiter {
         self.in_vain > 0
     }
 
+    /// Refreshes in a row that did not help.
+    pub(crate) fn in_vain(&self) -> u32 {
+        self.in_vain
+    }
+
+    /// Counts at least so many refreshes that did not help.
+    pub(crate) fn at_least_in_vain(&mut self, count: u32) {
+        self.in_vain = self.in_vain.max(count);
+    }
+
     fn interval(&self) -> Duration {
-        doubled(INTERVAL, self.in_vain.saturating_add(1))
+        let range = (self.limits.interval, self.limits.longest);
+        doubled(range, self.in_vain.saturating_add(1))
     }
 }
 
@@ -170,7 +228,7 @@ mod tests {
 
     #[test]
     fn the_limiter_takes_two_at_once_then_one_per_interval() {
-        let mut limiter = Limiter::new();
+        let mut limiter = Limiter::new(Limits::default());
         assert_eq!(limiter.take(at(0)), Ok(()));
         assert_eq!(limiter.take(at(0)), Ok(()));
         assert_eq!(limiter.take(at(1)), Err(Duration::from_secs(4)));
@@ -184,7 +242,7 @@ mod tests {
 
     #[test]
     fn refreshes_in_vain_come_ever_more_rarely() {
-        let mut limiter = Limiter::new();
+        let mut limiter = Limiter::new(Limits::default());
         assert!(
             limiter
                 .take(at(0))

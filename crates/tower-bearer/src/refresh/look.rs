@@ -6,7 +6,7 @@ use http::HeaderValue;
 
 use crate::{error::Error, token::Token};
 
-use super::in_flight::InFlight;
+use super::{in_flight::InFlight, target::Target};
 
 /// What a look for a token finds.
 #[derive(Debug)]
@@ -47,6 +47,10 @@ pub(crate) struct Want {
     pub(super) avoid: Option<u64>,
     /// This look reports the rejection of `avoid`.
     pub(super) rejects: bool,
+    /// Which target rejected it, where that is known.
+    pub(super) target: Option<Target>,
+    /// The caller has waited for a refresh that brought a token.
+    pub(super) refreshed: bool,
     /// Only a token that a refresh brings from now on, never the one that is there already.
     pub(super) force: bool,
     /// How long the token should be usable from now on, if such a token can be had.
@@ -57,6 +61,8 @@ impl Want {
     pub(crate) const ANY: Self = Self {
         avoid: None,
         rejects: false,
+        target: None,
+        refreshed: false,
         force: false,
         remaining: Duration::ZERO,
     };
@@ -80,6 +86,16 @@ impl Want {
         }
     }
 
+    /// Whether the caller saw a token rejected.
+    pub(super) fn is_after_rejection(self) -> bool {
+        self.avoid.is_some()
+    }
+
+    /// Says which target rejected the token, if that is known.
+    pub(crate) fn about(self, target: Option<Target>) -> Self {
+        Self { target, ..self }
+    }
+
     /// Wants another token than that of `generation`, and says that a server rejected that one.
     pub(super) fn rejecting(self, generation: u64) -> Self {
         Self {
@@ -88,10 +104,12 @@ impl Want {
         }
     }
 
-    /// The same want after a refresh has brought a token: that one will do.
-    pub(super) fn after_refresh(self) -> Self {
+    /// The same want after a refresh has brought a token: that one will do, however long it lasts.
+    pub(crate) fn after_refresh(self) -> Self {
         Self {
             force: false,
+            refreshed: true,
+            remaining: Duration::ZERO,
             ..self
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::lifetime::Policy;
+use super::{lifetime::Policy, limit::Limits};
 
 /// A refresh on a runtime that is driven completes within its time-out. One that is older than this on
 /// top of it sits on a parked runtime, so whoever looks next replaces it (A14).
@@ -15,6 +15,7 @@ pub(crate) struct Settings {
     pub(crate) attempts: u32,
     pub(crate) attempt_timeout: Duration,
     pub(crate) refresh_timeout: Duration,
+    pub(crate) limits: Limits,
 }
 
 impl Settings {

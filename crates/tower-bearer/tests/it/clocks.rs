@@ -155,6 +155,29 @@ async fn a_late_result_of_a_refresh_that_was_given_up_is_not_published() {
     assert_eq!(cache.peek().unwrap().expose_secret(), "t2");
 }
 
+#[tokio::test]
+async fn a_refresh_that_was_given_up_makes_no_further_attempt() {
+    let (cache, control) = cache();
+    let mut caller = task::spawn(cache.token());
+    assert_pending!(caller.poll());
+    let first = control.asked().await;
+    first.answer(Err(SourceError::transient("down")));
+    settle().await;
+    // It pauses before its second attempt. The secret changes, and another refresh takes its place.
+    control.change_secret();
+    let mut other = task::spawn(cache.token());
+    assert_pending!(other.poll());
+    let second = control.asked().await;
+    for _ in 0..20 {
+        control.advance(0.2);
+        settle().await;
+    }
+    assert_eq!(control.calls(), 2, "the first goes on");
+    second.token("t1");
+    settle().await;
+    assert_eq!(assert_ready!(caller.poll()).unwrap().expose_secret(), "t1");
+}
+
 /// The system's clock, whose sleeps are counted.
 #[derive(Debug)]
 struct Counted(tower_bearer::clock::TokioClock, Arc<AtomicUsize>);

@@ -6,12 +6,13 @@
     clippy::unwrap_used,
     reason = "a test that unwraps fails, as it should"
 )]
-
 mod api;
 mod bounds;
 mod challenges;
 mod clocks;
 mod cold;
+mod engine;
+mod evidence;
 mod held;
 mod interleavings;
 #[cfg(feature = "metrics")]
@@ -26,3 +27,4 @@ mod retry;
 mod runtimes;
 mod support;
 mod telemetry;
+mod timers;

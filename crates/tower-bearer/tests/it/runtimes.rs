@@ -102,16 +102,6 @@ fn a14_outside_any_runtime_there_is_a_typed_error() {
     assert_eq!(control.calls(), 0);
 }
 
-#[test]
-fn a14_a_runtime_without_a_timer_is_a_typed_error() {
-    let cache = TokenCache::new(source_fn(|_| async { Ok(Token::new("t1")?) }));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
-    let error = runtime.block_on(cache.token()).unwrap_err();
-    assert_eq!(*error.kind(), Kind::NoRuntime);
-}
-
 #[tokio::test]
 async fn f01_dropping_the_last_handle_ends_the_refresh() {
     struct Ended(Arc<AtomicUsize>);

@@ -424,10 +424,8 @@ async fn f12_a_log_that_panics_leaves_nothing_undone() {
     settle().await;
     assert!(callers.iter().all(|caller| caller.is_woken()));
     let t1 = cache.peek().unwrap();
-    // The event that it was rejected panics in the caller, after the refresh has begun.
-    let rejected =
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(cache.reject(&t1))));
-    assert!(rejected.is_err());
+    // The event that it was rejected panics too, and harms no caller.
+    drop(cache.reject(&t1));
     control.asked().await.token("t2");
     settle().await;
     assert_eq!(cache.peek().unwrap().expose_secret(), "t2");

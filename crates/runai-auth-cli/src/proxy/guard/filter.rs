@@ -1,6 +1,7 @@
 //! Which methods and paths are served.
 
 use http::{Method, StatusCode};
+use runai_auth::tower_bearer::ForeignText;
 
 use crate::{
     failure::Failure,
@@ -23,7 +24,7 @@ impl Filter {
             let parse = |text: &String| {
                 Prefix::parse(text).map_err(|why| {
                     Failure::usage(
-                        format!("the rule for `{text}`: {why}"),
+                        format!("the rule for {}: {why}", ForeignText::new(text)),
                         "Write a path like /api/v1/workloads, with `*` for any one segment",
                     )
                 })
@@ -34,7 +35,7 @@ impl Filter {
         for text in rules.methods.iter().filter(|text| !text.is_empty()) {
             let method = text.trim().to_ascii_uppercase().parse().map_err(|_| {
                 Failure::usage(
-                    format!("`{text}` is not a method"),
+                    format!("{} is not a method", ForeignText::new(text)),
                     "Write --methods GET,HEAD,POST",
                 )
             })?;

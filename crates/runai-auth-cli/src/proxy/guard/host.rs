@@ -1,6 +1,7 @@
 //! The names by which callers may call the proxy.
 
 use http::{Method, StatusCode, Version, header, request};
+use runai_auth::tower_bearer::ForeignText;
 
 use crate::{
     failure::Failure,
@@ -25,7 +26,7 @@ impl HostRule {
     pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
         let wrong = || {
             Failure::usage(
-                format!("`{text}` is not a host"),
+                format!("{} is not a host", ForeignText::new(text)),
                 "Write --allow-host NAME or NAME:PORT",
             )
         };

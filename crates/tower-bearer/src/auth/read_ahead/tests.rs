@@ -7,6 +7,7 @@ use http::HeaderMap;
 use tokio_test::{assert_pending, assert_ready, task};
 
 use super::*;
+use crate::clock::ManualClock;
 
 type Frames = VecDeque<Result<Frame<Bytes>, &'static str>>;
 
@@ -79,14 +80,16 @@ async fn l06_a_body_is_read_to_its_end() {
     assert!(next(&mut body).is_none());
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn l06_a_body_that_does_not_end_is_read_for_a_second() {
     let script = Script::of(&[b"one"], false);
-    let mut reading = task::spawn(ReadAhead::read(script.clone()));
+    let clock = ManualClock::new();
+    let on = Arc::new(clock.clone());
+    let mut reading = task::spawn(ReadAhead::read_on(script.clone(), on));
     assert_pending!(reading.poll());
-    tokio::time::advance(Duration::from_millis(900)).await;
+    clock.advance(Duration::from_millis(900));
     assert_pending!(reading.poll());
-    tokio::time::advance(Duration::from_millis(101)).await;
+    clock.advance(Duration::from_millis(101));
     let mut body = task::spawn(assert_ready!(reading.poll()));
     assert_eq!(body.size_hint().lower(), 3);
     assert_eq!(body.size_hint().upper(), None);

@@ -53,6 +53,10 @@ fn b10_lifetimes_are_taken_or_rejected_as_documented() {
 #[test]
 fn e01_each_answer_has_its_own_error() {
     for (status, body, expected) in [
+        (100, "", "Status"),
+        (199, "{}", "Status"),
+        (600, "{}", "Status"),
+        (999, r#"{"error":"invalid_client"}"#, "Status"),
         (200, "", "NotJson"),
         (200, "[]", "NotJson"),
         (200, "[\"t\",null,null,null,null,null,null]", "NotJson"),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::support::{DUE, USABLE_UNTIL, World, down, refused, rejecting, secs, token};
+use super::support::{DUE, USABLE_UNTIL, World, at, down, refused, rejecting, secs, token};
 use crate::{
     error::{Kind, SourceError},
     observe::Reason,
@@ -32,7 +32,7 @@ fn check(rows: Vec<Row>) {
             Verdict::Publish(entry) => Became::Published(entry.generation()),
             Verdict::AskAgain => Became::AskAgain,
             Verdict::Superseded => Became::Superseded,
-            Verdict::Failed(error) => match expected {
+            Verdict::Failed(error) | Verdict::Unchanged(error) => match expected {
                 Became::Failed(end) if error.message().ends_with(end) => Became::Failed(end),
                 _ => panic!("{case}: {error}"),
             },
@@ -40,7 +40,9 @@ fn check(rows: Vec<Row>) {
         assert_eq!(became, expected, "{case}");
         let is_as_it_should_be = match verdict {
             Verdict::AskAgain => matches!(world.state.phase, Phase::Refreshing { .. }),
-            Verdict::Failed(_) => matches!(world.state.phase, Phase::Backoff { .. }),
+            Verdict::Failed(_) | Verdict::Unchanged(_) => {
+                matches!(world.state.phase, Phase::Backoff { .. })
+            }
             _ => matches!(world.state.phase, Phase::Idle),
         };
         assert!(is_as_it_should_be, "{case}: {:?}", world.state.phase);
@@ -272,4 +274,89 @@ fn g16_g17_a_failure_is_remembered_for_a_growing_while() {
     assert_eq!(asked.retry_after(), Some(secs(120)));
     let (world, forever) = fails(World::empty(), refused().until_changed());
     assert!(forever.retry_after().is_none() && until(&world).is_none());
+}
+
+#[test]
+fn a_token_that_has_expired_on_its_way_is_not_the_first_one_either() {
+    check(vec![(
+        "B08: an expired one, while there is none",
+        World::empty().refreshing(Reason::Initial, 0),
+        Ok(lasting("t1", 10)),
+        10,
+        Became::Failed("a clock may be wrong, here or there"),
+    )]);
+}
+
+#[test]
+fn a_success_ends_the_count_of_failures_and_of_changed_secrets() {
+    let mut world = World::empty();
+    let fail = |world: &mut World, error: SourceError| {
+        drop(world.state.begin(Reason::Initial, at(0), 1));
+        match world.complete(Err(error), 0) {
+            Verdict::Failed(error) => error.retry_after().unwrap(),
+            other => panic!("{other:?}"),
+        }
+    };
+    for _ in 0..4 {
+        fail(&mut world, down());
+        fail(&mut world, refused());
+    }
+    world.state.superseded = 2;
+    drop(world.state.begin(Reason::Initial, at(0), 1));
+    assert!(matches!(
+        world.complete(Ok(token("t1")), 0),
+        Verdict::Publish(_)
+    ));
+    assert_eq!(world.state.superseded, 0);
+    assert!(!world.state.has_failed());
+    assert!(fail(&mut world, down()) <= secs(1));
+    assert_eq!(fail(&mut world, refused()), secs(10));
+}
+
+#[test]
+fn d24_the_last_four_rejected_tokens_are_remembered() {
+    let mut world = World::filled();
+    for generation in 1..=4 {
+        drop(world.decide(rejecting(generation), 100 * generation));
+        // The limiter is of no interest here.
+        if !matches!(world.state.phase, Phase::Refreshing { .. }) {
+            drop(world.state.begin(Reason::Rejected, at(100 * generation), 1));
+        }
+        let next = token(&format!("t{}", generation + 1));
+        assert!(matches!(
+            world.complete(Ok(next), 100 * generation),
+            Verdict::Publish(_)
+        ));
+    }
+    for secret in ["t1", "t2", "t3", "t4"] {
+        assert!(
+            world.state.was_rejected(&token(secret), at(500)),
+            "{secret}"
+        );
+    }
+    assert!(!world.state.was_rejected(&token("t5"), at(500)));
+}
+
+#[test]
+fn g38_the_wait_for_a_replacement_ends_with_its_refresh() {
+    let waits = |world: &World| world.state.replacement_wait.is_some();
+    let rejected = || {
+        let world = World::filled().after(|world| drop(world.decide(rejecting(1), 100)));
+        assert!(waits(&world));
+        world
+    };
+    let mut failed = rejected();
+    drop(failed.complete(Err(down()), 101));
+    assert!(!waits(&failed));
+    let mut replaced = rejected();
+    drop(replaced.complete(Ok(token("t2")), 101));
+    assert!(!waits(&replaced));
+    // While refreshes do not help, a further rejection does not renew it.
+    replaced.state.limiter.judge(false);
+    drop(replaced.decide(rejecting(2), 102));
+    assert!(!waits(&replaced));
+    // It is over for who finds it over.
+    let mut late = rejected();
+    drop(late.decide(Want::ANY, 102));
+    assert!(!waits(&late));
 }

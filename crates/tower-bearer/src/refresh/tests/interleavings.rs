@@ -26,6 +26,7 @@ use crate::{
         decide::Moment,
         in_flight::InFlight,
         lifetime::Policy,
+        limit::Limits,
         look::{Look, Want},
         state::State,
         wait_list::{Completion, WaitList},
@@ -50,7 +51,7 @@ impl Model {
         Self {
             now: 0,
             cell: Mutex::default(),
-            state: Mutex::new(State::new(fastrand::Rng::with_seed(7))),
+            state: Mutex::new(State::new(fastrand::Rng::with_seed(7), Limits::default())),
             waiting: Mutex::default(),
         }
     }
@@ -111,7 +112,7 @@ impl Model {
                 *self.cell.lock().unwrap() = Some(entry);
                 Completion::Refreshed
             }
-            Verdict::Failed(error) => Completion::Failed(error),
+            Verdict::Failed(error) | Verdict::Unchanged(error) => Completion::Failed(error),
             other => panic!("{other:?}"),
         };
         drop(state);

@@ -3,6 +3,7 @@
 mod complete;
 mod decide;
 mod interleavings;
+mod quiet;
 mod reject;
 mod support;
 mod table;

@@ -196,23 +196,39 @@ fn g35_a_replacement_is_judged_once() {
         assert_eq!(world.state.unjudged, Some(2));
         world
     };
+    let accept = |world: &mut World, generation, now| {
+        let current = world.current.clone();
+        let state = &mut world.state;
+        state.note_accepted(current.as_ref(), generation, None, at(now));
+    };
     let mut accepted = replaced();
-    accepted.state.note_accepted(1);
+    accept(&mut accepted, 1, 102);
     assert_eq!(
         accepted.state.unjudged,
         Some(2),
         "an answer to the old token says nothing"
     );
-    accepted.state.note_accepted(2);
+    accept(&mut accepted, 2, 102);
     assert!(accepted.state.unjudged.is_none() && !accepted.state.limiter.is_futile());
-    accepted.state.note_rejected_again(2);
+    accepted.state.note_rejected_again(2, None, at(103));
     assert!(!accepted.state.limiter.is_futile(), "it was judged already");
 
     let mut again = replaced();
-    again.state.note_rejected_again(2);
+    again.state.note_rejected_again(2, None, at(102));
     assert!(again.state.unjudged.is_none() && again.state.limiter.is_futile());
+    accept(&mut again, 2, 103);
+    assert!(
+        !again.state.limiter.is_futile(),
+        "it was the target's own complaint"
+    );
 
     let mut rejected = replaced();
     drop(rejected.decide(rejecting(2), 102));
     assert!(rejected.state.unjudged.is_none() && rejected.state.limiter.is_futile());
+    accept(&mut rejected, 2, 103);
+    let current = rejected.current.as_ref().unwrap();
+    assert!(
+        !current.is_rejected(),
+        "the mark is taken back once somebody is accepted"
+    );
 }

@@ -15,6 +15,7 @@ use crate::{
         decide::{Effects, Moment},
         in_flight::InFlight,
         lifetime::{Policy, Schedule},
+        limit::Limits,
         look::{Look, Want},
         settings::Settings,
         state::{Phase, State},
@@ -44,7 +45,7 @@ pub(super) fn token(secret: &str) -> Token {
 /// The entry of such a token, without jitter.
 pub(super) fn entry(secret: &str, generation: u64, sent: u64) -> Arc<Entry> {
     let schedule = Schedule::new(at(sent), secs(3600), &Policy::default(), 0.0);
-    let token = token(secret).with_generation(generation);
+    let token = token(secret).issued(0, generation);
     Arc::new(Entry::new(token, schedule))
 }
 
@@ -86,7 +87,7 @@ impl World {
     /// No token was ever fetched.
     pub(super) fn empty() -> Self {
         Self {
-            state: State::new(fastrand::Rng::with_seed(7)),
+            state: State::new(fastrand::Rng::with_seed(7), Limits::default()),
             current: None,
             epoch: 0,
             has_runtime: true,
@@ -101,8 +102,8 @@ impl World {
     }
 
     fn publish(&mut self, entry: Arc<Entry>, now: u64) {
-        let refresh = InFlight::new(Reason::Initial, self.state.epoch, at(now), 1);
-        self.state.note_published(&refresh, &entry, at(now));
+        let refresh = InFlight::new(Reason::Initial, self.state.epoch, at(now), 1, false);
+        self.state.note_published(&refresh, &entry, false, at(now));
         self.current = Some(entry);
     }
 
@@ -120,7 +121,7 @@ impl World {
     pub(super) fn backing_off(mut self, error: SourceError, until: Option<u64>) -> Self {
         self.state.phase = Phase::Backoff {
             until: until.map(at),
-            epoch: self.state.epoch,
+            epoch: Some(self.state.epoch),
             error: Error::from(error),
         };
         self
@@ -225,6 +226,7 @@ pub(super) fn settings() -> Settings {
         attempts: 3,
         attempt_timeout: secs(10),
         refresh_timeout: secs(30),
+        limits: Limits::default(),
     }
 }
 
