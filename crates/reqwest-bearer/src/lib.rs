@@ -68,7 +68,7 @@ use tower_service::Service;
 
 pub use self::error::token_error;
 
-/// Stamps a bearer token onto each request of a client, and heals a rejected one. See the
+/// Stamps a bearer token onto each request of a client, and retries a request whose token was rejected. See the
 /// [crate's docs](crate).
 #[derive(Clone, Debug)]
 pub struct BearerAuthMiddleware {
@@ -78,7 +78,7 @@ pub struct BearerAuthMiddleware {
 impl BearerAuthMiddleware {
     /// A middleware with the cache and the rules of a layer.
     ///
-    /// Its [`final_uri`](BearerAuthLayer::final_uri) is seen to.
+    /// Sets [`final_uri`](BearerAuthLayer::final_uri) automatically.
     #[must_use]
     pub fn new(layer: BearerAuthLayer) -> Self {
         Self {

@@ -44,22 +44,24 @@ impl Origin {
     pub fn parse(text: &str) -> Result<Self, InvalidOrigin> {
         let invalid = |flaw| InvalidOrigin::new(text, flaw);
         if !text.is_ascii() {
-            return Err(invalid(Flaw::NotAscii));
+            return Err(invalid(InvalidOriginKind::NotAscii));
         }
         // A password may contain a slash, so the sign counts anywhere, and the error shows nothing.
         if text.contains('@') {
-            return Err(InvalidOrigin::new("", Flaw::Userinfo));
+            return Err(InvalidOrigin::new("", InvalidOriginKind::Userinfo));
         }
         if has_other_scheme(text) {
-            return Err(invalid(Flaw::Scheme));
+            return Err(invalid(InvalidOriginKind::Scheme));
         }
         if shown(text).contains('*') {
-            return Err(invalid(Flaw::Star));
+            return Err(invalid(InvalidOriginKind::Star));
         }
-        let uri: Uri = text.parse().map_err(|_| invalid(Flaw::NotAUrl))?;
+        let uri: Uri = text
+            .parse()
+            .map_err(|_| invalid(InvalidOriginKind::NotAUrl))?;
         Self::of(&uri)
             .filter(|it| it.port != 0 && host::canonical(&it.host).is_some())
-            .ok_or_else(|| invalid(Flaw::NotAUrl))
+            .ok_or_else(|| invalid(InvalidOriginKind::NotAUrl))
     }
 
     /// Does the same for a URL that requests are sent to over HTTP: it may not be a WebSocket's.
@@ -67,7 +69,7 @@ impl Origin {
     pub(crate) fn parse_http(text: &str) -> Result<Self, InvalidOrigin> {
         let origin = Self::parse(text)?;
         match text.as_bytes().first() {
-            Some(b'w' | b'W') => Err(InvalidOrigin::new(text, Flaw::NotAUrl)),
+            Some(b'w' | b'W') => Err(InvalidOrigin::new(text, InvalidOriginKind::NotAUrl)),
             _ => Ok(origin),
         }
     }
@@ -201,11 +203,11 @@ fn shown(text: &str) -> &str {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidOrigin {
     text: Cow<'static, str>,
-    flaw: Flaw,
+    flaw: InvalidOriginKind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flaw {
+pub(super) enum InvalidOriginKind {
     NotAUrl,
     NotAscii,
     Userinfo,
@@ -222,9 +224,9 @@ pub(super) enum Flaw {
 
 impl InvalidOrigin {
     /// The error of a text. Of a URL only the origin is shown.
-    pub(super) fn new(text: &str, flaw: Flaw) -> Self {
+    pub(super) fn new(text: &str, flaw: InvalidOriginKind) -> Self {
         let text = match flaw {
-            Flaw::Userinfo => Cow::Borrowed(""),
+            InvalidOriginKind::Userinfo => Cow::Borrowed(""),
             _ => ForeignText::new(shown(text)).to_string().into(),
         };
         Self { text, flaw }
@@ -239,7 +241,7 @@ impl InvalidOrigin {
     pub(super) fn insecure(origin: &impl fmt::Display) -> Self {
         Self {
             text: origin.to_string().into(),
-            flaw: Flaw::Insecure,
+            flaw: InvalidOriginKind::Insecure,
         }
     }
 
@@ -248,13 +250,13 @@ impl InvalidOrigin {
     pub(crate) fn insecure_endpoint(origin: &Origin) -> Self {
         Self {
             text: origin.to_string().into(),
-            flaw: Flaw::InsecureEndpoint,
+            flaw: InvalidOriginKind::InsecureEndpoint,
         }
     }
 
     #[cfg(feature = "oauth2")]
     pub(crate) fn not_a_url(text: &str) -> Self {
-        Self::new(text, Flaw::NotAUrl)
+        Self::new(text, InvalidOriginKind::NotAUrl)
     }
 }
 
@@ -262,38 +264,38 @@ impl fmt::Display for InvalidOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = &self.text;
         match self.flaw {
-            Flaw::NotAUrl => write!(
+            InvalidOriginKind::NotAUrl => write!(
                 f,
                 "{text} is not an origin: write it like https://api.example or https://api.example:8443"
             ),
-            Flaw::NotAscii => write!(
+            InvalidOriginKind::NotAscii => write!(
                 f,
                 "the host in {text} is not ASCII: write it in punycode (xn--…)"
             ),
-            Flaw::Userinfo => write!(
+            InvalidOriginKind::Userinfo => write!(
                 f,
                 "the URL contains a user name or a password: leave them out"
             ),
-            Flaw::Scheme => write!(
+            InvalidOriginKind::Scheme => write!(
                 f,
                 "{text} is not an origin that a token can go to: its scheme must be https, http, wss or ws"
             ),
-            Flaw::Star => write!(
+            InvalidOriginKind::Star => write!(
                 f,
                 "{text} is not an origin: a * may only be the whole first label of a host that the \
                  layer allows, like https://*.acme.example"
             ),
-            Flaw::Shared => write!(
+            InvalidOriginKind::Shared => write!(
                 f,
                 "{text} would allow the hosts of many owners: write more of the name, like \
                  https://*.acme.example"
             ),
-            Flaw::Insecure => write!(
+            InvalidOriginKind::Insecure => write!(
                 f,
                 "a token would go to {text} without TLS: use https, or allow it with allow_insecure"
             ),
             #[cfg(feature = "oauth2")]
-            Flaw::InsecureEndpoint => write!(
+            InvalidOriginKind::InsecureEndpoint => write!(
                 f,
                 "the client's secret would go to {text} without TLS: use https, or \
                  Endpoint::new_insecure"

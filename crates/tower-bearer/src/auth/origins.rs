@@ -6,7 +6,7 @@ use http::{HeaderMap, Uri, header::HOST, uri::Authority};
 
 use super::{
     host,
-    origin::{Flaw, InvalidOrigin, Origin, is_secure},
+    origin::{InvalidOrigin, InvalidOriginKind, Origin, is_secure},
 };
 use crate::{
     error::{Error, Kind},
@@ -51,7 +51,7 @@ impl Pattern {
         };
         let origin = origin.map_err(|error| error.about(text))?;
         if any_label && host::is_shared(&origin.host) {
-            return Err(InvalidOrigin::new(text, Flaw::Shared));
+            return Err(InvalidOrigin::new(text, InvalidOriginKind::Shared));
         }
         Ok(Self { origin, any_label })
     }
