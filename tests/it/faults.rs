@@ -206,9 +206,8 @@ async fn e01_each_fault_before_http_has_its_own_error() {
         "{}",
         chain(&error)
     );
-    // No resolver is asked for a name with a label this long.
-    let url = format!("http://{}.localhost", "a".repeat(64));
-    let unknown = runai_auth::ControlPlane::new_insecure(&url)
+    // No resolver is asked for a name below `invalid`.
+    let unknown = runai_auth::ControlPlane::new_insecure("http://no-such-host.invalid")
         .unwrap()
         .authenticate_with(runai_auth::Credentials::client("ci-bot", SECRET), |cache| {
             cache.attempts(1)

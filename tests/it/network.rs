@@ -240,7 +240,7 @@ async fn files_that_do_not_hold_what_they_should_are_an_error_at_once() {
             plane()
                 .client_certificate_files(&chain_file, &nothing)
                 .unwrap_err(),
-            "nothing.pem has no private key",
+            "nothing.pem has no private key (there is none)",
         ),
         (
             plane()

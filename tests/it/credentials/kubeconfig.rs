@@ -102,7 +102,7 @@ async fn an_issuer_elsewhere_is_asked_only_over_tls_and_on_its_own_origin() {
         .unwrap_err();
     let text = chain(&error);
     assert!(
-        text.contains("another origin, https://evil.example"),
+        text.contains("another origin, \"https://evil.example\""),
         "{text}"
     );
     assert!(fake.refresh_token_is_live(&refresh));

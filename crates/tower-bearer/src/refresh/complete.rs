@@ -47,7 +47,7 @@ pub(super) enum Verdict {
 }
 
 /// Why a result does not become the current token.
-enum Flaw {
+enum Unfit {
     /// There is no token.
     Failed(SourceError),
     /// The token is not usable, or no better: what the source gave.
@@ -81,7 +81,7 @@ impl State {
         let left = left.filter(|left| !left.is_zero());
         let is_complaint = refresh.is_complaint && current.is_some_and(|it| it.is_usable(now));
         let accepted = match &fetched.result {
-            Err(failure) => Err(Flaw::Failed(failure.clone())),
+            Err(failure) => Err(Unfit::Failed(failure.clone())),
             Ok(token) if self.was_rejected(token, now) && self.takes_another_try() => {
                 return Verdict::AskAgain;
             }
@@ -93,22 +93,22 @@ impl State {
                 self.note_published(refresh, &entry, replaces_rejected, now);
                 Verdict::Publish(entry)
             }
-            Err(Flaw::Unchanged) if is_complaint => {
+            Err(Unfit::Unchanged) if is_complaint => {
                 // The others' token is good, and nothing is known of its successor.
                 self.phase = Phase::Idle;
                 Verdict::Unchanged(Error::new(Kind::Unchanged))
             }
-            Err(Flaw::Unchanged) => {
+            Err(Unfit::Unchanged) => {
                 let left = left.unwrap_or_default();
                 Verdict::Unchanged(self.wait_for_another(described, left, now))
             }
-            Err(Flaw::Token(flaw)) if is_complaint => {
+            Err(Unfit::Token(flaw)) if is_complaint => {
                 self.phase = Phase::Idle;
                 let failure = SourceError::malformed(format!("{described} gave {flaw}"));
                 Verdict::Unchanged(failure.into())
             }
-            Err(Flaw::Failed(failure)) => Verdict::Failed(self.back_off(&failure, left, now)),
-            Err(Flaw::Token(flaw)) => {
+            Err(Unfit::Failed(failure)) => Verdict::Failed(self.back_off(&failure, left, now)),
+            Err(Unfit::Token(flaw)) => {
                 let failure = SourceError::malformed(format!("{described} gave {flaw}"));
                 Verdict::Failed(self.back_off(&failure, left, now))
             }
@@ -150,13 +150,13 @@ impl State {
         sent: Reading,
         now: Reading,
         policy: &Policy,
-    ) -> Result<Arc<Entry>, Flaw> {
+    ) -> Result<Arc<Entry>, Unfit> {
         let schedule = lifetime::lifetime(token, sent, policy)
             .map(|lifetime| Schedule::new(sent, lifetime, policy, self.chance.f64()))
             .filter(|schedule| !schedule.is_expired(now))
-            .ok_or(Flaw::Token("a token that has expired already or will within a second: a clock may be wrong, here or there"))?;
+            .ok_or(Unfit::Token("a token that has expired already or will within a second: a clock may be wrong, here or there"))?;
         if self.was_rejected(token, now) {
-            return Err(Flaw::Token("the token again that was rejected"));
+            return Err(Unfit::Token("the token again that was rejected"));
         }
         let same = current.filter(|entry| entry.token.same_secret(token));
         if let Some(entry) = current.filter(|entry| entry.is_usable(now)) {
@@ -165,12 +165,12 @@ impl State {
             let gained = left.saturating_sub(now.until(entry.schedule.usable_until));
             // Where a lifetime comes in whole seconds, the same instant may look up to one later.
             if same.is_some() && gained <= Duration::from_secs(1) {
-                return Err(Flaw::Unchanged);
+                return Err(Unfit::Unchanged);
             }
             // A forced refresh may bring other roles, and a changed secret another account.
             let is_new = self.is_forced() || self.epoch != self.published_epoch;
             if !is_new && gained.is_zero() {
-                return Err(Flaw::Token(
+                return Err(Unfit::Token(
                     "a token that expires no later than the current one",
                 ));
             }
