@@ -22,23 +22,24 @@ fn ratio(ours: &str, other: &str) -> f64 {
 /// The default: a request that may be sent again, beside a retry that is written by hand. With a client as the
 /// inner service it costs more than the layer alone: each request exchanges it for the one put aside, so that a
 /// retry goes through a service in use (L39). A look at all header names is in it, since a `Host` header must name the
-/// host that the token goes to (L25): 0.03.
+/// host that the token goes to (L25): 0.03. So is what tells who accepts a token and who rejects it (L01): 0.02.
 #[test]
 fn f09_a_request_takes_no_more_instructions_than_it_did() {
     for (ours, floor, most) in [
-        ("ours_retry", "floor", 1.15),
-        ("ours_retry_client", "floor_client", 1.12),
+        ("ours_retry", "floor", 1.17),
+        ("ours_retry_client", "floor_client", 1.14),
     ] {
         let ratio = ratio(ours, floor);
         assert!((0.5..=most * MARGIN).contains(&ratio), "{ours}: {ratio}");
     }
 }
 
-/// Without retries there is no path of its own: one more allocation was the price of deleting it.
+/// Without retries there is no path of its own: one more allocation was the price of deleting it. A copy of the URI is
+/// in it, which names the target if it rejects the token (L01): 0.07.
 #[test]
 fn f09_without_retries_a_request_costs_little_more_than_a_static_header() {
     let ratio = ratio("ours", "static");
-    assert!((0.5..=1.38).contains(&ratio), "{ratio}");
+    assert!((0.5..=1.42).contains(&ratio), "{ratio}");
 }
 
 #[test]
@@ -53,6 +54,7 @@ fn f09_a_request_allocates_what_it_must() {
     }
     assert_eq!(counts.of("ours"), counts.of("static") + 1.0);
     assert!(counts.layer() <= 1.0, "{counts:?}");
-    assert!(counts.waiting() <= 512.0, "{counts:?}");
+    // The wait knows its request's target (L01) and the timer that does not need the runtime's (L10).
+    assert!(counts.waiting() <= 640.0, "{counts:?}");
     assert!(counts.peak_mib() <= 1.0, "{counts:?}");
 }
