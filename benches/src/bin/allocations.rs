@@ -55,7 +55,9 @@ fn waiting(runtime: &Runtime) -> usize {
     const MANY: usize = 1000;
     let _entered = runtime.enter();
     let cache = TokenCache::new(source_fn(|_| std::future::pending()));
-    let layer = BearerAuthLayer::new(cache).allow(ORIGIN).expect("an origin");
+    let layer = BearerAuthLayer::new(cache)
+        .allow(ORIGIN)
+        .expect("an origin");
     let mut service = layer.layer(Noop);
     let mut cx = Context::from_waker(Waker::noop());
     // The first begins the refresh.

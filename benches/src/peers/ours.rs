@@ -96,7 +96,9 @@ impl Peer for Ours {
         });
         // One attempt a refresh, as all others have.
         let cache = TokenCache::builder(fetch).attempts(1).build();
-        let layer = BearerAuthLayer::new(cache).allow(ORIGIN).expect("an origin");
+        let layer = BearerAuthLayer::new(cache)
+            .allow(ORIGIN)
+            .expect("an origin");
         let client: Arc<dyn Client> = Arc::new(Through(layer.layer(Judge(api))));
         Box::pin(async move { Ok(client) })
     }
