@@ -56,7 +56,7 @@
 //!
 //! # Limits
 //!
-//! - The crate needs a tokio runtime, with or without a timer. Without one, callers get a typed error.
+//! - The crate needs a tokio runtime, with or without a timer. Without a runtime, callers get a typed error.
 //! - A source that asks its own cache gets a typed error, unless a task that it spawned asks.
 //! - [`keep_warm`](TokenCache::keep_warm) stays on the runtime that it started on. If that runtime is no
 //!   longer driven but not shut down, refreshes stop until somebody asks for a token.
